@@ -1,0 +1,35 @@
+# make demo   train a small model for two minutes and look at what it paints
+# make test   the whole test suite
+# make lint   style and types
+# make clean  remove what these made
+
+PYTHON ?= python3
+BIN := .venv/bin
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	rm -rf out/demo
+	$(BIN)/draw train quick --out out/demo
+	$(BIN)/draw evaluate out/demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One pip call; the index of CPU builds is named only if it answers, as pip would else wait for it.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	index=$$($(PYTHON) -c "import urllib.request as r; r.urlopen('$(CPU_TORCH)/torch/', timeout=5); \
+		print('--extra-index-url $(CPU_TORCH)')" 2>/dev/null || true); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index \
+		--constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,72 @@
+"""The data sets: a dict from name to function.
+
+A file is looked for in the given folder, then in `$DRAW_DATA`, then in the user's cache, and is
+downloaded if it is nowhere; its SHA-256 is checked in every case.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from draw.data.download import Progress
+from draw.data.folder import folder, load_picture
+from draw.data.images import Images
+from draw.data.mnist import SIDE, binarized_mnist, digits5k, mnist
+from draw.errors import DataError
+
+__all__ = ["DATASETS", "SPLITS", "Images", "load", "load_picture"]
+
+SPLITS = ("train", "valid", "test")
+
+DATASETS: dict[str, Callable[..., Images]] = {
+    "digits5k": digits5k,
+    "binarized-mnist": binarized_mnist,
+    "mnist": mnist,
+    "folder": folder,
+}
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    shape: tuple[int, int, int] = (1, SIDE, SIDE),
+    data_dir: Path | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Images:
+    """One split of a data set, fetched if need be.
+
+    Args:
+        name: a key of `DATASETS`.
+        split: `train`, `valid` or `test`.
+        shape: (C, H, W) of the pictures; a folder is converted to it, any other set must have it.
+        data_dir: where to look first; for `folder`, the pictures themselves.
+        skip_bad: leave out a folder's undecodable pictures instead of stopping.
+        progress: called with (what, done, in all) while downloading or decoding.
+
+    Raises:
+        DataError: no such data set or split, or its files are missing or damaged.
+
+    >>> images = load("digits5k", "valid")
+    >>> images.shape, len(images), images.binarisation
+    ((1, 28, 28), 500, 'dynamic')
+    """
+    if name not in DATASETS:
+        raise DataError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}")
+    if split not in SPLITS:
+        raise DataError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
+    function = DATASETS[name]
+    if name == "folder":
+        function = partial(function, shape=shape, skip_bad=skip_bad)
+    images = function(split, data_dir=data_dir, progress=progress)
+    if images.shape != shape:
+        raise DataError(
+            f"{name} has pictures of {_describe(images.shape)}, the model takes {_describe(shape)}"
+        )
+    return images
+
+
+def _describe(shape: tuple[int, int, int]) -> str:
+    C, H, W = shape
+    return f"{W} x {H} pixels and {C} channel{'s' if C > 1 else ''}"

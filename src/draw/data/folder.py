@@ -1,0 +1,125 @@
+"""A user's own pictures."""
+
+import hashlib
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from draw.data.download import Progress
+from draw.data.images import Images
+from draw.errors import DataError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
+HELD_OUT = 10  # one picture in ten for validation, and one in ten for the test
+
+log = logging.getLogger("draw")
+
+
+def folder(
+    split: str,
+    data_dir: Path | None,
+    shape: tuple[int, int, int],
+    progress: Progress | None = None,
+    skip_bad: bool = False,
+) -> Images:
+    """A folder of your own pictures, resized and cropped to one size; intensities in [0, 1].
+
+    The split follows from the pictures' names, so it is the same in every run: 80 % training,
+    10 % validation, 10 % test (at least one of each).
+
+    Args:
+        shape: (C, H, W); C = 1 makes them grey, 3 makes them RGB.
+        skip_bad: leave out pictures that cannot be decoded, with a warning, instead of stopping.
+
+    Raises:
+        DataError: no folder, too few pictures, or one that cannot be decoded.
+    """
+    if data_dir is None:
+        raise DataError("the data set 'folder' needs --data-dir, the folder of your pictures")
+    if not data_dir.is_dir():
+        raise DataError(f"{data_dir} is not a folder; --data-dir names the folder of your pictures")
+    paths = [p for p in sorted(data_dir.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    paths.sort(key=lambda p: _name_hash(p.relative_to(data_dir)))
+    if len(paths) < 3:
+        raise DataError(
+            f"{data_dir} holds {len(paths)} pictures ({', '.join(sorted(SUFFIXES))}); training, "
+            f"validation and test need at least one each"
+        )
+    held = max(1, len(paths) // HELD_OUT)
+    part = {"test": slice(0, held), "valid": slice(held, 2 * held), "train": slice(2 * held, None)}
+
+    pictures = []
+    converted = 0
+    chosen = paths[part[split]]
+    for count, path in enumerate(chosen, start=1):
+        if progress:
+            progress(f"{split} pictures", count, len(chosen))
+        try:
+            picture, note = load_picture(path, shape)
+        except DataError as error:
+            if not skip_bad:
+                raise DataError(f"{error}; --skip-bad leaves such pictures out") from error
+            log.warning("left out: %s", error)
+            continue
+        pictures.append(picture)
+        converted += bool(note)
+    if not pictures:
+        raise DataError(f"none of the {len(chosen)} {split} pictures of {data_dir} can be decoded")
+    if converted:
+        colour = "grey" if shape[0] == 1 else "RGB"
+        log.info(
+            "%s of %s %s pictures resized, cropped or converted to %s x %s %s",
+            *(converted, len(pictures), split, shape[2], shape[1], colour),
+        )
+    return Images(pixels=torch.stack(pictures))
+
+
+def load_picture(
+    path: Path, shape: tuple[int, int, int]
+) -> tuple[UInt8[Tensor, "C H W"], str | None]:
+    """One picture, turned upright, resized to cover `shape` and cropped at its centre.
+
+    Of an animation the first frame counts; transparency is laid on black.
+
+    Returns:
+        The pixels, and what had to be converted in words (None if nothing had to).
+
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+    """
+    C, H, W = shape
+    mode = {1: "L", 3: "RGB"}[C]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                upright = ImageOps.exif_transpose(opened)
+                given = f"{upright.width} x {upright.height} {opened.mode}"
+        if upright.has_transparency_data:
+            given += " with transparency"
+        if upright.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip
+            shades = np.asarray(upright).astype(np.float64)
+            shades[shades == upright.info.get("transparency", -1)] = 0
+            upright = Image.fromarray((shades / 257).astype(np.uint8))
+        elif upright.has_transparency_data:
+            rgba = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+        fitted = ImageOps.fit(upright.convert(mode), (W, H), Image.Resampling.LANCZOS)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such picture") from error
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise DataError(f"{path} cannot be decoded as a picture: {error}") from error
+    wanted = f"{W} x {H} {mode}"
+    pixels = torch.from_numpy(np.array(fitted).reshape(H, W, C)).permute(2, 0, 1).contiguous()
+    return pixels, None if given == wanted else f"{given} converted to {wanted}"
+
+
+def _name_hash(name: Path) -> bytes:
+    return hashlib.sha256(os.fsencode(name.as_posix())).digest()

@@ -1,0 +1,24 @@
+"""Errors that tell what was given, what was expected and how to mend it.
+
+The command line prints any of them as one line and ends with exit status 2.
+"""
+
+
+class DrawError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(DrawError):
+    """A setting is unknown, of the wrong type or outside its range."""
+
+
+class DataError(DrawError):
+    """A data set or a picture is missing, corrupt or of the wrong shape."""
+
+
+class ModelError(DrawError):
+    """A saved model is missing, corrupt or does not fit its configuration."""
+
+
+class RunError(DrawError):
+    """A run folder is incomplete or occupied, or a training cannot go on."""
