@@ -1,0 +1,139 @@
+"""Selective attention: a grid of Gaussian filters that moves and zooms (paper 3.2, eqs. 19-29).
+
+Pure functions over tensors that depend on nothing else in this package, so the module can be
+lifted into another model as it is. `N` is the patch size, `A` the image width, `B` the image
+height. Pixel coordinates run from 1, as in the paper: the centre of a 28-pixel row is 14.5.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Window(NamedTuple):
+    """Where the grid of filters lies and how it looks; each field has the same shape `[...]`."""
+
+    g_x: Tensor  # centre, pixels, 1..A
+    g_y: Tensor  # centre, pixels, 1..B
+    delta: Tensor  # stride between neighbouring filters, pixels
+    sigma2: Tensor  # variance of each filter, pixels squared
+    gamma: Tensor  # intensity
+
+
+def window(params: Float[Tensor, "*batch 5"], height: int, width: int, n: int) -> Window:
+    """Turn the five numbers that a network emits into a window (eqs. 21-24).
+
+    Args:
+        params: `(g~_x, g~_y, log sigma^2, log delta~, log gamma)` in the last dimension.
+        height, width: the image's size in pixels.
+        n: the patch size N.
+
+    Note:
+        Eq. 24 divides by N - 1. With N = 1 there is no neighbour and eq. 19 never uses the
+        stride; it is then defined as (max(A, B) - 1) delta~.
+
+    >>> centred = window(torch.zeros(5), height=28, width=28, n=5)
+    >>> float(centred.g_x), float(centred.delta)
+    (14.5, 6.75)
+    """
+    g_x, g_y, log_sigma2, log_delta, log_gamma = params.unbind(-1)  # eq. 21
+    return Window(
+        g_x=(width + 1) / 2 * (g_x + 1),  # eq. 22
+        g_y=(height + 1) / 2 * (g_y + 1),  # eq. 23
+        delta=(max(height, width) - 1) / max(n - 1, 1) * log_delta.exp(),  # eq. 24
+        sigma2=log_sigma2.exp(),
+        gamma=log_gamma.exp(),
+    )
+
+
+def filterbank(
+    g: Float[Tensor, "*batch"],
+    delta: Float[Tensor, "*batch"],
+    sigma2: Float[Tensor, "*batch"],
+    n: int,
+    size: int,
+) -> Float[Tensor, "*batch n size"]:
+    """One Gaussian filter a row, along one axis of the image (eqs. 19, 20, 25, 26).
+
+    Each row is a softmax over the pixels: it sums to one and has finite gradients even where
+    every exponential of the row would underflow (a window far outside, or very sharp).
+
+    >>> F_x = filterbank(torch.tensor(2.0), torch.tensor(1.0), torch.tensor(1e-4), n=3, size=4)
+    >>> F_x.round().int().tolist()  # unit stride, sharp: a crop of pixels 1, 2, 3
+    [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
+    """
+    i = torch.arange(1, n + 1, dtype=g.dtype, device=g.device)  # [N]
+    a = torch.arange(1, size + 1, dtype=g.dtype, device=g.device)  # [A]
+    mu = g[..., None] + delta[..., None] * (i - n / 2 - 0.5)  # [..., N]  eq. 19
+    distance = (a - mu[..., None]) / sigma2.sqrt()[..., None, None]  # [..., N, A]
+    return torch.softmax(-(distance**2) / 2, dim=-1)  # eq. 25
+
+
+def filterbanks(window: Window, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The filters of both axes: `F_x [..., N, A]` and `F_y [..., N, B]`."""
+    F_x = filterbank(window.g_x, window.delta, window.sigma2, n, width)
+    F_y = filterbank(window.g_y, window.delta, window.sigma2, n, height)
+    return F_x, F_y
+
+
+def read(
+    image: Float[Tensor, "*batch C H W"], window: Window, n: int
+) -> Float[Tensor, "*batch C n n"]:
+    """Look at an image through a window; the same filters for every channel (eq. 27).
+
+    >>> image = torch.arange(16.0).view(1, 1, 4, 4)
+    >>> sharp = Window(*(torch.tensor([v]) for v in (2.5, 2.5, 1.0, 1e-4, 1.0)))
+    >>> read(image, sharp, n=2).tolist()
+    [[[[5.0, 6.0], [9.0, 10.0]]]]
+    """
+    F_x, F_y = filterbanks(window, n, *image.shape[-2:])
+    patch = F_y.unsqueeze(-3) @ image @ F_x.unsqueeze(-3).mT
+    return window.gamma[..., None, None, None] * patch
+
+
+def write(
+    patch: Float[Tensor, "*batch C n n"], window: Window, height: int, width: int
+) -> Float[Tensor, "*batch C {height} {width}"]:
+    """Paint a patch onto an empty image through a window (eq. 29)."""
+    F_x, F_y = filterbanks(window, patch.shape[-1], height, width)
+    image = F_y.unsqueeze(-3).mT @ patch @ F_x.unsqueeze(-3)
+    return image / window.gamma[..., None, None, None]
+
+
+def box(window: Window, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The patch's extent in pixels: left, top, right, bottom; each filter owns one stride.
+
+    Edges, unlike centres, fall between pixels: the extent of a whole A x B image is
+    (0.5, 0.5, A + 0.5, B + 0.5).
+    """
+    half = n * window.delta / 2
+    return window.g_x - half, window.g_y - half, window.g_x + half, window.g_y + half
+
+
+def covering_params(n: int, height: int, width: int, *, painting: bool) -> Float[Tensor, "5"]:
+    """The parameters of a window that covers the whole image, to start the learning from.
+
+    The stride is such that the N cells tile the longer side, and sigma is half a stride, so
+    that neighbouring filters overlap and together miss no pixel. At zero parameters instead,
+    and N = 2, four filters of sigma 1 would sit on the four corners and see nothing.
+
+    Args:
+        painting: the window is for `write`. Its filters spread a cell of the patch over
+            stride^2 pixels, so the intensity starts such that a patch of ones paints ones;
+            at gamma = 1 the first strokes would be too faint to learn from.
+
+    >>> cover = window(covering_params(2, 28, 28, painting=True), 28, 28, 2)
+    >>> [round(float(edge), 4) for edge in box(cover, 2)]
+    [0.5, 0.5, 28.5, 28.5]
+    >>> float(write(torch.ones(1, 2, 2), cover, 28, 28).mean().round(decimals=3))
+    1.0
+    """
+    size = max(height, width)
+    delta = size / n
+    log_sigma2 = 2 * math.log(delta / 2)
+    log_delta = math.log(delta * max(n - 1, 1) / (size - 1))  # eq. 24 inverted
+    log_gamma = -2 * math.log(delta) if painting else 0.0
+    return torch.tensor([0.0, 0.0, log_sigma2, log_delta, log_gamma])

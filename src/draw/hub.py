@@ -1,0 +1,117 @@
+"""Models saved in a folder or on the Hugging Face hub: config.json and model.safetensors.
+
+Stricter than the library's mixin: every key and every tensor must be known and present, pickles
+are never read, and nothing is printed.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+from huggingface_hub import PyTorchModelHubMixin, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+
+from draw.errors import ConfigError, ModelError
+from draw.files import from_dict, write_atomic
+
+M = TypeVar("M", bound="Pretrained")
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Pretrained(PyTorchModelHubMixin):
+    """`from_pretrained`, `save_pretrained` and `push_to_hub` for a module made from a config.
+
+    A subclass names the dataclass of its configuration, keeps one as `self.config`, and takes it
+    as the only argument.
+    """
+
+    _config_type: type
+
+    def __init_subclass__(cls, *, config_type: type, **card: Any) -> None:
+        super().__init_subclass__(**card)
+        cls._config_type = config_type
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls: type[M],
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> M:
+        """Load a saved model from a folder or from the Hugging Face hub, in evaluation mode.
+
+        Raises:
+            ModelError: a file is missing, corrupt or does not fit.
+        """
+        name = str(pretrained_model_name_or_path)
+
+        folder = Path(name)
+        if not folder.is_dir() and (folder.exists() or folder.parent.is_dir()):
+            raise ModelError(f"{name} is not a run folder or a saved model's folder")
+
+        if not folder.is_dir() and not local_files_only:
+            try:
+                get_hf_file_metadata(hf_hub_url(name, CONFIG, revision=revision), token=token)
+            except (HfHubHTTPError, HFValidationError) as error:
+                raise ModelError(
+                    f"{name} is no folder here, and the hub has no such model"
+                ) from error
+            except Exception:  # no network: without retries, see whether it was fetched before
+                local_files_only = True
+
+        def locate(file: str) -> Path:
+            if folder.is_dir():
+                return folder / file
+            return Path(
+                hf_hub_download(
+                    *(name, file),
+                    revision=revision,
+                    token=token,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                )
+            )
+
+        try:
+            config_file, weights_file = locate(CONFIG), locate(WEIGHTS)
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise ModelError(
+                f"{name} is no folder here, and the hub gives no such model or cannot be reached"
+            ) from error
+        for file in (config_file, weights_file):
+            if not file.is_file():
+                raise ModelError(f"{name} is not a saved model: it holds no {file.name}")
+        try:
+            model = cls(from_dict(cls._config_type, json.loads(config_file.read_text()), CONFIG))
+        except (ConfigError, ValueError) as error:
+            raise ModelError(f"{config_file} does not describe a model: {error}") from error
+        try:
+            model.load_state_dict(safetensors.torch.load_file(weights_file))  # type: ignore
+        except SafetensorError as error:
+            raise ModelError(f"{weights_file} is damaged or no safetensors: {error}") from error
+        except RuntimeError as error:
+            detail = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+            raise ModelError(f"{weights_file} does not fit its {CONFIG}: {detail}") from error
+        return model.eval()  # type: ignore
+
+    def save(self, folder: Path) -> None:
+        """Write config.json and model.safetensors, each whole or not at all.
+
+        `save_pretrained` does the same and adds a model card.
+        """
+        config = json.dumps(asdict(self.config), indent=2) + "\n"  # type: ignore
+        write_atomic(folder / CONFIG, config.encode())
+        tensors = {k: v.contiguous() for k, v in self.state_dict().items()}  # type: ignore
+        write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors, {"format": "pt"}))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)

@@ -1,0 +1,332 @@
+"""DRAW: an encoder that reads, a decoder that paints, step by step (paper 2 and 3).
+
+All the mathematics is in `encode_step` and `decode_step`, which are pure: tensors in, tensors
+out. `forward` and `generate` are loops over them. `B` is the batch, `T` the number of glimpses,
+`H` and `W` the image's height and width, `C` its channels, `Z` the size of one latent.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from draw import attention, likelihoods
+from draw.attention import Window
+from draw.errors import ConfigError
+from draw.hub import Pretrained
+
+
+@dataclass(frozen=True, kw_only=True)
+class DRAWConfig:
+    """The shape of a network; the defaults are the paper's MNIST network (table 3).
+
+    Raises:
+        ConfigError: a value is outside its range.
+
+    >>> DRAWConfig(height=64, width=48, channels=3).read_size
+    2
+    """
+
+    height: int = 28  # image height B, pixels
+    width: int = 28  # image width A, pixels
+    channels: int = 1  # 1 grey, 3 colour
+    glimpses: int = 64  # steps T
+    hidden_size: int = 256  # units of each LSTM
+    latent_size: int = 100  # dimensions of each z_t
+    read_size: int | None = 2  # patch size N of read; None reads without attention (eq. 17)
+    write_size: int | None = 5  # patch size N of write; None writes without attention (eq. 18)
+
+    def __post_init__(self) -> None:
+        limits = {
+            "height": (2, 1024),
+            "width": (2, 1024),
+            "channels": (1, 3),
+            "glimpses": (1, 4096),
+            "hidden_size": (1, 8192),
+            "latent_size": (1, 8192),
+            "read_size": (1, 128),
+            "write_size": (1, 128),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is None and name in ("read_size", "write_size"):
+                continue
+            if not low <= value <= high:
+                raise ConfigError(f"model.{name} is {value}; it must be from {low} to {high}")
+        if self.channels == 2:
+            raise ConfigError("model.channels is 2; it must be 1 (grey) or 3 (colour)")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+
+class State(NamedTuple):
+    """All that one step hands to the next."""
+
+    canvas: Tensor  # [B, C, H, W], logits
+    h_enc: Tensor  # [B, hidden]
+    c_enc: Tensor  # [B, hidden], the encoder LSTM's cell
+    h_dec: Tensor  # [B, hidden]
+    c_dec: Tensor  # [B, hidden], the decoder LSTM's cell
+
+
+class Posterior(NamedTuple):
+    """What the encoder says at one step: Q(Z_t | h_enc_t) and the sample taken from it."""
+
+    mu: Tensor  # [B, Z]
+    log_sigma: Tensor  # [B, Z]
+    z: Tensor  # [B, Z]
+    window: Window | None  # the read window, fields [B]; None without attention
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One run of the network over T steps; losses, pictures and films are all made from it.
+
+    A generated trace has no posterior, read window, KL or likelihood: those are None. Unless
+    the trace was recorded, its windows are None and only the last canvas is kept, so that
+    `canvas[-1]` is c_T in either case.
+    """
+
+    canvas: Float[Tensor, "kept B C H W"]  # logits of every step (kept = T) or of the last
+    z: Float[Tensor, "T B Z"]
+    mu: Float[Tensor, "T B Z"] | None = None
+    log_sigma: Float[Tensor, "T B Z"] | None = None
+    kl: Float[Tensor, "T B"] | None = None  # KL(Q_t, P), nats
+    log_likelihood: Float[Tensor, " B"] | None = None  # log D(x | c_T), nats
+    read: Window | None = None  # fields [T, B]
+    write: Window | None = None  # fields [T, B]
+
+    @property
+    def mean(self) -> Float[Tensor, "kept B C H W"]:
+        """The canvases as mean pictures in [0, 1], the way the paper shows them."""
+        return likelihoods.mean(self.canvas)
+
+
+class DRAW(
+    nn.Module,
+    Pretrained,
+    config_type=DRAWConfig,
+    library_name="draw",
+    license="mit",
+    tags=["draw", "vae", "image-generation"],
+    paper_url="https://arxiv.org/abs/1502.04623",
+):
+    """The network of the paper.
+
+    >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16, latent_size=4))
+    >>> trace = model(torch.rand(5, 1, 8, 8))
+    >>> trace.canvas.shape, trace.kl.shape  # only the last canvas is kept
+    (torch.Size([1, 5, 1, 8, 8]), torch.Size([3, 5]))
+    >>> model.generate(2, record=True).mean.shape
+    torch.Size([3, 2, 1, 8, 8])
+    """
+
+    def __init__(self, config: DRAWConfig) -> None:
+        super().__init__()
+        self.config = config
+        C, H, W = config.image_shape
+        hidden, latent = config.hidden_size, config.latent_size
+        n_read, n_write = config.read_size, config.write_size
+        r_size = 2 * C * (H * W if n_read is None else n_read**2)  # [x, x_hat] or their patches
+        w_size = C * (H * W if n_write is None else n_write**2)
+
+        self.encoder = nn.LSTMCell(r_size + hidden, hidden)  # eq. 5
+        self.posterior = nn.Linear(hidden, 2 * latent)  # eqs. 1, 2
+        self.decoder = nn.LSTMCell(latent, hidden)  # eq. 7
+        self.patch = nn.Linear(hidden, w_size)  # eqs. 18, 28
+        self.read_window = None if n_read is None else nn.Linear(hidden, 5)  # eq. 21
+        self.write_window = None if n_write is None else nn.Linear(hidden, 5)  # eq. 21, its own
+
+        self.canvas_0 = nn.Parameter(torch.zeros(C, H, W))
+        self.h_enc_0 = nn.Parameter(torch.zeros(hidden))
+        self.c_enc_0 = nn.Parameter(torch.zeros(hidden))
+        self.h_dec_0 = nn.Parameter(torch.zeros(hidden))
+        self.c_dec_0 = nn.Parameter(torch.zeros(hidden))
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Forget gates start open, Q starts near the prior, and the first windows cover the image.
+
+        Note:
+            The paper gives no initialisation. With window parameters near zero and N = 2 the
+            four read filters would start on the four corners, and learning hardly leaves them;
+            see `attention.covering_params`.
+        """
+        for cell in (self.encoder, self.decoder):
+            cell.bias_ih.zero_()
+            cell.bias_hh.zero_()
+            cell.bias_ih.chunk(4)[1].fill_(1.0)  # gates in order i, f, g, o
+        self.posterior.bias.zero_()
+        _, H, W = self.config.image_shape
+        if self.read_window is not None and self.config.read_size is not None:
+            cover = attention.covering_params(self.config.read_size, H, W, painting=False)
+            self.read_window.bias.copy_(cover)
+        if self.write_window is not None and self.config.write_size is not None:
+            cover = attention.covering_params(self.config.write_size, H, W, painting=True)
+            self.write_window.bias.copy_(cover)
+
+    # ------------------------------------------------------------------ the two pure steps
+
+    def initial_state(self, batch_size: int) -> State:
+        """The learned c_0, h_enc_0 and h_dec_0, once for each image of the batch."""
+        start = (self.canvas_0, self.h_enc_0, self.c_enc_0, self.h_dec_0, self.c_dec_0)
+        return State(*(p.expand(batch_size, *p.shape) for p in start))
+
+    def encode_step(
+        self, x: Float[Tensor, "B C H W"], state: State, eps: Float[Tensor, "B Z"]
+    ) -> tuple[State, Posterior]:
+        """Look at the image and at what is wrong with the canvas; sample z_t (eqs. 3-6).
+
+        Args:
+            x: the images, in [0, 1].
+            eps: standard normal noise, fresh at every step.
+        """
+        x_hat = x - likelihoods.mean(state.canvas)  # [B, C, H, W]  eq. 3
+        both = torch.cat([x, x_hat], dim=1)  # [B, 2C, H, W]
+        window = None
+        if self.read_window is None or self.config.read_size is None:
+            r = both.flatten(1)  # eq. 17
+        else:
+            n = self.config.read_size
+            params = self.read_window(state.h_dec)  # eq. 21, from h_dec_{t-1}
+            window = attention.window(params, self.config.height, self.config.width, n)
+            r = attention.read(both, window, n).flatten(1)  # eqs. 4, 27
+        h_enc, c_enc = self.encoder(
+            torch.cat([r, state.h_dec], dim=1), (state.h_enc, state.c_enc)
+        )  # eq. 5
+        mu, log_sigma = self.posterior(h_enc).chunk(2, dim=1)  # [B, Z]  eqs. 1, 2
+        z = mu + log_sigma.exp() * eps  # eq. 6
+        return state._replace(h_enc=h_enc, c_enc=c_enc), Posterior(mu, log_sigma, z, window)
+
+    def decode_step(self, z: Float[Tensor, "B Z"], state: State) -> tuple[State, Window | None]:
+        """Paint once more (eqs. 7, 8; in generation eqs. 14, 15).
+
+        Returns:
+            The next state, and the write window (None without attention).
+        """
+        h_dec, c_dec = self.decoder(z, (state.h_dec, state.c_dec))  # eq. 7
+        C, H, W = self.config.image_shape
+        w = self.patch(h_dec)
+        window = None
+        if self.write_window is None or self.config.write_size is None:
+            painted = w.view(-1, C, H, W)  # eq. 18
+        else:
+            n = self.config.write_size
+            window = attention.window(self.write_window(h_dec), H, W, n)  # eq. 21, from h_dec_t
+            painted = attention.write(w.view(-1, C, n, n), window, H, W)  # eqs. 28, 29
+        canvas = state.canvas + painted  # eq. 8
+        return state._replace(canvas=canvas, h_dec=h_dec, c_dec=c_dec), window
+
+    # ------------------------------------------------------------------ loops over the steps
+
+    def forward(
+        self,
+        x: Float[Tensor, "B C H W"],
+        *,
+        eps: Float[Tensor, "T B Z"] | None = None,
+        generator: Generator | None = None,
+        record: bool = False,
+    ) -> Trace:
+        """Encode and redraw the images (eqs. 3-8), with the terms of the bound (eqs. 9-11).
+
+        Args:
+            x: images in [0, 1].
+            eps: the noise of every step; drawn from `generator` when not given.
+            record: keep every canvas and window, for pictures; a training step needs neither.
+
+        Raises:
+            ConfigError: the images are of another size than the model's.
+        """
+        if tuple(x.shape[1:]) != self.config.image_shape:
+            raise ConfigError(
+                f"images of shape {tuple(x.shape)} given; this model takes "
+                f"(batch, {', '.join(map(str, self.config.image_shape))})"
+            )
+        if eps is None:
+            eps = self._noise(len(x), generator)
+        state = self.initial_state(len(x))
+        canvases: list[Tensor] = []
+        posteriors: list[Posterior] = []
+        writes: list[Window | None] = []
+        for eps_t in eps:
+            state, posterior = self.encode_step(x, state, eps_t)
+            state, write = self.decode_step(posterior.z, state)
+            posteriors.append(posterior)
+            if record:
+                canvases.append(state.canvas)
+                writes.append(write)
+        mu = torch.stack([p.mu for p in posteriors])  # [T, B, Z]
+        log_sigma = torch.stack([p.log_sigma for p in posteriors])
+        return Trace(
+            canvas=torch.stack(canvases or [state.canvas]),
+            z=torch.stack([p.z for p in posteriors]),
+            mu=mu,
+            log_sigma=log_sigma,
+            kl=gaussian_kl(mu, log_sigma),
+            log_likelihood=likelihoods.log_likelihood(x, state.canvas),  # eq. 9
+            read=_stack([p.window for p in posteriors]) if record else None,
+            write=_stack(writes),
+        )
+
+    def generate(
+        self,
+        count: int,
+        *,
+        eps: Float[Tensor, "T B Z"] | None = None,
+        generator: Generator | None = None,
+        record: bool = False,
+    ) -> Trace:
+        """Paint `count` images from the prior (eqs. 13-16); the encoder takes no part."""
+        z = self._noise(count, generator) if eps is None else eps  # eq. 13
+        state = self.initial_state(count)
+        canvases: list[Tensor] = []
+        writes: list[Window | None] = []
+        for z_t in z:
+            state, write = self.decode_step(z_t, state)  # eqs. 14, 15
+            if record:
+                canvases.append(state.canvas)
+                writes.append(write)
+        return Trace(canvas=torch.stack(canvases or [state.canvas]), z=z, write=_stack(writes))
+
+    @torch.no_grad()
+    def reconstruct(
+        self, x: Float[Tensor, "B C H W"], *, generator: Generator | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        """The images as the model redraws them: mean pictures in [0, 1], of one posterior sample.
+
+        >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
+        >>> model.reconstruct(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 1, 8, 8])
+        """
+        return self.forward(x, generator=generator).mean[-1]
+
+    def _noise(self, batch_size: int, generator: Generator | None) -> Tensor:
+        shape = (self.config.glimpses, batch_size, self.config.latent_size)
+        like = self.canvas_0
+        return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def gaussian_kl(
+    mu: Float[Tensor, "*batch Z"], log_sigma: Float[Tensor, "*batch Z"]
+) -> Float[Tensor, "*batch"]:
+    """KL(N(mu, sigma), N(0, I)) in nats (one term of eqs. 10, 11).
+
+    Note:
+        Eq. 11 prints the constant as T/2; it is Z/2 a step, one half for each latent dimension.
+
+    >>> float(gaussian_kl(torch.tensor([1.0, 0.0]), torch.zeros(2)))
+    0.5
+    """
+    return (mu**2 + (2 * log_sigma).exp() - 2 * log_sigma - 1).sum(-1) / 2
+
+
+def _stack(windows: list[Window | None]) -> Window | None:
+    """T windows with fields [B] -> one with fields [T, B]; None if there are none."""
+    present = [w for w in windows if w is not None]
+    return Window(*map(torch.stack, zip(*present, strict=True))) if present else None

@@ -1,0 +1,66 @@
+"""What is trained and reported: bounds on log p(x), in nats an image, from a Trace.
+
+Signs are honest: a bound is negative and higher is better; the paper's figures are its negative.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from draw.model import Trace
+
+
+def elbo(trace: Trace) -> Float[Tensor, " B"]:
+    """The evidence lower bound with the KL in closed form: -(L_x + L_z) of eq. 12.
+
+    >>> from draw.model import DRAW, DRAWConfig
+    >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
+    >>> elbo(model(torch.rand(5, 1, 8, 8))).shape
+    torch.Size([5])
+    """
+    log_likelihood, kl = _of_an_encoded(trace, trace.log_likelihood, trace.kl)
+    return log_likelihood - kl.sum(0)
+
+
+def log_weight(trace: Trace) -> Float[Tensor, " B"]:
+    """log p(x, z_1..z_T) - log q(z_1..z_T | x): the sampled ELBO, one weight a trajectory."""
+    log_likelihood, mu, log_sigma = _of_an_encoded(
+        trace, trace.log_likelihood, trace.mu, trace.log_sigma
+    )
+    eps = (trace.z - mu) / log_sigma.exp()
+    log_ratio = (eps**2 - trace.z**2) / 2 + log_sigma  # log p(z) - log q(z), [T, B, Z]
+    return log_likelihood + log_ratio.sum((0, 2))
+
+
+def iwae(log_weights: Float[Tensor, "k B"]) -> Float[Tensor, " B"]:
+    """The importance-weighted bound of k trajectories an image (Burda et al. 2016, eq. 8).
+
+    With k = 1 it is the sampled ELBO; it rises with k towards log p(x). To use k trajectories
+    without holding them at once, see `draw.evaluation.evaluate`.
+
+    >>> iwae(torch.tensor([[0.0], [math.log(3.0)]])).exp()  # the mean of 1 and 3
+    tensor([2.])
+    """
+    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
+
+
+def bits_per_dim(nats: float, dimensions: int) -> float:
+    """A bound in nats an image as bits a dimension, lower is better: -nats / (D ln 2).
+
+    Args:
+        nats: a bound on log p(x), negative for discrete data.
+        dimensions: pixels times channels.
+
+    >>> bits_per_dim(-784 * math.log(2), 784)
+    1.0
+    """
+    return -nats / (dimensions * math.log(2))
+
+
+def _of_an_encoded(trace: Trace, *terms: Tensor | None) -> tuple[Tensor, ...]:
+    present = tuple(term for term in terms if term is not None)
+    if len(present) < len(terms):
+        raise ValueError("a generated trace has no bound; take the trace of model(x)")
+    return present

@@ -1,0 +1,160 @@
+"""Equations 19 to 29."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from draw import attention
+from draw.attention import Window
+from tests import twin
+
+numbers = st.floats(-3, 3, allow_nan=False)
+five = st.lists(numbers, min_size=5, max_size=5)
+sides = st.integers(2, 20)
+patch_sizes = st.integers(1, 6)
+
+
+def the_window(g_x: float, g_y: float, delta: float, sigma2: float, gamma: float = 1.0) -> Window:
+    return Window(*(torch.tensor(v, dtype=torch.float64) for v in (g_x, g_y, delta, sigma2, gamma)))
+
+
+@given(five, sides, sides, patch_sizes)
+def test_window_equals_its_twin(params, height, width, n):
+    got = attention.window(torch.tensor(params, dtype=torch.float64), height, width, n)
+    assert [float(v) for v in got] == pytest.approx(twin.window(params, height, width, n))
+
+
+@given(five, sides, sides, patch_sizes, st.integers(1, 3), st.integers(0, 99))
+@settings(deadline=None)
+def test_read_and_write_equal_their_twins(params, height, width, n, channels, seed):
+    params[2] = abs(params[2])  # variances at which the twin's exponentials do not underflow
+    params[3] = -abs(params[3])
+    params[0], params[1] = params[0] / 3, params[1] / 3
+    rng = np.random.default_rng(seed)
+    image, patch = rng.random((channels, height, width)), rng.normal(size=(channels, n, n))
+    window = attention.window(torch.tensor([params], dtype=torch.float64), height, width, n)
+    got = attention.read(torch.from_numpy(image)[None], window, n)[0].numpy()
+    np.testing.assert_allclose(got, twin.read(image, params, n), rtol=1e-9, atol=1e-12)
+    got = attention.write(torch.from_numpy(patch)[None], window, height, width)[0].numpy()
+    np.testing.assert_allclose(got, twin.write(patch, params, height, width), rtol=1e-9, atol=1e-12)
+
+
+def test_filter_centres_count_from_one():
+    """N = 5, delta = 2 around 10: centres 6, 8, 10, 12, 14, symmetric about g (eq. 19)."""
+    F = attention.filterbank(*(torch.tensor(v) for v in (10.0, 2.0, 1e-4)), n=5, size=20)
+    assert (F.argmax(-1) + 1).tolist() == [6, 8, 10, 12, 14]
+
+
+def test_a_centred_window_lies_in_the_middle_of_the_pixels():
+    """g~ = 0 is (A + 1) / 2: the filters are mirror images of each other (eqs. 22, 23)."""
+    window = attention.window(torch.zeros(5, dtype=torch.float64), 12, 20, 4)
+    F_x, F_y = attention.filterbanks(window, 4, 12, 20)
+    torch.testing.assert_close(F_x, F_x.flip(0, 1))
+    torch.testing.assert_close(F_y, F_y.flip(0, 1))
+
+
+def test_at_unit_delta_tilde_the_patch_spans_the_longer_side():
+    """delta~ = 1: the outermost filters sit on pixels 1 and max(A, B) (eq. 24)."""
+    window = attention.window(torch.tensor([0.0, 0.0, -9.0, 0.0, 0.0]), 10, 28, 5)
+    F_x, _ = attention.filterbanks(window, 5, 10, 28)
+    assert (F_x.argmax(-1) + 1).tolist()[::4] == [1, 28]
+
+
+def test_a_sharp_window_of_unit_stride_is_a_crop():
+    image = torch.arange(2 * 8 * 9, dtype=torch.float64).view(1, 2, 8, 9)
+    window = Window(*(v[None] for v in the_window(g_x=6, g_y=4, delta=1, sigma2=1e-3)))
+    torch.testing.assert_close(attention.read(image, window, 3), image[:, :, 2:5, 4:7])
+
+
+def test_writing_what_a_sharp_window_read_puts_it_back():
+    image = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+    window = Window(*(v[None] for v in the_window(g_x=4.5, g_y=4.5, delta=1, sigma2=1e-3)))
+    restored = attention.write(attention.read(image, window, 8), window, 8, 8)
+    torch.testing.assert_close(restored, image)
+
+
+def test_gamma_multiplies_what_is_read_and_divides_what_is_written():
+    image = torch.rand(1, 1, 6, 6, dtype=torch.float64)
+    plain = Window(*(v[None] for v in the_window(3, 3, 1, 1, gamma=1)))
+    strong = Window(*(v[None] for v in the_window(3, 3, 1, 1, gamma=4)))
+    patch = attention.read(image, plain, 2)
+    torch.testing.assert_close(attention.read(image, strong, 2), 4 * patch)
+    torch.testing.assert_close(
+        attention.write(patch, strong, 6, 6), attention.write(patch, plain, 6, 6) / 4
+    )
+
+
+def test_x_and_y_are_not_mixed_up():
+    image = torch.zeros(1, 1, 5, 9, dtype=torch.float64)
+    image[0, 0, 1, 7] = 1  # pixel x = 8, y = 2
+    window = Window(*(v[None] for v in the_window(g_x=8, g_y=2, delta=1, sigma2=1e-3)))
+    assert attention.read(image, window, 1).item() == pytest.approx(1)
+    painted = attention.write(torch.ones(1, 1, 1, 1, dtype=torch.float64), window, 5, 9)
+    torch.testing.assert_close(painted, image)
+
+
+@given(
+    g=st.floats(-1e4, 1e4),
+    delta=st.floats(0, 1e4),
+    log_sigma2=st.floats(-40, 40),
+    n=patch_sizes,
+    size=sides,
+)
+def test_every_filter_row_sums_to_one_with_finite_gradients(g, delta, log_sigma2, n, size):
+    """In float32: also far outside the image, and so sharp that each exponential underflows."""
+    inputs = [torch.tensor(v, requires_grad=True) for v in (g, delta, math.exp(log_sigma2))]
+    F = attention.filterbank(*inputs, n=n, size=size)
+    torch.testing.assert_close(F.sum(-1), torch.ones(n))
+    (F * torch.linspace(-1, 1, size)).sum().backward()
+    assert all(torch.isfinite(v.grad) for v in inputs)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("shape", [(1, 6, 6), (3, 4, 7)])
+def test_gradients_of_read_and_write(n, shape):
+    torch.manual_seed(0)
+    C, H, W = shape
+    params = (0.3 * torch.randn(2, 5, dtype=torch.float64)).requires_grad_()
+    image = torch.rand(2, C, H, W, dtype=torch.float64, requires_grad=True)
+    patch = torch.rand(2, C, n, n, dtype=torch.float64, requires_grad=True)
+
+    def read(image, params):
+        return attention.read(image, attention.window(params, H, W, n), n)
+
+    def write(patch, params):
+        return attention.write(patch, attention.window(params, H, W, n), H, W)
+
+    assert torch.autograd.gradcheck(read, (image, params))
+    assert torch.autograd.gradcheck(write, (patch, params))
+
+
+def test_with_one_filter_the_stride_plays_no_part():
+    image = torch.rand(1, 1, 6, 6)
+    wide = attention.window(torch.tensor([[0.1, 0.2, 0.0, 1.0, 0.0]]), 6, 6, 1)
+    narrow = attention.window(torch.tensor([[0.1, 0.2, 0.0, -1.0, 0.0]]), 6, 6, 1)
+    assert torch.equal(attention.read(image, wide, 1), attention.read(image, narrow, 1))
+
+
+@given(sides, sides, patch_sizes, st.booleans())
+def test_the_covering_window_misses_no_pixel(height, width, n, painting):
+    """Each pixel of the longer side weighs about as much as the others; the window is centred."""
+    window = attention.window(
+        attention.covering_params(n, height, width, painting=painting), height, width, n
+    )
+    left, top, right, bottom = (float(e) for e in attention.box(window, n))
+    size = max(height, width)
+    assert right - left == pytest.approx(size, rel=1e-4)
+    assert (left + right) / 2 == pytest.approx((width + 1) / 2, rel=1e-4)
+    assert (top + bottom) / 2 == pytest.approx((height + 1) / 2, rel=1e-4)
+    F_x, F_y = attention.filterbanks(window, n, height, width)
+    seen = (F_x if width >= height else F_y).sum(0)
+    assert seen.min() > 0.2 * seen.mean()
+
+
+def test_box_is_the_extent_of_the_crop():
+    window = the_window(g_x=6, g_y=4, delta=1, sigma2=1)
+    assert [float(e) for e in attention.box(window, 3)] == [4.5, 2.5, 7.5, 5.5]

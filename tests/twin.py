@@ -1,0 +1,136 @@
+"""An independent twin of the paper's equations: NumPy, float64, explicit loops, one image.
+
+Written from the paper alone, so that an agreement with the package means something: sums over
+pixels where the package has matrix products, a plain normalised exponential where it has a
+softmax, gates computed one by one.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+Weights = dict[str, np.ndarray]
+
+
+def sigmoid(v: Any) -> Any:
+    return 1 / (1 + np.exp(-v))
+
+
+def window(params: np.ndarray, height: int, width: int, n: int) -> tuple[float, ...]:
+    """Eqs. 21 to 24."""
+    g_x_tilde, g_y_tilde, log_sigma2, log_delta_tilde, log_gamma = params
+    g_x = (width + 1) / 2 * (g_x_tilde + 1)
+    g_y = (height + 1) / 2 * (g_y_tilde + 1)
+    between = n - 1 if n > 1 else 1
+    delta = (max(width, height) - 1) / between * math.exp(log_delta_tilde)
+    return g_x, g_y, delta, math.exp(log_sigma2), math.exp(log_gamma)
+
+
+def filterbank(g: float, delta: float, sigma2: float, n: int, size: int) -> np.ndarray:
+    """Eqs. 19, 20 and 25, 26; filters and pixels counted from 1."""
+    F = np.zeros((n, size))
+    for i in range(1, n + 1):
+        mu = g + (i - n / 2 - 0.5) * delta
+        for a in range(1, size + 1):
+            F[i - 1, a - 1] = math.exp(-((a - mu) ** 2) / (2 * sigma2))
+        F[i - 1] /= F[i - 1].sum()
+    return F
+
+
+def read(image: np.ndarray, params: np.ndarray, n: int) -> np.ndarray:
+    """Eq. 27 for one image [C, H, W]."""
+    C, H, W = image.shape
+    g_x, g_y, delta, sigma2, gamma = window(params, H, W, n)
+    F_x, F_y = filterbank(g_x, delta, sigma2, n, W), filterbank(g_y, delta, sigma2, n, H)
+    patch = np.zeros((C, n, n))
+    for c in range(C):
+        for j in range(n):
+            for i in range(n):
+                patch[c, j, i] = gamma * (np.outer(F_y[j], F_x[i]) * image[c]).sum()
+    return patch
+
+
+def write(patch: np.ndarray, params: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Eq. 29 for one patch [C, N, N]."""
+    C, n, _ = patch.shape
+    g_x, g_y, delta, sigma2, gamma = window(params, height, width, n)
+    F_x, F_y = filterbank(g_x, delta, sigma2, n, width), filterbank(g_y, delta, sigma2, n, height)
+    image = np.zeros((C, height, width))
+    for c in range(C):
+        for j in range(n):
+            for i in range(n):
+                image[c] += patch[c, j, i] * np.outer(F_y[j], F_x[i]) / gamma
+    return image
+
+
+def lstm(
+    weights: Weights, name: str, x: np.ndarray, h: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """An LSTM with a forget gate; the rows of the weights are input, forget, cell, output."""
+    a = (
+        weights[f"{name}.weight_ih"] @ x
+        + weights[f"{name}.bias_ih"]
+        + weights[f"{name}.weight_hh"] @ h
+        + weights[f"{name}.bias_hh"]
+    )
+    k = len(h)
+    i, f, g, o = (
+        sigmoid(a[:k]),
+        sigmoid(a[k : 2 * k]),
+        np.tanh(a[2 * k : 3 * k]),
+        sigmoid(a[3 * k :]),
+    )
+    c = f * c + i * g
+    return o * np.tanh(c), c
+
+
+def linear(weights: Weights, name: str, h: np.ndarray) -> np.ndarray:
+    return weights[f"{name}.weight"] @ h + weights[f"{name}.bias"]
+
+
+def draw(
+    weights: Weights, x: np.ndarray, eps: np.ndarray, read_n: int | None, write_n: int | None
+) -> dict[str, Any]:
+    """Eqs. 1 to 12 for one image [C, H, W] and noise [T, Z]."""
+    C, H, W = x.shape
+    c = weights["canvas_0"]
+    h_enc, c_enc = weights["h_enc_0"], weights["c_enc_0"]
+    h_dec, c_dec = weights["h_dec_0"], weights["c_dec_0"]
+    canvases, loss_z, log_ratio = [], [], 0.0
+    for e in eps:
+        x_hat = x - sigmoid(c)
+        if read_n is None:
+            r = np.concatenate([x.ravel(), x_hat.ravel()])
+        else:
+            params = linear(weights, "read_window", h_dec)
+            r = np.concatenate(
+                [read(x, params, read_n).ravel(), read(x_hat, params, read_n).ravel()]
+            )
+        h_enc, c_enc = lstm(weights, "encoder", np.concatenate([r, h_dec]), h_enc, c_enc)
+        mu, log_sigma = np.split(linear(weights, "posterior", h_enc), 2)
+        z = mu + np.exp(log_sigma) * e
+        kl = 0.0
+        for m, s in zip(mu, np.exp(log_sigma), strict=True):
+            kl += 0.5 * (m**2 + s**2 - math.log(s**2) - 1)
+        loss_z.append(kl)
+        log_q = (-0.5 * e**2 - log_sigma - 0.5 * math.log(2 * math.pi)).sum()
+        log_p = (-0.5 * z**2 - 0.5 * math.log(2 * math.pi)).sum()
+        log_ratio += log_p - log_q
+        h_dec, c_dec = lstm(weights, "decoder", z, h_dec, c_dec)
+        w = linear(weights, "patch", h_dec)
+        if write_n is None:
+            c = c + w.reshape(C, H, W)
+        else:
+            params = linear(weights, "write_window", h_dec)
+            c = c + write(w.reshape(C, write_n, write_n), params, H, W)
+        canvases.append(c)
+    p = sigmoid(c)
+    log_likelihood = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum()
+    return {
+        "canvas": np.array(canvases),
+        "kl": np.array(loss_z),
+        "log_likelihood": log_likelihood,
+        "elbo": log_likelihood - sum(loss_z),
+        "log_weight": log_likelihood + log_ratio,
+    }
