@@ -1,0 +1,211 @@
+"""The run folder: configuration, log, weights, and checkpoints that resume exactly.
+
+    RUN/run.json                  the configuration of the training
+    RUN/metrics.jsonl             one line a measurement
+    RUN/checkpoints/*.safetensors the last two states of the training
+    RUN/model/                    the weights that did best on validation, averaged
+
+Everything is JSON or safetensors, written whole or not at all; nothing is pickled.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from draw.errors import RunError
+from draw.files import write_atomic
+from draw.model import DRAW
+
+KEPT = 2
+
+
+@dataclass
+class Learner:
+    """All that a training changes; what a checkpoint holds."""
+
+    model: DRAW
+    average: DRAW  # moving average of the model's weights: what is evaluated and kept
+    optimizer: torch.optim.Optimizer
+    step: int = 0  # minibatches seen
+    best_nats: float = -float("inf")  # best validation ELBO so far
+    skipped: int = 0  # steps left out because a gradient was not finite
+    skipped_in_row: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, averaged weights and optimiser state under flat names."""
+        named = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                named[f"optimizer.{name}.{key}"] = value
+        return named
+
+    def load_tensors(self, named: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`.
+
+        Raises:
+            KeyError, RuntimeError: a tensor is missing, unknown or of another shape.
+        """
+
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in named.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(below("model."))
+        self.average.load_state_dict(below("average."))
+        state = {
+            index: below(f"optimizer.{name}.")
+            for index, (name, _) in enumerate(self.model.named_parameters())
+        }
+        groups = self.optimizer.state_dict()["param_groups"]
+        used = {index: values for index, values in state.items() if values}
+        self.optimizer.load_state_dict({"state": used, "param_groups": groups})
+
+
+class RunFolder:
+    """One training on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "run.json"
+        self.log_file = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+
+    def check_vacant(self) -> None:
+        """Make sure that a new run would overwrite nothing.
+
+        Raises:
+            RunError: the folder holds something already.
+        """
+        path = self.path
+        if self.config_file.exists():
+            raise RunError(
+                f"{path} holds another run; continue it with --resume --out {path}, "
+                f"or choose another folder with --out"
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not empty; choose another folder with --out")
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Start a run in a new or empty folder.
+
+        Raises:
+            RunError: the folder holds something already.
+        """
+        self.check_vacant()
+        write_atomic(self.config_file, (json.dumps(config, indent=2) + "\n").encode())
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Find a run again.
+
+        Raises:
+            RunError: there is none.
+        """
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise RunError(f"{path} is not a run folder: it holds no run.json")
+        return run
+
+    def read_config(self) -> Any:
+        """The parsed run.json.
+
+        Raises:
+            RunError: it is not JSON.
+        """
+        try:
+            return json.loads(self.config_file.read_text())
+        except ValueError as error:
+            raise RunError(f"{self.config_file} is not JSON: {error}") from error
+
+    def save(self, learner: Learner) -> None:
+        """Write a checkpoint, then forget all but the last two."""
+        counters = {
+            "step": learner.step,
+            "best_nats": learner.best_nats,
+            "skipped": learner.skipped,
+            "skipped_in_row": learner.skipped_in_row,
+        }
+        data = safetensors.torch.save(learner.tensors(), metadata={"draw": json.dumps(counters)})
+        write_atomic(self.checkpoints / f"{learner.step:09d}.safetensors", data)
+        for old in self._saved()[:-KEPT]:
+            old.unlink()
+
+    def restore(self, learner: Learner) -> bool:
+        """Bring a learner to the newest checkpoint, and the log with it; False if none was made.
+
+        Raises:
+            RunError: the checkpoint is corrupt or of another network.
+        """
+        saved = self._saved()
+        if saved:
+            path = saved[-1]
+            try:
+                with safetensors.safe_open(path, framework="pt") as file:
+                    counters = json.loads(file.metadata()["draw"])
+                    names = file.keys()
+                    learner.load_tensors({name: file.get_tensor(name) for name in names})
+                for name in ("step", "best_nats", "skipped", "skipped_in_row"):
+                    setattr(learner, name, counters[name])
+            except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise RunError(
+                    f"{path} is not a checkpoint of this run ({_first_line(error)}); delete it to "
+                    f"go on from the one before"
+                ) from error
+        self._trim_log(learner.step)
+        return bool(saved)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one measurement to metrics.jsonl."""
+        with self.log_file.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """All measurements so far; a line that a kill cut short is left out."""
+        records = []
+        if self.log_file.exists():
+            for line in self.log_file.read_text().splitlines():
+                try:
+                    records.append(json.loads(line))
+                except ValueError:
+                    continue
+        return records
+
+    def _trim_log(self, step: int) -> None:
+        """Drop what was logged after the checkpoint: it will be measured again."""
+        kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
+        if self.log_file.exists():
+            write_atomic(self.log_file, "".join(kept).encode())
+
+    def _saved(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("[0-9]*.safetensors"))
+
+
+def load_model(name: str | Path) -> DRAW:
+    """A trained model, ready for use.
+
+    Args:
+        name: a run folder, a folder written by `save_pretrained`, or a Hugging Face hub id.
+
+    Raises:
+        ModelError, RunError: there is no such model, or it is damaged.
+    """
+    run = RunFolder(Path(name))
+    if not run.config_file.is_file():
+        return DRAW.from_pretrained(name)
+    if not (run.model / "model.safetensors").is_file():
+        raise RunError(
+            f"{name} holds no model yet, as it was never validated; "
+            f"continue it with draw train --resume --out {name}"
+        )
+    return DRAW.from_pretrained(run.model)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

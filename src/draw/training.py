@@ -1,0 +1,292 @@
+"""The training loop.
+
+Randomness is a function of (seed, purpose, step): the order of the images, the noise and the
+binarisation of step s do not depend on what ran before it. A run that was interrupted needs no
+generator state to go on exactly, only its step.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from draw import data
+from draw.checkpoint import Learner, RunFolder
+from draw.data import Images
+from draw.data.download import Progress
+from draw.errors import ConfigError, RunError
+from draw.evaluation import Evaluation, evaluate
+from draw.files import from_dict
+from draw.model import DRAW, DRAWConfig
+from draw.objectives import elbo
+
+PATIENCE = 10  # steps in a row without a finite gradient, after which training stops
+LOG_EVERY = 50  # steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training: the network, the data and how it learns.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+
+    model: DRAWConfig = field(default_factory=DRAWConfig)
+    data: str = "digits5k"  # a data set's name, see `draw data list`
+    data_dir: Path | None = None  # where to look for it first; the pictures of `folder`
+    skip_bad: bool = False  # leave out pictures of `folder` that cannot be decoded
+    steps: int = 10_000  # minibatches in all
+    batch_size: int = 64  # images a minibatch
+    learning_rate: float = 1e-3  # Adam's, at its highest
+    warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
+    clip_norm: float = 5.0  # gradients are scaled down to this norm
+    average_decay: float = 0.9995  # of the moving average of the weights; 0 turns it off
+    eval_every: int = 500  # steps between validations
+    eval_images: int = 2_000  # validation images each time, always the same
+    checkpoint_every: int = 500  # steps between checkpoints
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "batch_size", "eval_every", "eval_images", "checkpoint_every")
+        for name in positive:
+            if not 1 <= getattr(self, name) <= 10**9:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 1 to 10^9")
+        if self.batch_size > 100_000:
+            raise ConfigError(f"batch_size is {self.batch_size}; it must be at most 100,000")
+        if not 0 <= self.warmup_steps <= 10**9:
+            raise ConfigError(f"warmup_steps is {self.warmup_steps}; it must be from 0 to 10^9")
+        if not 0 < self.learning_rate <= 1:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
+        if not 0 < self.clip_norm < math.inf:
+            raise ConfigError(f"clip_norm is {self.clip_norm}; it must be positive and finite")
+        if not 0 <= self.average_decay < 1:
+            raise ConfigError(f"average_decay is {self.average_decay}; it must be in [0, 1)")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}; it must be from 0 to 2^63 - 1")
+        if self.data not in data.DATASETS:
+            known = ", ".join(data.DATASETS)
+            raise ConfigError(f"there is no data set {self.data!r}; there are {known}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        values = asdict(self)
+        values["data_dir"] = None if self.data_dir is None else str(self.data_dir.absolute())
+        return values
+
+    @classmethod
+    def from_run(cls, run: RunFolder) -> "TrainConfig":
+        """The configuration that a run was started with."""
+        return from_dict(cls, run.read_config(), str(run.config_file))
+
+    def load_images(self, split: str, progress: Progress | None = None) -> Images:
+        """One split of the run's data, in the model's shape."""
+        return data.load(
+            self.data,
+            split,
+            shape=self.model.image_shape,
+            data_dir=self.data_dir,
+            skip_bad=self.skip_bad,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one minibatch gave."""
+
+    step: int  # counted from 1
+    train_nats: float  # ELBO an image of this minibatch
+    gradient_norm: float
+    learning_rate: float
+    skipped: int  # steps left out so far
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What a validation of the averaged weights gave."""
+
+    step: int
+    result: Evaluation
+    is_best: bool
+    learner: Learner
+
+
+def train(
+    config: TrainConfig,
+    run: RunFolder,
+    training: Images,
+    validation: Images,
+    *,
+    device: torch.device | str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Step | Validation]:
+    """Train, and yield what happens as it happens; go on from the run's newest checkpoint.
+
+    The weights that did best on validation lie in `run.model` at the end. Closing the iterator
+    abandons what came since the last checkpoint.
+
+    Args:
+        stop: asked after every step; when it says yes, a checkpoint is written and the
+            iterator ends.
+
+    Raises:
+        RunError: ten gradients in a row were not finite, or the checkpoint does not fit.
+    """
+    learner = new_learner(config, device)
+    run.restore(learner)
+    validation = validation.subset(config.eval_images, config.seed)
+    batches = Batches(training, config.batch_size, config.seed)
+    window: list[Step] = []
+    while learner.step < config.steps:
+        event = train_step(learner, config, batches)
+        window.append(event)
+        yield event
+        if learner.step % LOG_EVERY == 0 or learner.step == config.steps:
+            run.log(_summary(window, config.batch_size))
+            window.clear()
+        if learner.step % config.eval_every == 0 or learner.step == config.steps:
+            yield _validate(learner, config, run, validation)
+        stopping = stop()
+        if learner.step % config.checkpoint_every == 0 or learner.step == config.steps or stopping:
+            run.save(learner)
+        if stopping:
+            return
+
+
+def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Learner:
+    """A fresh model, its average and its optimiser, decided by the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_derive(config.seed, "weights"))
+        model = DRAW(config.model).to(device)
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    return Learner(model=model, average=average, optimizer=optimizer)
+
+
+def train_step(learner: Learner, config: TrainConfig, batches: "Batches") -> Step:
+    """One minibatch: bound, gradient, clip, Adam, average (eq. 12, one sample an image)."""
+    started = time.perf_counter()
+    step, model, optimizer = learner.step, learner.model, learner.optimizer
+    device = model.canvas_0.device
+    x = batches[step].to(device)
+    noise = generator(config.seed, "noise", step, device=device)
+
+    optimizer.param_groups[0]["lr"] = learning_rate = schedule(config, step)
+    optimizer.zero_grad()
+    loss = -elbo(model(x, generator=noise)).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
+
+    if math.isfinite(float(loss.detach())) and math.isfinite(norm):
+        optimizer.step()
+        _update_average(learner, config.average_decay)
+        learner.skipped_in_row = 0
+    else:
+        learner.skipped += 1
+        learner.skipped_in_row += 1
+        if learner.skipped_in_row == PATIENCE:
+            raise RunError(
+                f"the gradient was not finite {PATIENCE} times in a row, up to step {step + 1}; "
+                f"try a lower --learning-rate or --clip-norm"
+            )
+    learner.step += 1
+    return Step(
+        step=learner.step,
+        train_nats=-float(loss.detach()),
+        gradient_norm=norm,
+        learning_rate=learning_rate,
+        skipped=learner.skipped,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def schedule(config: TrainConfig, step: int) -> float:
+    """The learning rate of a step: a linear rise, then half a cosine down to zero."""
+    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    fall = (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
+    return config.learning_rate * rise * fall
+
+
+class Batches:
+    """The minibatches of a training by step: every image once an epoch, in an order of its own."""
+
+    def __init__(self, images: Images, batch_size: int, seed: int) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self._order: tuple[int, Tensor] | None = None  # the last epoch asked for
+
+    def __getitem__(self, step: int) -> Tensor:
+        n = len(self.images)
+        places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
+        indices = torch.cat([self._permutation(e)[places[places // n == e] % n] for e in epochs])
+        return self.images.batch(indices, generator(self.seed, "binarisation", step))
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            order = generator(self.seed, "order", epoch)
+            self._order = epoch, torch.randperm(len(self.images), generator=order)
+        return self._order[1]
+
+
+def generator(
+    seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu"
+) -> Generator:
+    """An independent random stream for each (seed, purpose, index)."""
+    return Generator(device).manual_seed(_derive(seed, purpose, index))
+
+
+def _derive(seed: int, purpose: str, index: int = 0) -> int:
+    stream = np.random.SeedSequence([seed, index, *purpose.encode()])
+    return int(stream.generate_state(1, np.uint64)[0] >> 1)
+
+
+@torch.no_grad()
+def _update_average(learner: Learner, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * weights; a short memory while all is young."""
+    decay = min(decay, (1 + learner.step) / (10 + learner.step))
+    pairs = zip(learner.average.parameters(), learner.model.parameters(), strict=True)
+    for average, weight in pairs:
+        average.lerp_(weight, 1 - decay)
+
+
+def _validate(
+    learner: Learner, config: TrainConfig, run: RunFolder, validation: Images
+) -> Validation:
+    result = evaluate(learner.average, validation, seed=config.seed)
+    is_best = result.elbo_nats > learner.best_nats
+    if is_best:
+        learner.best_nats = result.elbo_nats
+        learner.average.save(run.model)
+    run.log(
+        {
+            "step": learner.step,
+            "valid_elbo_nats": result.elbo_nats,
+            "valid_elbo_stderr": result.elbo_stderr,
+            "valid_kl_nats": result.kl_nats,
+            "valid_images": result.images,
+        }
+    )
+    return Validation(step=learner.step, result=result, is_best=is_best, learner=learner)
+
+
+def _summary(window: list[Step], batch_size: int) -> dict[str, Any]:
+    """One line of the log for the last few steps: means, and the speed."""
+    last = window[-1]
+    return {
+        "step": last.step,
+        "train_elbo_nats": sum(s.train_nats for s in window) / len(window),
+        "gradient_norm": sum(s.gradient_norm for s in window) / len(window),
+        "learning_rate": last.learning_rate,
+        "skipped": last.skipped,
+        "images_per_second": batch_size * len(window) / sum(s.seconds for s in window),
+    }

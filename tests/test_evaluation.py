@@ -1,0 +1,92 @@
+"""The bounds over a whole set."""
+
+import math
+
+import pytest
+import torch
+
+from draw import evaluation
+from draw.data.images import Images
+from draw.evaluation import evaluate
+from draw.model import DRAW, DRAWConfig
+from draw.objectives import elbo, iwae, log_weight
+
+CONFIG = DRAWConfig(height=5, width=4, glimpses=3, hidden_size=8, latent_size=4, write_size=2)
+
+
+@pytest.fixture
+def model() -> DRAW:
+    torch.manual_seed(0)
+    return DRAW(CONFIG)
+
+
+def some_images(binarisation: str = "static", count: int = 10) -> Images:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 2, (count, 1, 5, 4), generator=generator) * 255
+    if binarisation != "static":
+        pixels = torch.randint(0, 256, (count, 1, 5, 4), generator=generator)
+    return Images(pixels=pixels.to(torch.uint8), binarisation=binarisation)
+
+
+@torch.no_grad()
+def test_the_elbo_is_the_mean_over_images_and_samples(model):
+    images = some_images()
+    result = evaluate(model, images, samples=3, seed=7)
+    noise = torch.Generator().manual_seed(7)
+    bounds = torch.stack([elbo(model(images.first(10), generator=noise)) for _ in range(3)])
+    per_image = bounds.mean(0).double()
+    assert result.elbo_nats == pytest.approx(float(per_image.mean()), rel=1e-6)
+    assert result.elbo_stderr == pytest.approx(float(per_image.std()) / math.sqrt(10), rel=1e-4)
+    assert result.elbo_nats == pytest.approx(result.log_likelihood_nats - result.kl_nats, rel=1e-5)
+    assert sum(result.kl_nats_by_step) == pytest.approx(result.kl_nats)
+    assert result.bits_per_dim == pytest.approx(-result.elbo_nats / (20 * math.log(2)))
+
+
+@torch.no_grad()
+def test_iwae_in_chunks_equals_iwae_at_once(model, monkeypatch):
+    """The same trajectories, 7 of 10 images side by side in chunks of 2, 2, 2 and 1."""
+    images = some_images()
+    noise = torch.Generator().manual_seed(3)
+    x = images.first(10)
+    model(x, generator=noise)  # the ELBO's sample comes first
+    weights = torch.cat(
+        [log_weight(model(x.repeat(n, 1, 1, 1), generator=noise)).view(n, 10) for n in (2, 2, 2, 1)]
+    )
+    monkeypatch.setattr(evaluation, "ROWS", 20)
+    result = evaluate(model, images, importance_samples=7, seed=3)
+    assert result.iwae_nats == pytest.approx(float(iwae(weights).mean()), rel=1e-6)
+
+
+def test_many_importance_samples_never_run_side_by_side(model, monkeypatch):
+    """Memory is bounded by ROWS, whatever k is."""
+    rows = []
+    forward = DRAW.forward
+
+    def watched(self, x, **kwargs):
+        rows.append(len(x))
+        return forward(self, x, **kwargs)
+
+    monkeypatch.setattr(DRAW, "forward", watched)
+    evaluate(model, some_images(), importance_samples=5_000)
+    assert max(rows) <= evaluation.ROWS
+    assert sum(rows) == 10 + 10 * 5_000
+
+
+def test_the_seed_decides_everything(model):
+    images = some_images("dynamic")
+    assert evaluate(model, images, seed=1) == evaluate(model, images, seed=1)
+    assert evaluate(model, images, seed=1) != evaluate(model, images, seed=2)
+
+
+def test_intensities_have_no_bits_per_dim(model):
+    assert evaluate(model, some_images("none")).bits_per_dim is None
+
+
+def test_one_image_has_no_standard_error(model):
+    assert evaluate(model, some_images(count=1)).elbo_stderr is None
+
+
+def test_progress_is_told(model):
+    calls = []
+    evaluate(model, some_images(), progress=lambda *call: calls.append(call))
+    assert calls == [(10, 10)]

@@ -1,0 +1,77 @@
+"""Bounds: their relations to each other."""
+
+import math
+
+import pytest
+import torch
+
+from draw.data.images import Images
+from draw.evaluation import evaluate
+from draw.model import DRAW, DRAWConfig
+from draw.objectives import bits_per_dim, elbo, iwae, log_weight
+
+CONFIG = DRAWConfig(height=6, width=6, glimpses=3, hidden_size=8, latent_size=4, write_size=3)
+
+
+@pytest.fixture
+def model() -> DRAW:
+    torch.manual_seed(1)
+    model = DRAW(CONFIG)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def images() -> Images:
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.bernoulli(torch.full((12, 1, 6, 6), 0.3), generator=generator)
+    return Images(pixels=(255 * bits).to(torch.uint8), binarisation="static")
+
+
+def test_log_weight_equals_torch_distributions(model):
+    x = torch.bernoulli(torch.full((5, 1, 6, 6), 0.3))
+    trace = model(x)
+    q = torch.distributions.Normal(trace.mu, trace.log_sigma.exp()).log_prob(trace.z)
+    p = torch.distributions.Normal(0.0, 1.0).log_prob(trace.z)
+    expected = trace.log_likelihood + (p - q).sum((0, 2))
+    torch.testing.assert_close(log_weight(trace), expected, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_sampled_bound_is_the_elbo_on_average(model, images):
+    """The closed and the sampled KL have one expectation."""
+    x = images.first(1).expand(20_000, -1, -1, -1)
+    trace = model(x, generator=torch.Generator().manual_seed(0))
+    difference = log_weight(trace) - elbo(trace)
+    stderr = difference.std() / math.sqrt(len(x))
+    assert abs(difference.mean()) < 4 * stderr
+
+
+def test_iwae_of_one_trajectory_is_the_sampled_elbo(model, images):
+    weights = log_weight(model(images.first(12)))
+    assert torch.equal(iwae(weights[None]), weights)
+
+
+def test_iwae_is_the_log_of_the_mean_weight():
+    log_weights = torch.randn(50, 3, dtype=torch.float64)
+    torch.testing.assert_close(iwae(log_weights), log_weights.exp().mean(0).log())
+
+
+def test_iwae_grows_with_k(model, images):
+    """As it must in expectation; far beyond the noise between k = 1, 10 and 200."""
+    bounds = [evaluate(model, images, importance_samples=k).iwae_nats for k in (1, 10, 200)]
+    assert bounds[0] + 1 < bounds[1] < bounds[2] - 0.5
+
+
+def test_bits_per_dim():
+    assert bits_per_dim(-784 * math.log(2), 784) == pytest.approx(1)
+    assert bits_per_dim(-80.97, 784) == pytest.approx(80.97 / 784 / math.log(2))
+
+
+def test_a_generated_trace_has_no_bound(model):
+    with pytest.raises(ValueError, match="no bound"):
+        elbo(model.generate(2))
+    with pytest.raises(ValueError, match="no bound"):
+        log_weight(model.generate(2))

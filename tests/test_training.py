@@ -1,0 +1,302 @@
+"""The loop: schedule, order, guard, average, and exact resume."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from draw.checkpoint import RunFolder
+from draw.data.images import Images
+from draw.errors import ConfigError, RunError
+from draw.model import DRAWConfig
+from draw.training import (
+    PATIENCE,
+    Batches,
+    Step,
+    TrainConfig,
+    Validation,
+    generator,
+    new_learner,
+    schedule,
+    train,
+    train_step,
+)
+
+CONFIG = TrainConfig(
+    model=DRAWConfig(
+        height=8, width=8, glimpses=3, hidden_size=8, latent_size=4, read_size=2, write_size=3
+    ),
+    data="folder",
+    steps=12,
+    batch_size=4,
+    warmup_steps=2,
+    eval_every=4,
+    eval_images=8,
+    checkpoint_every=3,
+)
+
+
+@pytest.fixture(autouse=True)
+def _denormals():
+    """As in a fresh process: the command line turns them off for the rest of its own."""
+    torch.set_flush_denormal(False)
+
+
+def some_images(count: int = 10, binarisation: str = "dynamic") -> Images:
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
+    return Images(pixels=pixels, binarisation=binarisation)
+
+
+def run_to_end(config, path, stop_at=None):
+    """Train until the end, or let a stop be asked for at a step; the final weights."""
+    run = RunFolder(path)
+    if not run.config_file.exists():
+        run.create(config.to_dict())
+    seen = [0]
+    for event in train(config, run, some_images(), some_images(), stop=lambda: seen[-1] == stop_at):
+        seen.append(event.step)
+    learner = new_learner(config)
+    run.restore(learner)
+    return learner
+
+
+def assert_equal(a, b):
+    assert a.step == b.step
+    left, right = a.tensors(), b.tensors()
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert torch.equal(value, right[name]), name
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 11])
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, stop_at):
+    whole = run_to_end(CONFIG, tmp_path / "whole")
+    half = run_to_end(CONFIG, tmp_path / "parted", stop_at)
+    assert half.step == stop_at
+    resumed = run_to_end(CONFIG, tmp_path / "parted")
+    assert_equal(whole, resumed)
+    best = "model/model.safetensors"
+    assert (tmp_path / "whole" / best).read_bytes() == (tmp_path / "parted" / best).read_bytes()
+
+
+KILLED_RUN = """
+import sys
+from pathlib import Path
+from tests.test_training import CONFIG, run_to_end
+from dataclasses import replace
+run_to_end(replace(CONFIG, steps=200, checkpoint_every=2, eval_every=5), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.2])
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, seconds):
+    """SIGKILL at moments that nobody chose: some hit a checkpoint being written."""
+    config = replace(CONFIG, steps=200, checkpoint_every=2, eval_every=5)
+    path = tmp_path / "killed"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", KILLED_RUN, str(path)], env=environment)
+    while not list(path.glob("checkpoints/*.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    learner = new_learner(config)
+    RunFolder(path).restore(learner)
+    assert 0 < learner.step < 200  # it was killed on its way, and what it left is whole
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert_equal(run_to_end(config, tmp_path / "whole"), run_to_end(config, path))
+    finally:
+        torch.set_num_threads(threads)
+    steps = [record["step"] for record in RunFolder(path).records()]
+    assert steps == sorted(steps)
+    assert len([r for r in RunFolder(path).records() if "valid_elbo_nats" in r]) == 40
+
+
+def test_the_log_of_a_resumed_run_has_each_measurement_once(tmp_path):
+    run_to_end(CONFIG, tmp_path, stop_at=7)
+    run_to_end(CONFIG, tmp_path)
+    records = RunFolder(tmp_path).records()
+    assert [r["step"] for r in records if "valid_elbo_nats" in r] == [4, 8, 12]
+
+
+def test_training_learns():
+    """The bound of a few images rises by a lot when they are seen over and over."""
+    config = replace(CONFIG, steps=150, learning_rate=1e-2, average_decay=0.0)
+    learner, batches = new_learner(config), Batches(some_images(4, "none"), 4, 0)
+    nats = [train_step(learner, config, batches).train_nats for _ in range(150)]
+    assert np.mean(nats[-10:]) > np.mean(nats[:10]) + 2
+
+
+def test_events_and_log_agree(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create(CONFIG.to_dict())
+    events = list(train(CONFIG, run, some_images(), some_images()))
+    steps = [e for e in events if isinstance(e, Step)]
+    checks = [e for e in events if isinstance(e, Validation)]
+    assert [e.step for e in steps] == list(range(1, 13))
+    assert [e.step for e in checks] == [4, 8, 12]
+    best = max(e.result.elbo_nats for e in checks)
+    assert [e for e in checks if e.is_best][-1].result.elbo_nats == best
+    logged = [json.loads(line) for line in run.log_file.read_text().splitlines()]
+    assert logged[0]["valid_elbo_nats"] == checks[0].result.elbo_nats
+    mean = np.mean([e.train_nats for e in steps])
+    assert next(r for r in logged if "train_elbo_nats" in r)["train_elbo_nats"] == pytest.approx(
+        mean
+    )
+    kept = sorted(path.name for path in run.checkpoints.iterdir())
+    assert kept == ["000000009.safetensors", "000000012.safetensors"]
+
+
+def test_the_average_is_what_is_validated_and_kept(tmp_path):
+    learner = run_to_end(CONFIG, tmp_path / "run")
+    assert not torch.equal(learner.average.canvas_0, learner.model.canvas_0)
+    from draw.evaluation import evaluate
+
+    validation = some_images().subset(CONFIG.eval_images, CONFIG.seed)
+    again = evaluate(learner.average, validation, seed=CONFIG.seed).elbo_nats
+    assert RunFolder(tmp_path / "run").records()[-1]["valid_elbo_nats"] == again
+
+
+def test_the_average_by_hand():
+    """One step from equal weights, with the young average's short memory: decay 1/10."""
+    config = replace(CONFIG, average_decay=0.999, warmup_steps=0)
+    learner = new_learner(config)
+    before = learner.model.patch.weight.detach().clone()
+    train_step(learner, config, Batches(some_images(), 4, 0))
+    expected = 0.1 * before + 0.9 * learner.model.patch.weight
+    torch.testing.assert_close(learner.average.patch.weight, expected.detach())
+
+
+class BrokenBatches(Batches):
+    """Images whose loss is not a number at the steps given."""
+
+    def __init__(self, bad: set[int]) -> None:
+        super().__init__(some_images(), 4, 0)
+        self.bad = bad
+
+    def __getitem__(self, step):
+        x = super().__getitem__(step)
+        return x * torch.nan if step in self.bad else x
+
+
+def test_a_step_without_finite_gradient_is_skipped_and_counted():
+    learner = new_learner(CONFIG)
+    batches = BrokenBatches({1})
+    train_step(learner, CONFIG, batches)
+    before = {name: value.clone() for name, value in learner.tensors().items()}
+    event = train_step(learner, CONFIG, batches)
+    assert event.skipped == learner.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in learner.tensors().items())
+    assert train_step(learner, CONFIG, batches).skipped == 1
+    assert learner.skipped_in_row == 0
+    assert all(torch.isfinite(value).all() for value in learner.tensors().values())
+
+
+def test_training_stops_when_no_gradient_is_finite_any_more():
+    learner = new_learner(CONFIG)
+    batches = BrokenBatches(set(range(3, 100)))
+    for _ in range(3 + PATIENCE - 1):
+        train_step(learner, CONFIG, batches)
+    with pytest.raises(RunError, match="not finite 10 times in a row, up to step 13"):
+        train_step(learner, CONFIG, batches)
+    assert learner.skipped_in_row == PATIENCE
+
+
+def test_the_gradient_is_clipped():
+    config = replace(CONFIG, clip_norm=1e-3)
+    learner = new_learner(config)
+    event = train_step(learner, config, Batches(some_images(), 4, 0))
+    total = torch.stack([p.grad.norm() for p in learner.model.parameters()]).norm()
+    assert event.gradient_norm > 1e-2
+    assert float(total) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_schedule_rises_and_falls():
+    config = replace(CONFIG, steps=1000, warmup_steps=99, learning_rate=2e-3)
+    rates = [schedule(config, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(2e-5)
+    assert max(rates) == pytest.approx(2e-3)
+    assert rates.index(max(rates)) == 99
+    assert schedule(config, (99 + 1000) // 2) == pytest.approx(1e-3, rel=0.01)
+    assert 0 < rates[-1] < 1e-8
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[99:] == sorted(rates[99:], reverse=True)
+
+
+def test_every_epoch_sees_every_image_once_in_an_order_of_its_own():
+    count = 10
+    pixels = torch.arange(count, dtype=torch.uint8).view(count, 1, 1, 1)
+    batches = Batches(Images(pixels=pixels), 4, seed=5)
+    seen = torch.cat([(batches[step] * 255).round().flatten() for step in range(10)]).int()
+    epochs = seen.view(4, count)
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(count))
+    assert len({tuple(epoch.tolist()) for epoch in epochs}) == 4
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    batches = Batches(some_images(3, "none"), 8, seed=0)
+    assert batches[0].shape == (8, 1, 8, 8)
+
+
+def test_dynamic_binarisation_differs_between_epochs_and_repeats_by_step():
+    batches = Batches(some_images(4), 4, seed=0)
+    assert not torch.equal(batches[0].sum(0), batches[1].sum(0))
+    assert torch.equal(batches[1], Batches(some_images(4), 4, seed=0)[1])
+
+
+def test_random_streams_are_independent_of_each_other():
+    draws = {
+        float(torch.rand((), generator=generator(seed, purpose, index)))
+        for seed in (0, 1)
+        for purpose in ("noise", "order")
+        for index in (0, 1, 2)
+    }
+    assert len(draws) == 12
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    run_to_end(CONFIG, tmp_path / "run")
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch_size", -1),
+        ("batch_size", 10**6),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("warmup_steps", -1),
+        ("clip_norm", 0.0),
+        ("clip_norm", float("inf")),
+        ("average_decay", 1.0),
+        ("seed", -1),
+        ("data", "imagenet"),
+    ],
+)
+def test_a_wrong_setting_is_refused(name, value):
+    with pytest.raises(ConfigError):
+        replace(CONFIG, **{name: value})
+
+
+def test_the_configuration_survives_the_run_folder(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    config = replace(CONFIG, data_dir=tmp_path, learning_rate=0.1 + 0.2)
+    run.create(config.to_dict())
+    assert TrainConfig.from_run(run) == config
