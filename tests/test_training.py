@@ -300,3 +300,19 @@ def test_the_configuration_survives_the_run_folder(tmp_path):
     config = replace(CONFIG, data_dir=tmp_path, learning_rate=0.1 + 0.2)
     run.create(config.to_dict())
     assert TrainConfig.from_run(run) == config
+
+
+@pytest.mark.parametrize("lost", ["average.canvas_0", "optimizer.canvas_0.exp_avg", "optimizer."])
+def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, lost):
+    """Without its moments Adam would go on, but not exactly."""
+    learner = run_to_end(CONFIG, tmp_path / "run")
+    kept = {name: v for name, v in learner.tensors().items() if not name.startswith(lost)}
+    with pytest.raises((ValueError, RuntimeError)):
+        learner.load_tensors(kept)
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_what_differs(tmp_path):
+    run_to_end(CONFIG, tmp_path / "run")
+    other = new_learner(replace(CONFIG, model=replace(CONFIG.model, latent_size=5)))
+    with pytest.raises(RunError, match=r"size mismatch for posterior\.weight"):
+        RunFolder(tmp_path / "run").restore(other)

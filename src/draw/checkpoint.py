@@ -9,6 +9,7 @@ Everything is JSON or safetensors, written whole or not at all; nothing is pickl
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from draw.errors import RunError
-from draw.files import write_atomic
+from draw.files import one_line, write_atomic
 from draw.model import DRAW
 
 KEPT = 2
+COUNTERS = ("step", "best_nats", "skipped", "skipped_in_row")
+ADAM = ("step", "exp_avg", "exp_avg_sq")  # its state of each parameter
 
 
 @dataclass
@@ -47,17 +50,25 @@ class Learner:
         return named
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`.
+        """The inverse of `tensors`; the counters must be right already.
 
         Raises:
-            KeyError, RuntimeError: a tensor is missing, unknown or of another shape.
+            ValueError, RuntimeError: a tensor is missing, unknown or of another shape.
         """
 
         def below(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in named.items() if k.startswith(prefix)}
 
+        shapes = {name: parameter.shape for name, parameter in self.model.named_parameters()}
+        expected = {f"optimizer.{name}.{key}" for name in shapes for key in ADAM}
+        found = {name for name in named if name.startswith("optimizer.")}
+        if found != (expected if self.step > self.skipped else set()):
+            raise ValueError("the optimiser's state is not complete")
         self.model.load_state_dict(below("model."))
         self.average.load_state_dict(below("average."))
+        for name, shape in shapes.items():
+            if found and {named[f"optimizer.{name}.{key}"].shape for key in ADAM[1:]} != {shape}:
+                raise ValueError(f"the optimiser's state of {name} has another shape")
         state = {
             index: below(f"optimizer.{name}.")
             for index, (name, _) in enumerate(self.model.named_parameters())
@@ -86,8 +97,8 @@ class RunFolder:
         path = self.path
         if self.config_file.exists():
             raise RunError(
-                f"{path} holds another run; continue it with --resume --out {path}, "
-                f"or choose another folder with --out"
+                f"{path} holds another run; continue it with --resume "
+                f"--out {shlex.quote(str(path))}, or choose another folder with --out"
             )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is not empty; choose another folder with --out")
@@ -121,17 +132,12 @@ class RunFolder:
         """
         try:
             return json.loads(self.config_file.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{self.config_file} is not JSON: {error}") from error
 
     def save(self, learner: Learner) -> None:
         """Write a checkpoint, then forget all but the last two."""
-        counters = {
-            "step": learner.step,
-            "best_nats": learner.best_nats,
-            "skipped": learner.skipped,
-            "skipped_in_row": learner.skipped_in_row,
-        }
+        counters = {name: getattr(learner, name) for name in COUNTERS}
         data = safetensors.torch.save(learner.tensors(), metadata={"draw": json.dumps(counters)})
         write_atomic(self.checkpoints / f"{learner.step:09d}.safetensors", data)
         for old in self._saved()[:-KEPT]:
@@ -149,13 +155,13 @@ class RunFolder:
             try:
                 with safetensors.safe_open(path, framework="pt") as file:
                     counters = json.loads(file.metadata()["draw"])
+                    for name in COUNTERS:
+                        setattr(learner, name, counters[name])
                     names = file.keys()
                     learner.load_tensors({name: file.get_tensor(name) for name in names})
-                for name in ("step", "best_nats", "skipped", "skipped_in_row"):
-                    setattr(learner, name, counters[name])
             except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise RunError(
-                    f"{path} is not a checkpoint of this run ({_first_line(error)}); delete it to "
+                    f"{path} is not a checkpoint of this run ({one_line(error)}); delete it to "
                     f"go on from the one before"
                 ) from error
         self._trim_log(learner.step)
@@ -202,10 +208,6 @@ def load_model(name: str | Path) -> DRAW:
     if not (run.model / "model.safetensors").is_file():
         raise RunError(
             f"{name} holds no model yet, as it was never validated; "
-            f"continue it with draw train --resume --out {name}"
+            f"continue it with draw train --resume --out {shlex.quote(str(name))}"
         )
     return DRAW.from_pretrained(run.model)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

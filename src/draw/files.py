@@ -78,3 +78,9 @@ def _convert(expected: Any, value: Any, name: str) -> Any:
         if type(value) is choice:
             return value
     raise ConfigError(f"{name} is {value!r}, which is not of type {expected}")
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line; of PyTorch's list of wrong tensors, the list."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[1:] or lines) or type(error).__name__

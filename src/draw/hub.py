@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from draw.errors import ConfigError, ModelError
-from draw.files import from_dict, write_atomic
+from draw.files import from_dict, one_line, write_atomic
 
 M = TypeVar("M", bound="Pretrained")
 
@@ -92,14 +92,14 @@ class Pretrained(PyTorchModelHubMixin):
                 raise ModelError(f"{name} is not a saved model: it holds no {file.name}")
         try:
             model = cls(from_dict(cls._config_type, json.loads(config_file.read_text()), CONFIG))
-        except (ConfigError, ValueError) as error:
+        except (ConfigError, ValueError, RecursionError) as error:
             raise ModelError(f"{config_file} does not describe a model: {error}") from error
         try:
             model.load_state_dict(safetensors.torch.load_file(weights_file))  # type: ignore
         except SafetensorError as error:
             raise ModelError(f"{weights_file} is damaged or no safetensors: {error}") from error
         except RuntimeError as error:
-            detail = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+            detail = one_line(error)
             raise ModelError(f"{weights_file} does not fit its {CONFIG}: {detail}") from error
         return model.eval()  # type: ignore
 

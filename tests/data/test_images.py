@@ -70,12 +70,6 @@ def test_a_dynamic_batch_is_drawn_afresh_at_each_use() -> None:
     assert not torch.equal(images.batch(everything, generator), images.batch(everything, generator))
 
 
-@pytest.mark.parametrize("binarisation", get_args(Binarisation))
-def test_intensities_are_never_binarised(binarisation: Binarisation) -> None:
-    images = Images(pixels=PIXELS, binarisation=binarisation)
-    assert torch.equal(images.intensities(), PIXELS.float() / 255)
-
-
 def test_length_and_shape_are_those_of_the_pixels() -> None:
     images = Images(pixels=PIXELS)
     assert len(images) == 6

@@ -45,10 +45,6 @@ class Images:
             return torch.bernoulli(intensities, generator=generator)
         return intensities
 
-    def intensities(self) -> Float[Tensor, "n C H W"]:
-        """All pictures in [0, 1] as they are stored, without a dynamic binarisation."""
-        return self.pixels.float() / 255
-
     def first(self, count: int, seed: int = 0) -> Float[Tensor, "B C H W"]:
         """The first `count` pictures (or all, if fewer); always the same ones for a seed."""
         indices = torch.arange(min(count, len(self)))
