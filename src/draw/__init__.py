@@ -1,5 +1,68 @@
-"""DRAW: a recurrent neural network for image generation (Gregor et al. 2015)."""
+"""DRAW: a recurrent neural network for image generation (Gregor et al. 2015).
 
+The public names are imported when first used, so that `import draw` is quick.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from draw.attention import Window, box, filterbank, read, window, write
+    from draw.checkpoint import load_model as load
+    from draw.errors import DrawError
+    from draw.evaluation import Evaluation, evaluate
+    from draw.model import DRAW, DRAWConfig, Posterior, State, Trace
+    from draw.objectives import bits_per_dim, elbo, iwae, log_weight
+    from draw.presets import PRESETS
+    from draw.training import TrainConfig, train
 
 __version__ = version("draw")
+
+__all__ = [
+    "DRAW",
+    "PRESETS",
+    "DRAWConfig",
+    "DrawError",
+    "Evaluation",
+    "Posterior",
+    "State",
+    "Trace",
+    "TrainConfig",
+    "Window",
+    "bits_per_dim",
+    "box",
+    "elbo",
+    "evaluate",
+    "filterbank",
+    "iwae",
+    "load",
+    "log_weight",
+    "read",
+    "train",
+    "window",
+    "write",
+]
+
+_HOMES = {
+    "attention": ("Window", "box", "filterbank", "read", "window", "write"),
+    "errors": ("DrawError",),
+    "evaluation": ("Evaluation", "evaluate"),
+    "model": ("DRAW", "DRAWConfig", "Posterior", "State", "Trace"),
+    "objectives": ("bits_per_dim", "elbo", "iwae", "log_weight"),
+    "presets": ("PRESETS",),
+    "training": ("TrainConfig", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        return import_module("draw.checkpoint").load_model
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"draw.{module}"), name)
+    raise AttributeError(f"module 'draw' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,37 @@
+"""draw data: the data sets."""
+
+from pathlib import Path
+
+from draw.commands import terminal
+from draw.data import DATASETS, SPLITS, load
+from draw.errors import ConfigError, DataError
+
+USAGE = """\
+draw data list                          what there is
+draw data fetch NAME [--data-dir DIR]   find a data set, or download it, and check it"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status."""
+    match arguments:
+        case ["-h" | "--help"]:
+            print(USAGE)
+        case ["list"]:
+            for name, function in DATASETS.items():
+                print(f"{name:<17}{(function.__doc__ or '').splitlines()[0]}")
+        case ["fetch", "folder", *_]:
+            raise DataError("the data set 'folder' is your own pictures; there is nothing to fetch")
+        case ["fetch", name]:
+            _fetch(name, None)
+        case ["fetch", name, "--data-dir", folder]:
+            _fetch(name, Path(folder))
+        case _:
+            raise ConfigError("usage: draw data list, or draw data fetch NAME [--data-dir DIR]")
+    return 0
+
+
+def _fetch(name: str, data_dir: Path | None) -> None:
+    with terminal.progress_bar() as bar:
+        for split in SPLITS:
+            images = load(name, split, data_dir=data_dir, progress=terminal.reporter(bar))
+            terminal.say(f"{name} {split}: {len(images):,} images, checked", bar)

@@ -1,0 +1,54 @@
+"""draw reconstruct: pictures as a model sees and repaints them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from draw import pictures
+from draw.commands import terminal
+from draw.data import load_picture
+from draw.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Repaint pictures of yours: reconstructions.png and reconstructing.gif."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A run folder, a saved model's folder or a hub id."""
+    images: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Picture files; resized and cropped to the model's size."""
+    out: Path = Path("out")
+    """The folder for the pictures."""
+    seed: int = 0
+    """Decides the noise."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ConfigError("name at least one picture: draw reconstruct MODEL IMAGES...")
+        terminal.check_range(1, 1_024, images=len(self.images))
+        terminal.check_range(0, 2**63 - 1, seed=self.seed)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status."""
+    options = terminal.parse(Options, "draw reconstruct", arguments)
+    model, config = terminal.load_trained(options.model, options.device)
+    loaded = []
+    for path in options.images:
+        picture, note = load_picture(path, model.config.image_shape)
+        loaded.append(picture)
+        if note:
+            terminal.say(f"{path}: {note}")
+    x = torch.stack(loaded).float() / 255
+    if config is not None and config.data != "folder":
+        x = x.round()
+        terminal.say(f"pixels rounded to 0 or 1, as the model learned from binary {config.data}")
+    written = pictures.reconstruct(model, options.out, x, seed=options.seed)
+    terminal.say("\n".join(map(str, written)))
+    return 0

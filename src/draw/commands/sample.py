@@ -1,0 +1,54 @@
+"""draw sample: new images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from draw import pictures
+from draw.commands import terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Paint new images: samples.png and drawing.gif."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A run folder, a saved model's folder or a hub id."""
+    count: int = 64
+    """How many."""
+    seed: int = 0
+    """Decides which."""
+    out: Path = Path("out")
+    """The folder for the pictures."""
+    data: str | None = None
+    """The data set whose nearest images are shown beside; the run's unless given."""
+    data_dir: Path | None = None
+    """Where to look for it first."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        terminal.check_range(1, 1_024, count=self.count)
+        terminal.check_range(0, 2**63 - 1, seed=self.seed)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status."""
+    options = terminal.parse(Options, "draw sample", arguments)
+    model, config = terminal.load_trained(options.model, options.device)
+    training = None
+    if options.data is not None or config is not None:
+        _, images = terminal.load_images(model, config, options.data, options.data_dir, "train")
+        training = images.pixels
+    else:
+        terminal.say(
+            "without the nearest training images, as a saved model does not know its "
+            "data; name it with --data to see them"
+        )
+    written = pictures.sample(
+        model, options.out, count=options.count, seed=options.seed, training=training
+    )
+    terminal.say("\n".join(map(str, written)))
+    return 0

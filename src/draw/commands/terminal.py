@@ -1,0 +1,156 @@
+"""What the commands share: parsing, checks, progress, devices, finding a model and its data."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import tyro
+from huggingface_hub.utils import logging as hub_logging
+from rich import progress
+from rich.console import Console
+
+from draw import data
+from draw.checkpoint import RunFolder, load_model
+from draw.data import Images
+from draw.errors import ConfigError
+from draw.model import DRAW
+from draw.training import TrainConfig
+
+T = TypeVar("T")
+
+# A model that cannot be fetched is an error of ours, not a log line of theirs.
+hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
+def parse(command: Callable[..., T], program: str, arguments: list[str]) -> T:
+    """Parse with tyro; its boxed errors become one line of ours.
+
+    Raises:
+        ConfigError: an option is unknown or its value cannot be read.
+    """
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(command, prog=program, args=arguments)
+    except SystemExit as end:
+        if not end.code:
+            raise
+    boxed = [line.strip("│╭╮╰╯─ ") for line in errors.getvalue().splitlines()]
+    message = " ".join(line for line in boxed[1:] if line)
+    message, *hints = re.split(
+        " (?:Perhaps you meant|Arguments similar to|For full helptext|Argument helptext)", message
+    )
+    meant = re.search(r"--[\w.-]+", hints[0]) if hints else None
+    hint = (
+        f"perhaps you meant {meant[0]}; "
+        if meant and meant[0] != "--help" and "nrecognized" in message
+        else ""
+    )
+    raise ConfigError(f"{message} ({hint}see {program} --help)")
+
+
+def check_range(low: int, high: int, **values: int | None) -> None:
+    """Refuse numbers outside a range.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name, value in values.items():
+        if value is not None and not low <= value <= high:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option} is {value}; it must be from {low:,} to {high:,}")
+
+
+def load_trained(name: str, device: str) -> tuple[DRAW, TrainConfig | None]:
+    """A model on a device, and how it was trained if its run folder tells."""
+    run = RunFolder(Path(name))
+    model = load_model(name).to(prepare_device(device))
+    return model, TrainConfig.from_run(run) if run.config_file.is_file() else None
+
+
+def load_images(
+    model: DRAW, config: TrainConfig | None, name: str | None, data_dir: Path | None, split: str
+) -> tuple[str, Images]:
+    """The data set of this name, else the one that the model was trained on, and its name."""
+    skip_bad = False
+    if config is not None and name in (None, config.data):
+        name, skip_bad = config.data, config.skip_bad
+        data_dir = data_dir or config.data_dir
+    if name is None:
+        raise ConfigError("only a run folder knows its data; name a data set with --data")
+    with progress_bar() as bar:
+        images = data.load(
+            name,
+            split,
+            shape=model.config.image_shape,
+            data_dir=data_dir,
+            skip_bad=skip_bad,
+            progress=reporter(bar),
+        )
+    return name, images
+
+
+def prepare_device(name: str) -> str:
+    """The device of this name; `auto` takes a GPU if there is one.
+
+    On a CPU the tails of the filters are denormal numbers, slow to multiply by: they become zero.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    torch.set_flush_denormal(True)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+        torch.Generator(name)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError(f"the device {name!r} cannot be used here; try --device cpu") from error
+    return name
+
+
+def console() -> Console:
+    """Standard output, without colours guessed from the text."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def progress_bar() -> progress.Progress:
+    """A bar that tells what is done, how much of it and the time left; gone when finished.
+
+    Shown on a terminal only: a log file gets the lines between.
+    """
+    screen = console()
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+    )
+
+
+def reporter(bar: progress.Progress) -> Callable[[str, int, int], None]:
+    """A callback (what, done, in all) that gives each thing a bar of its own."""
+    tasks: dict[str, progress.TaskID] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what)
+        bar.update(tasks[what], completed=done, total=total or None)
+
+    return report
+
+
+def say(text: str, bar: progress.Progress | None = None) -> None:
+    """A line on standard output, above the bar if one is shown."""
+    if bar is None:
+        print(text, flush=True)
+    else:
+        bar.console.print(text, markup=False)

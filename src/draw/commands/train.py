@@ -1,0 +1,215 @@
+"""draw train: train a model from a preset, watch it learn, keep its pictures."""
+
+import contextlib
+import itertools
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.progress import Progress
+
+from draw import figures, pictures, training
+from draw.checkpoint import RunFolder, load_model
+from draw.commands import terminal
+from draw.data import Images
+from draw.errors import ConfigError
+from draw.presets import PRESETS
+from draw.training import Step, TrainConfig, Validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What concerns this call and not the training itself."""
+
+    out: Path | None = None
+    """The run folder; runs/PRESET unless given."""
+    resume: bool = False
+    """Continue the run in --out exactly from its last checkpoint."""
+    image_size: int | None = None
+    """Height and width of the images, pixels."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    tensorboard: bool = False
+    """Also write the measurements for TensorBoard, into RUN/tensorboard."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status."""
+    named, preset = None, "quick"
+    if arguments and not arguments[0].startswith("-"):
+        named, *arguments = arguments
+        preset = named
+    if preset not in PRESETS:
+        raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    options, config = _parse(preset, arguments, PRESETS[preset]())
+    run = RunFolder(options.out or Path("runs") / preset)
+    if options.resume:
+        started = TrainConfig.from_run(RunFolder.open(run.path))
+        if named is None:
+            _, config = _parse(preset, arguments, started)
+        _check_unchanged(run, started, config)
+    elif config.data == "folder" and config.data_dir is None:
+        raise ConfigError("training on your own pictures needs --data-dir, the folder they are in")
+    else:
+        run.check_vacant()
+    device = terminal.prepare_device(options.device)
+    with terminal.progress_bar() as bar:
+        images = config.load_images("train", terminal.reporter(bar))
+        validation = config.load_images("valid", terminal.reporter(bar))
+    summary_writer = _summary_writer() if options.tensorboard else None
+    with terminal.progress_bar() as bar, _stop_on_signal() as stop:
+        terminal.say(
+            f"training on {len(images):,} images of {config.data}: {config.steps:,} minibatches "
+            f"of {config.batch_size}, {config.model.glimpses} glimpses, into {run.path}",
+            bar,
+        )
+        events = training.train(
+            config, run, images, validation, device=device, stop=lambda: stop.signal != 0
+        )
+        first = list(itertools.islice(events, 1))  # if the memory is too small, nothing is written
+        if not options.resume:
+            run.create(config.to_dict())
+        observe = None
+        if summary_writer:
+            observe = _observer(summary_writer(str(run.path / "tensorboard")))
+        _watch(itertools.chain(first, events), config, run, bar, observe)
+    if stop.signal:
+        folder = shlex.quote(str(run.path))
+        terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
+        return 128 + stop.signal
+    _finish(config, run, images, validation)
+    return 0
+
+
+def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Options, TrainConfig]:
+    def command(
+        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = defaults,
+        options: Annotated[Options, tyro.conf.arg(name="")] = Options(),
+    ) -> tuple[Options, TrainConfig]:
+        return options, config
+
+    command.__doc__ = (
+        f"Train a model. Presets: {', '.join(PRESETS)}; these are the options of {preset}."
+    )
+    options, config = terminal.parse(command, f"draw train {preset}", arguments)
+    if options.image_size is not None:
+        size = options.image_size
+        config = replace(config, model=replace(config.model, height=size, width=size))
+    return options, config
+
+
+def _check_unchanged(run: RunFolder, started: TrainConfig, config: TrainConfig) -> None:
+    """A preset or options that are given again must be those that the run was started with."""
+    before, after = started.to_dict(), config.to_dict()
+    for values in (before, after):
+        values |= {f"model.{key}": value for key, value in values.pop("model").items()}
+    changed = [f"{key} was {before[key]}" for key in before if before[key] != after[key]]
+    if changed:
+        raise ConfigError(
+            f"--resume continues {run.path} as it was started: {', '.join(changed)}; "
+            f"without preset and options it just goes on"
+        )
+
+
+def _watch(
+    events: Iterator[Step | Validation],
+    config: TrainConfig,
+    run: RunFolder,
+    bar: Progress,
+    observe: Callable[[Step | Validation], None] | None,
+) -> None:
+    """Show what happens in the training as it happens."""
+    task = bar.add_task("training", total=config.steps)
+    nats = seconds = None  # running means
+    for event in events:
+        if observe:
+            observe(event)
+        if isinstance(event, Step):
+            nats = _smooth(nats, -event.train_nats)
+            seconds = _smooth(seconds, event.seconds)
+            words = f"loss {nats:.1f} nats  {config.batch_size / seconds:.0f} images/s"
+            if event.skipped:
+                words += f"  {event.skipped} skipped"
+            bar.update(task, completed=event.step, description=words)
+        else:
+            loss, error = -event.result.elbo_nats, event.result.elbo_stderr
+            words = f"step {event.step:>6,}   validation loss {loss:.2f}"
+            words += " nats" if error is None else f" +- {error:.2f} nats"
+            terminal.say(words + ("   best so far" if event.is_best else ""), bar)
+            path = run.path / "samples" / f"{event.step:09d}.png"
+            pictures.sample_grid(event.learner.average, path, seed=config.seed)
+
+
+def _smooth(mean: float | None, value: float) -> float:
+    return value if mean is None else 0.95 * mean + 0.05 * value
+
+
+def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Images) -> None:
+    """The pictures of the finished model."""
+    model = load_model(run.path)
+    pictures.sample(model, run.path, seed=config.seed, training=images.pixels)
+    pictures.reconstruct(model, run.path, validation.first(32), seed=config.seed)
+    figures.save_curves(run.path / "curves.png", run.records())
+    terminal.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
+    for name, what in (
+        ("samples.png", "new images, beside the nearest training images"),
+        ("drawing.gif", "the same being painted, the write window in red"),
+        ("reconstructions.png", "validation images, and what the model makes of them"),
+        ("reconstructing.gif", "the same being looked at (green) and painted (red)"),
+        ("curves.png", "the learning curve"),
+    ):
+        terminal.say(f"  {run.path / name!s:<40} {what}")
+
+
+@dataclass
+class _Stop:
+    signal: int = 0  # the one that asked for the end; 0 while none did
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[_Stop]:
+    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    stop = _Stop()
+
+    def ask(number: int, frame: object) -> None:
+        stop.signal = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _summary_writer() -> Callable[[str], Any]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("--tensorboard needs: pip install 'draw[tensorboard]'") from error
+    return SummaryWriter
+
+
+def _observer(writer: Any) -> Callable[[Step | Validation], None]:
+
+    def observe(event: Step | Validation) -> None:
+        if isinstance(event, Step):
+            values = {
+                "train/elbo_nats": event.train_nats,
+                "train/gradient_norm": event.gradient_norm,
+                "train/learning_rate": event.learning_rate,
+            }
+        else:
+            values = {
+                "valid/elbo_nats": event.result.elbo_nats,
+                "valid/kl_nats": event.result.kl_nats,
+            }
+        for name, value in values.items():
+            writer.add_scalar(name, value, event.step)
+
+    return observe

@@ -1,0 +1,63 @@
+"""draw data."""
+
+from pathlib import Path
+
+import pytest
+
+from draw.data import DATASETS
+
+
+def test_list_names_every_data_set_on_a_line_of_its_own(draw):
+    result = draw("data", "list")
+    assert result.status == 0
+    lines = result.out.splitlines()
+    assert [line.split()[0] for line in lines] == list(DATASETS)
+    assert all(len(line.split()) > 3 for line in lines)  # each with a description
+
+
+def test_help_tells_both_uses(draw):
+    result = draw("data", "--help")
+    assert result.status == 0
+    assert "draw data list" in result.out
+    assert "draw data fetch NAME" in result.out
+
+
+def test_fetch_checks_each_split_and_tells_its_size(draw):
+    result = draw("data", "fetch", "digits5k")
+    assert result.status == 0
+    assert [line for line in result.out.splitlines() if line] == [
+        "digits5k train: 4,000 images, checked",
+        "digits5k valid: 500 images, checked",
+        "digits5k test: 500 images, checked",
+    ]
+
+
+@pytest.mark.parametrize("given", ["--data-dir", "DRAW_DATA"])
+def test_a_damaged_file_of_the_users_is_named_and_left_alone(given, refused, monkeypatch):
+    Path("mine").mkdir()
+    Path("mine/binarized_mnist_train.amat").write_bytes(b"0 1 " * 100)
+    arguments = ["data", "fetch", "binarized-mnist"]
+    if given == "DRAW_DATA":
+        monkeypatch.setenv("DRAW_DATA", "mine")
+    else:
+        arguments += ["--data-dir", "mine"]
+    line = refused(*arguments)
+    assert "mine/binarized_mnist_train.amat holds 400 bytes" in line
+    assert "binarized_mnist_train.amat has 78400000" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", "usage: draw data list, or draw data fetch NAME"),
+        ("nope", "usage: draw data list, or draw data fetch NAME"),
+        ("list more", "usage: "),
+        ("fetch", "usage: "),
+        ("fetch mnist --data-dir", "usage: "),
+        ("fetch mnist --data-dirs x", "usage: "),
+        ("fetch nope", "there is no data set 'nope'; there are digits5k, "),
+        ("fetch folder", "there is nothing to fetch"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused(refused, arguments, told):
+    assert told in refused("data", *arguments.split())

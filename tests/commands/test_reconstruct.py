@@ -1,0 +1,94 @@
+"""draw reconstruct."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import frame_count
+
+
+def test_it_writes_a_picture_and_a_film_and_names_them(run, pictures, draw):
+    result = draw("reconstruct", run, pictures / "00.png", pictures / "01.png")
+    assert result.status == 0
+    assert result.err == ""
+    assert result.out.split() == ["out/reconstructions.png", "out/reconstructing.gif"]
+    assert sorted(p.name for p in Path("out").iterdir()) == [
+        "reconstructing.gif",
+        "reconstructions.png",
+    ]
+    assert frame_count(Path("out/reconstructing.gif")) == 3 + 1
+
+
+def test_the_picture_is_shown_as_it_was_given(run, pictures, draw):
+    assert draw("reconstruct", run, pictures / "00.png").status == 0
+    with Image.open(pictures / "00.png") as opened:
+        given = np.asarray(opened)
+    with Image.open("out/reconstructions.png") as opened:
+        shown = np.asarray(opened)[..., 0]
+    enlarged = given.repeat(7, axis=0).repeat(7, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(shown, enlarged.shape)
+    assert (windows == enlarged).all(axis=(2, 3)).sum() == 1
+
+
+def test_the_seed_decides_every_byte(run, pictures, draw):
+    for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
+        arguments = ["reconstruct", run, pictures / "00.png", "--seed", seed, "--out", folder]
+        assert draw(*arguments).status == 0
+    for name in ("reconstructions.png", "reconstructing.gif"):
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+        assert Path("a", name).read_bytes() != Path("c", name).read_bytes()
+
+
+def test_a_picture_of_another_size_and_mode_is_converted_and_that_is_told(run, draw):
+    Image.new("RGB", (30, 20), (200, 10, 10)).save("wide.png")
+    result = draw("reconstruct", run, "wide.png")
+    assert result.status == 0
+    assert "wide.png: 30 x 20 RGB converted to 12 x 12 L" in result.out
+
+
+def test_a_model_of_binary_digits_is_shown_rounded_pixels_and_that_is_told(run, pictures, draw):
+    values = json.loads((run / "run.json").read_text()) | {"data": "binarized-mnist"}
+    (run / "run.json").write_text(json.dumps(values))
+    result = draw("reconstruct", run, pictures / "00.png")
+    assert result.status == 0
+    assert "pixels rounded to 0 or 1" in result.out
+    assert "binarized-mnist" in result.out
+    with Image.open("out/reconstructions.png") as opened:
+        left_panel = np.asarray(opened)[32:116, 12:96]
+    assert set(np.unique(left_panel)) == {0, 255}
+
+
+def test_a_saved_model_will_do(run, pictures, draw):
+    assert draw("reconstruct", run / "model", pictures / "00.png").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", "MODEL"),
+        ("run", "name at least one picture"),
+        ("run nowhere.png", "nowhere.png: no such picture"),
+        ("run good.png nowhere.png", "nowhere.png: no such picture"),
+        ("run bad.png", "bad.png cannot be decoded as a picture"),
+        ("run good.png run/run.json", "run/run.json cannot be decoded as a picture"),
+        ("run run", "run cannot be decoded as a picture"),
+        ("run good.png --seed -1", "--seed is -1; it must be from 0"),
+        ("run good.png --device nope", "the device 'nope' cannot be used here"),
+        ("run good.png --outs x", "--outs"),
+        ("nowhere good.png", "nowhere is not a run folder or a saved model's folder"),
+        ("run good.png --out good.png", "good.png"),
+        ("run good.png --out good.png/deeper", "Not a directory: good.png/deeper"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(run, pictures, refused, arguments, told):
+    data = (pictures / "00.png").read_bytes()
+    Path("good.png").write_bytes(data)
+    Path("bad.png").write_bytes(data[:60])
+    assert told in refused("reconstruct", *arguments.split())
+
+
+def test_more_pictures_than_fit_are_refused(run, refused):
+    assert "1025" in refused("reconstruct", run, *["x.png"] * 1025)

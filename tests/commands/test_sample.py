@@ -1,0 +1,99 @@
+"""draw sample."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from .conftest import contents, frame_count
+
+TILE = 12 * (84 // 12) + 2  # pixels of a tile and its gap
+
+
+def size(path: str) -> tuple[int, int]:
+    with Image.open(path) as opened:
+        return opened.size
+
+
+def film_size(path: str) -> tuple[int, int]:
+    return size(f"{path}/drawing.gif")
+
+
+def test_it_writes_a_picture_and_a_film_and_names_them(run, draw):
+    result = draw("sample", run)
+    assert result.status == 0
+    assert result.err == ""
+    assert result.out.split() == ["out/samples.png", "out/drawing.gif"]
+    assert sorted(p.name for p in Path("out").iterdir()) == ["drawing.gif", "samples.png"]
+    assert film_size("out") == (8 * TILE - 2, 8 * TILE - 2)
+    assert frame_count(Path("out/drawing.gif")) == 3 + 1
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (9, 3, 3), (5, 3, 2)])
+def test_count_says_how_many(run, draw, count, columns, rows):
+    assert draw("sample", run, "--count", count).status == 0
+    assert film_size("out") == (columns * TILE - 2, rows * TILE - 2)
+
+
+def test_the_seed_decides_every_byte(run, draw):
+    arguments = ["sample", run, "--count", 4]
+    for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert draw(*arguments, "--seed", seed, "--out", folder).status == 0
+    for name in ("samples.png", "drawing.gif"):
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+        assert Path("a", name).read_bytes() != Path("c", name).read_bytes()
+
+
+def test_a_saved_model_is_sampled_without_its_data_and_says_so(run, draw):
+    result = draw("sample", run / "model", "--count", 4, "--out", "alone")
+    assert result.status == 0
+    assert "without the nearest training images" in result.out
+    assert "--data" in result.out
+    assert draw("sample", run, "--count", 4, "--out", "beside").status == 0
+    assert size("alone/samples.png")[0] < size("beside/samples.png")[0]
+    assert Path("alone/drawing.gif").read_bytes() == Path("beside/drawing.gif").read_bytes()
+
+
+def test_with_its_data_named_a_saved_model_shows_them_as_its_run_does(run, pictures, draw):
+    named = ["--data", "folder", "--data-dir", pictures]
+    result = draw("sample", run / "model", "--count", 4, *named, "--out", "named")
+    assert result.status == 0
+    assert "without" not in result.out
+    assert draw("sample", run, "--count", 4, "--out", "beside").status == 0
+    assert Path("named/samples.png").read_bytes() == Path("beside/samples.png").read_bytes()
+
+
+def test_pictures_of_before_are_replaced_and_other_files_left(run, draw):
+    assert draw("sample", run, "--count", 4, "--seed", 1).status == 0
+    before = Path("out/samples.png").read_bytes()
+    Path("out/notes.txt").write_text("mine")
+    assert draw("sample", run, "--count", 4, "--seed", 2).status == 0
+    assert Path("out/samples.png").read_bytes() != before
+    assert sorted(p.name for p in contents(Path("out"))) == [
+        "drawing.gif",
+        "notes.txt",
+        "samples.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", "MODEL"),
+        ("run run", "run"),
+        ("run --counts 3", "perhaps you meant --count"),
+        ("run --count few", "--count: "),
+        ("run --count 0", "--count is 0; it must be from 1 to 1,024"),
+        ("run --count -1", "--count is -1; it must be from 1 to 1,024"),
+        ("run --count 1025", "--count is 1025; it must be from 1 to 1,024"),
+        ("run --seed -1", "--seed is -1; it must be from 0"),
+        (f"run --seed {10**30}", "it must be from 0"),
+        ("run --device nope", "the device 'nope' cannot be used here"),
+        ("run --data nope", "there is no data set 'nope'"),
+        ("nowhere", "nowhere is not a run folder or a saved model's folder"),
+        ("run --out run/run.json", "run/run.json"),
+        ("run --out run/run.json/deeper", "Not a directory: run/run.json/deeper"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(run, refused, arguments, told):
+    assert told in refused("sample", *arguments.split())

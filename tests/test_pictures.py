@@ -1,0 +1,138 @@
+"""The pictures that a model is asked for, and where they are put."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from draw import figures, pictures
+from draw.model import DRAW, DRAWConfig
+
+SCALE = 10  # 84 pixels over the 8 of the longer side
+
+
+def build(**changes) -> DRAW:
+    shape = {"height": 8, "width": 6, "glimpses": 3, "hidden_size": 8, "latent_size": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return DRAW(DRAWConfig(**(shape | {"read_size": 2, "write_size": 3} | changes)))
+
+
+@pytest.fixture(scope="module")
+def model() -> DRAW:
+    return build()
+
+
+def opened(path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def film(path) -> list[np.ndarray]:
+    with Image.open(path) as picture:
+        result = []
+        for number in range(picture.n_frames):
+            picture.seek(number)
+            result.append(np.asarray(picture.convert("RGB")))
+        return result
+
+
+def shows(sheet: np.ndarray, part: Image.Image, x: int) -> bool:
+    """Whether a panel of the sheet that starts at column x is this picture."""
+    expected = np.asarray(part)
+    height, width, _ = expected.shape
+    bottom = len(sheet) - figures.MARGIN
+    return bool((sheet[bottom - height : bottom, x : x + width] == expected).all())
+
+
+def has(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    return bool((picture == colour).all(-1).any())
+
+
+def test_samples_are_those_of_the_seed_beside_the_nearest_training_images(model, tmp_path):
+    stream = torch.Generator().manual_seed(5)
+    training = torch.randint(0, 256, (20, 1, 8, 6), generator=stream).to(torch.uint8)
+    written = pictures.sample(model, tmp_path / "out", count=4, seed=3, training=training)
+    assert written == [tmp_path / "out" / "samples.png", tmp_path / "out" / "drawing.gif"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["drawing.gif", "samples.png"]
+
+    samples = model.generate(4, generator=torch.Generator().manual_seed(3)).mean[-1].detach()
+    left = figures.grid(samples, 2, SCALE)
+    right = figures.grid(figures.nearest(samples, training), 2, SCALE)
+    sheet = opened(written[0])
+    assert shows(sheet, left, figures.MARGIN)
+    assert shows(sheet, right, figures.MARGIN + left.width + figures.MARGIN)
+    assert sheet.shape[1] == left.width + right.width + 3 * figures.MARGIN
+
+
+def test_without_training_images_there_is_one_panel(model, tmp_path):
+    pictures.sample(model, tmp_path, count=4)
+    assert opened(tmp_path / "samples.png").shape[1] == 2 * 6 * SCALE + 2 + 2 * figures.MARGIN
+
+
+def test_the_film_shows_each_glimpse_with_its_window_then_the_finished_pictures(model, tmp_path):
+    pictures.sample(model, tmp_path, count=4, seed=3)
+    shown = film(tmp_path / "drawing.gif")
+    assert len(shown) == 3 + 1
+    assert [has(frame, figures.RED) for frame in shown] == [True, True, True, False]
+    assert not any(has(frame, figures.GREEN) for frame in shown)  # nothing is read
+    samples = model.generate(4, generator=torch.Generator().manual_seed(3)).mean[-1].detach()
+    finished = np.asarray(figures.grid(samples, 2, SCALE)).astype(int)
+    assert abs(shown[-1] - finished).max() <= 5  # what the palette costs
+
+
+def test_reconstructions_stand_beside_the_images_and_the_film_has_both_windows(model, tmp_path):
+    images = torch.rand(4, 1, 8, 6, generator=torch.Generator().manual_seed(6))
+    written = pictures.reconstruct(model, tmp_path, images, seed=3)
+    assert written == [tmp_path / "reconstructions.png", tmp_path / "reconstructing.gif"]
+    left = figures.grid(images, 2, SCALE)
+    redrawn = model.reconstruct(images, generator=torch.Generator().manual_seed(3))
+    sheet = opened(written[0])
+    assert shows(sheet, left, figures.MARGIN)
+    assert shows(sheet, figures.grid(redrawn, 2, SCALE), 2 * figures.MARGIN + left.width)
+    shown = film(written[1])
+    assert len(shown) == 3 + 1
+    for colour in (figures.RED, figures.GREEN):
+        assert [has(frame, colour) for frame in shown] == [True, True, True, False]
+
+
+def test_without_attention_no_window_is_drawn(tmp_path):
+    plain = build(read_size=None, write_size=None)
+    pictures.reconstruct(plain, tmp_path, torch.rand(1, 1, 8, 6))
+    for frame in film(tmp_path / "reconstructing.gif"):
+        assert not has(frame, figures.RED)
+        assert not has(frame, figures.GREEN)
+
+
+def test_colour_stays_colour(tmp_path):
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 6)
+    pictures.reconstruct(build(channels=3), tmp_path, red)
+    sheet = opened(tmp_path / "reconstructions.png")
+    assert (sheet == (255, 0, 0)).all(-1).sum() == 8 * 6 * SCALE**2
+
+
+def test_the_grid_of_a_training_is_its_samples_alone(model, tmp_path):
+    pictures.sample_grid(model, tmp_path / "grid.png", count=64, seed=3)
+    samples = model.generate(64, generator=torch.Generator().manual_seed(3)).mean[-1].detach()
+    assert (opened(tmp_path / "grid.png") == np.asarray(figures.grid(samples, 8, SCALE))).all()
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (10, 4, 3), (32, 8, 4)])
+def test_a_grid_is_about_as_wide_as_high(model, tmp_path, count, columns, rows):
+    pictures.sample_grid(model, tmp_path / "grid.png", count=count)
+    expected = (rows * (8 * SCALE + 2) - 2, columns * (6 * SCALE + 2) - 2, 3)
+    assert opened(tmp_path / "grid.png").shape == expected
+
+
+def test_a_large_image_is_not_enlarged(tmp_path):
+    pictures.sample_grid(build(height=90, width=100), tmp_path / "grid.png", count=1)
+    assert opened(tmp_path / "grid.png").shape == (90, 100, 3)
+
+
+def test_pictures_leave_the_global_random_stream_and_the_weights_alone(model, tmp_path):
+    before = torch.get_rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
+    pictures.sample(model, tmp_path, count=2)
+    pictures.reconstruct(model, tmp_path, torch.zeros(1, 1, 8, 6))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert all(torch.equal(v, before[1][k]) for k, v in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())

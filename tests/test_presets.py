@@ -1,0 +1,38 @@
+"""The presets: each can be built, and the published ones have the published numbers."""
+
+import pytest
+
+from draw import DRAW, PRESETS
+from draw.training import TrainConfig
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_builds_a_network_and_names_what_it_is_for(name):
+    config = PRESETS[name]()
+    assert isinstance(config, TrainConfig)
+    assert config == PRESETS[name]()
+    assert DRAW(config.model).config == config.model
+    assert PRESETS[name].__doc__
+
+
+def test_mnist_is_the_network_of_table_3_on_static_binarised_mnist():
+    config = PRESETS["mnist"]()
+    model = config.model
+    assert (model.glimpses, model.hidden_size, model.latent_size) == (64, 256, 100)
+    assert (model.read_size, model.write_size) == (2, 5)
+    assert model.image_shape == (1, 28, 28)
+    assert config.data == "binarized-mnist"
+
+
+def test_mnist_without_attention_differs_in_nothing_else():
+    plain, attentive = PRESETS["mnist-no-attention"](), PRESETS["mnist"]()
+    assert (plain.model.read_size, plain.model.write_size) == (None, None)
+    same = ("height", "width", "channels", "glimpses", "hidden_size", "latent_size")
+    assert all(getattr(plain.model, n) == getattr(attentive.model, n) for n in same)
+    assert (plain.data, plain.steps) == (attentive.data, attentive.steps)
+
+
+def test_quick_needs_no_network_and_folder_takes_the_users_pictures():
+    assert PRESETS["quick"]().data == "digits5k"
+    assert PRESETS["folder"]().data == "folder"
+    assert PRESETS["folder"]().data_dir is None

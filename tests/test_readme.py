@@ -1,0 +1,105 @@
+"""What the README tells a newcomer to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from draw import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+TINY = {
+    "--data": "folder",
+    "--data-dir": "my_pictures",
+    "--steps": "2",
+    "--batch-size": "2",
+    "--eval-images": "4",
+    "--model.glimpses": "2",
+    "--model.hidden-size": "8",
+    "--model.latent-size": "3",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def tiny(arguments: list[str]) -> list[str]:
+    """The same training, but small, short and on the pictures at hand."""
+    words, kept = iter(arguments), []
+    for word in words:
+        if word in TINY:
+            next(words)  # its value
+        else:
+            kept.append(word)
+    return kept + [word for option in TINY.items() for word in option]
+
+
+@pytest.fixture
+def newcomer(tmp_path, monkeypatch):
+    """A folder with some pictures and two tiny trained models, at the paths the README names."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Path("my_pictures").mkdir()
+    for index in range(6):
+        pixels = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"my_pictures/{index}.png")
+    for name in ("digit.png", "another.png"):
+        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(name)
+    assert cli.main(tiny(["train", "quick", "--out", "out/demo"])) == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize("snippet", blocks("python"))
+def test_python_snippets_run(newcomer, snippet):
+    exec(compile(snippet, "README.md", "exec"), {})
+
+
+def test_the_first_snippet_paints(newcomer):
+    exec(compile(blocks("python")[0], "README.md", "exec"), {})
+    with Image.open("digits.png") as picture:
+        assert picture.size == (8 * 86 - 2, 8 * 86 - 2)  # 8 x 8 tiles of 84 pixels, gaps of 2
+
+
+def test_commands_run(newcomer):
+    """In the order of the README, each made tiny; a resumed run takes no options."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("draw ")]
+    assert len(commands) >= 9
+    for _, *arguments in commands:
+        if arguments[0] == "train" and "--resume" not in arguments:
+            arguments = tiny(arguments)
+        assert cli.main(arguments) == 0, arguments
+
+
+def test_the_files_that_it_names_exist():
+    named = re.findall(r"^(\S+/)?(src/draw/\S+|docs/\S+|tests/|experiments/)", README, re.MULTILINE)
+    linked = re.findall(r"\]\(((?!http)[^)]+)\)", README)
+    paths = [part for _, part in named] + linked
+    assert len(paths) > 10
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
+def test_the_table_of_equations_names_what_exists():
+    table = README.split("## Equations and lines")[1].split("## ")[0]
+    rows = re.findall(r"`(\w+\.py)` `([\w.]+)`", table)
+    assert len(rows) > 10
+    for file, name in rows:
+        source = (ROOT / "src/draw" / file).read_text()
+        assert f"def {name.split('.')[-1]}(" in source, name
+
+
+def test_every_equation_is_on_a_line_of_the_code():
+    """Each of eqs. 1 to 29 stands beside code, in a comment or a docstring."""
+    named: set[int] = set()
+    for path in (ROOT / "src/draw").glob("*.py"):
+        for numbers in re.findall(r"\beqs?\.\s+([\d,\s-]*\d)", path.read_text()):
+            for part in numbers.replace("\n", " ").split(","):
+                first, _, last = part.strip().partition("-")
+                named |= set(range(int(first), int(last or first) + 1))
+    assert named >= set(range(1, 30))
