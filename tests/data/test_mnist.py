@@ -1,9 +1,7 @@
 """The digits, from files of our own making, and the 5,000 that are installed."""
 
 import gzip
-import hashlib
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +25,7 @@ from draw.data.mnist import (
     parse_idx,
 )
 from draw.errors import DataError
-
-from .test_download import Server
+from tests.data.conftest import Server, remote
 
 BITS = np.random.default_rng(0).integers(0, 2, (5, PIXELS), np.uint8)
 AMAT = "".join(" ".join(map(str, row)) + "\n" for row in BITS).encode()
@@ -40,26 +37,6 @@ def idx(array: np.ndarray) -> bytes:
     return (
         bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + bytes(array)
     )
-
-
-def remote(name: str, content: bytes, *urls: str) -> RemoteFile:
-    """This content as a published file."""
-    return RemoteFile(name, len(content), hashlib.sha256(content).hexdigest(), urls)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of this test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("DRAW_DATA", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return tmp_path / "cache" / "draw"
 
 
 # ---- .amat
