@@ -12,7 +12,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 demo: .venv/installed
 	rm -rf out/demo
 	$(BIN)/draw train quick --out out/demo
-	$(BIN)/draw evaluate out/demo
+	$(BIN)/draw evaluate out/demo --split valid
 
 test: .venv/installed
 	$(BIN)/python -m pytest

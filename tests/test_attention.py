@@ -155,6 +155,17 @@ def test_the_covering_window_misses_no_pixel(height, width, n, painting):
     assert seen.min() > 0.2 * seen.mean()
 
 
+@given(sides, sides, patch_sizes)
+def test_a_patch_of_ones_first_paints_ones_on_average(height, width, n):
+    params = attention.covering_params(n, height, width, painting=True)
+    painted = attention.write(
+        torch.ones(1, n, n), attention.window(params, height, width, n), height, width
+    )
+    assert float(painted.mean()) == pytest.approx(1, rel=1e-4)
+    if height == width:
+        assert painted.max() < 2
+
+
 def test_box_is_the_extent_of_the_crop():
     window = the_window(g_x=6, g_y=4, delta=1, sigma2=1)
     assert [float(e) for e in attention.box(window, 3)] == [4.5, 2.5, 7.5, 5.5]

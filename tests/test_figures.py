@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from draw.attention import Window
+from draw.errors import TraceError
 from draw.figures import (
     GAP,
     GREEN,
@@ -216,7 +217,7 @@ def test_a_trace_without_windows_has_frames_all_the_same(trace):
 
 
 def test_a_trace_that_was_not_recorded_is_refused_with_what_to_do(trace):
-    with pytest.raises(ValueError, match="record=True"):
+    with pytest.raises(TraceError, match="record=True"):
         frames(Trace(canvas=trace.canvas[-1:], z=trace.z), columns=2)
 
 

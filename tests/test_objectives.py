@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from draw.data.images import Images
+from draw.errors import TraceError
 from draw.evaluation import evaluate
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import bits_per_dim, elbo, iwae, log_weight
@@ -71,7 +72,7 @@ def test_bits_per_dim():
 
 
 def test_a_generated_trace_has_no_bound(model):
-    with pytest.raises(ValueError, match="no bound"):
+    with pytest.raises(TraceError, match="no bound"):
         elbo(model.generate(2))
-    with pytest.raises(ValueError, match="no bound"):
+    with pytest.raises(TraceError, match="no bound"):
         log_weight(model.generate(2))

@@ -43,12 +43,6 @@ CONFIG = TrainConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def _denormals():
-    """As in a fresh process: the command line turns them off for the rest of its own."""
-    torch.set_flush_denormal(False)
-
-
 def some_images(count: int = 10, binarisation: str = "dynamic") -> Images:
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
@@ -58,8 +52,6 @@ def some_images(count: int = 10, binarisation: str = "dynamic") -> Images:
 def run_to_end(config, path, stop_at=None):
     """Train until the end, or let a stop be asked for at a step; the final weights."""
     run = RunFolder(path)
-    if not run.config_file.exists():
-        run.create(config.to_dict())
     seen = [0]
     for event in train(config, run, some_images(), some_images(), stop=lambda: seen[-1] == stop_at):
         seen.append(event.step)
@@ -140,7 +132,6 @@ def test_training_learns():
 
 def test_events_and_log_agree(tmp_path):
     run = RunFolder(tmp_path / "run")
-    run.create(CONFIG.to_dict())
     events = list(train(CONFIG, run, some_images(), some_images()))
     steps = [e for e in events if isinstance(e, Step)]
     checks = [e for e in events if isinstance(e, Validation)]
@@ -298,7 +289,7 @@ def test_a_wrong_setting_is_refused(name, value):
 def test_the_configuration_survives_the_run_folder(tmp_path):
     run = RunFolder(tmp_path / "run")
     config = replace(CONFIG, data_dir=tmp_path, learning_rate=0.1 + 0.2)
-    run.create(config.to_dict())
+    run.create(config.to_dict(), {})
     assert TrainConfig.from_run(run) == config
 
 
@@ -316,3 +307,23 @@ def test_a_checkpoint_of_another_network_is_refused_with_what_differs(tmp_path):
     other = new_learner(replace(CONFIG, model=replace(CONFIG.model, latent_size=5)))
     with pytest.raises(RunError, match=r"size mismatch for posterior\.weight"):
         RunFolder(tmp_path / "run").restore(other)
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    run_to_end(CONFIG, tmp_path / "run", stop_at=6)
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(RunError, match=r"other data \(training changed\)"):
+        next(train(CONFIG, run, some_images(11), some_images()))
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match="not empty"):
+        next(train(CONFIG, RunFolder(tmp_path), some_images(), some_images()))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_kill_left_of_a_first_write_is_no_obstacle(tmp_path):
+    (tmp_path / ".run.json.partial").write_text("{")
+    next(train(CONFIG, RunFolder(tmp_path), some_images(), some_images()))
+    assert TrainConfig.from_run(RunFolder(tmp_path)) == CONFIG

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from draw.attention import Window, box, filterbank, read, window, write
+    from draw.attention import Window, box, covering_params, filterbank, read, window, write
+    from draw.checkpoint import RunFolder
     from draw.checkpoint import load_model as load
     from draw.errors import DrawError
     from draw.evaluation import Evaluation, evaluate
@@ -26,12 +27,14 @@ __all__ = [
     "DrawError",
     "Evaluation",
     "Posterior",
+    "RunFolder",
     "State",
     "Trace",
     "TrainConfig",
     "Window",
     "bits_per_dim",
     "box",
+    "covering_params",
     "elbo",
     "evaluate",
     "filterbank",
@@ -45,7 +48,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attention": ("Window", "box", "filterbank", "read", "window", "write"),
+    "attention": ("Window", "box", "covering_params", "filterbank", "read", "window", "write"),
+    "checkpoint": ("RunFolder",),
     "errors": ("DrawError",),
     "evaluation": ("Evaluation", "evaluate"),
     "model": ("DRAW", "DRAWConfig", "Posterior", "State", "Trace"),

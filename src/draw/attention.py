@@ -61,6 +61,15 @@ def filterbank(
     Each row is a softmax over the pixels: it sums to one and has finite gradients even where
     every exponential of the row would underflow (a window far outside, or very sharp).
 
+    Args:
+        g, delta, sigma2: centre, stride and variance of the window, in pixels.
+        n: filters N.
+        size: pixels of the axis.
+
+    Note:
+        In float32 this holds for log sigma^2 within +-40 and centres up to 10^4 pixels away;
+        beyond that (a - mu)^2 / sigma^2 itself leaves the range of the numbers.
+
     >>> F_x = filterbank(torch.tensor(2.0), torch.tensor(1.0), torch.tensor(1e-4), n=3, size=4)
     >>> F_x.round().int().tolist()  # unit stride, sharp: a crop of pixels 1, 2, 3
     [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
@@ -90,17 +99,22 @@ def read(
     [[[[5.0, 6.0], [9.0, 10.0]]]]
     """
     F_x, F_y = filterbanks(window, n, *image.shape[-2:])
-    patch = F_y.unsqueeze(-3) @ image @ F_x.unsqueeze(-3).mT
-    return window.gamma[..., None, None, None] * patch
+    patch = F_y.unsqueeze(-3) @ image @ F_x.unsqueeze(-3).mT  # [..., C, N, N]
+    return window.gamma[..., None, None, None] * patch  # eq. 27
 
 
 def write(
     patch: Float[Tensor, "*batch C n n"], window: Window, height: int, width: int
 ) -> Float[Tensor, "*batch C {height} {width}"]:
-    """Paint a patch onto an empty image through a window (eq. 29)."""
+    """Paint a patch onto an empty image through a window; the inverse way of `read` (eq. 29).
+
+    >>> sharp = Window(*(torch.tensor([v]) for v in (2.5, 1.5, 1.0, 1e-4, 1.0)))
+    >>> write(torch.ones(1, 1, 2, 2), sharp, height=3, width=4).round().int().tolist()
+    [[[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]]]
+    """
     F_x, F_y = filterbanks(window, patch.shape[-1], height, width)
-    image = F_y.unsqueeze(-3).mT @ patch @ F_x.unsqueeze(-3)
-    return image / window.gamma[..., None, None, None]
+    image = F_y.unsqueeze(-3).mT @ patch @ F_x.unsqueeze(-3)  # [..., C, B, A]
+    return image / window.gamma[..., None, None, None]  # eq. 29
 
 
 def box(window: Window, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -108,6 +122,9 @@ def box(window: Window, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     Edges, unlike centres, fall between pixels: the extent of a whole A x B image is
     (0.5, 0.5, A + 0.5, B + 0.5).
+
+    >>> [float(e) for e in box(Window(*map(torch.tensor, (6.0, 4.0, 1.0, 1.0, 1.0))), n=3)]
+    [4.5, 2.5, 7.5, 5.5]
     """
     half = n * window.delta / 2
     return window.g_x - half, window.g_y - half, window.g_x + half, window.g_y + half
@@ -121,9 +138,13 @@ def covering_params(n: int, height: int, width: int, *, painting: bool) -> Float
     and N = 2, four filters of sigma 1 would sit on the four corners and see nothing.
 
     Args:
-        painting: the window is for `write`. Its filters spread a cell of the patch over
-            stride^2 pixels, so the intensity starts such that a patch of ones paints ones;
+        painting: the window is for `write`. Its filters spread a cell of the patch over many
+            pixels, so the intensity starts such that a patch of ones paints ones on average;
             at gamma = 1 the first strokes would be too faint to learn from.
+
+    Note:
+        Both axes share one stride, so on an oblong image the cells beyond the shorter side
+        press against its edges.
 
     >>> cover = window(covering_params(2, 28, 28, painting=True), 28, 28, 2)
     >>> [round(float(edge), 4) for edge in box(cover, 2)]
@@ -135,5 +156,5 @@ def covering_params(n: int, height: int, width: int, *, painting: bool) -> Float
     delta = size / n
     log_sigma2 = 2 * math.log(delta / 2)
     log_delta = math.log(delta * max(n - 1, 1) / (size - 1))  # eq. 24 inverted
-    log_gamma = -2 * math.log(delta) if painting else 0.0
+    log_gamma = math.log(n**2 / (height * width)) if painting else 0.0
     return torch.tensor([0.0, 0.0, log_sigma2, log_delta, log_gamma])

@@ -1,6 +1,6 @@
 """The run folder: configuration, log, weights, and checkpoints that resume exactly.
 
-    RUN/run.json                  the configuration of the training
+    RUN/run.json                  the configuration of the training, and which data it saw
     RUN/metrics.jsonl             one line a measurement
     RUN/checkpoints/*.safetensors the last two states of the training
     RUN/model/                    the weights that did best on validation, averaged
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from draw.errors import RunError
-from draw.files import one_line, write_atomic
+from draw.files import is_partial, one_line, write_atomic
 from draw.model import DRAW
 
 KEPT = 2
@@ -100,17 +100,22 @@ class RunFolder:
                 f"{path} holds another run; continue it with --resume "
                 f"--out {shlex.quote(str(path))}, or choose another folder with --out"
             )
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(not is_partial(p) for p in path.iterdir())):
             raise RunError(f"{path} exists and is not empty; choose another folder with --out")
 
-    def create(self, config: dict[str, Any]) -> None:
+    def create(self, config: dict[str, Any], data: dict[str, str]) -> None:
         """Start a run in a new or empty folder.
+
+        Args:
+            config: the configuration of the training.
+            data: what identifies the data, so that a resumed run is known to see the same.
 
         Raises:
             RunError: the folder holds something already.
         """
         self.check_vacant()
-        write_atomic(self.config_file, (json.dumps(config, indent=2) + "\n").encode())
+        content = json.dumps({"config": config, "data": data}, indent=2) + "\n"
+        write_atomic(self.config_file, content.encode())
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -124,16 +129,20 @@ class RunFolder:
             raise RunError(f"{path} is not a run folder: it holds no run.json")
         return run
 
-    def read_config(self) -> Any:
-        """The parsed run.json.
+    def read(self) -> dict[str, Any]:
+        """The content of run.json: `config` and `data`.
 
         Raises:
-            RunError: it is not JSON.
+            RunError: it is not JSON, or not of a run.
         """
         try:
-            return json.loads(self.config_file.read_text())
+            content = json.loads(self.config_file.read_text())
         except (ValueError, RecursionError) as error:
             raise RunError(f"{self.config_file} is not JSON: {error}") from error
+        keys = sorted(content) if isinstance(content, dict) else None
+        if keys != ["config", "data"] or not isinstance(content["data"], dict):
+            raise RunError(f"{self.config_file} must hold the keys config and data alone")
+        return dict(content)
 
     def save(self, learner: Learner) -> None:
         """Write a checkpoint, then forget all but the last two."""

@@ -20,5 +20,9 @@ class ModelError(DrawError):
     """A saved model is missing, corrupt or does not fit its configuration."""
 
 
+class TraceError(DrawError):
+    """A trace does not hold what is asked of it: a bound, or the pictures of every step."""
+
+
 class RunError(DrawError):
     """A run folder is incomplete or occupied, or a training cannot go on."""

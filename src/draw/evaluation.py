@@ -8,10 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from draw.data import Images
-from draw.model import DRAW
+from draw.errors import TraceError
+from draw.model import DRAW, Trace
 from draw.objectives import bits_per_dim, elbo, log_weight
 
-ROWS = 512  # trajectories that run side by side; bounds the memory, whatever k is
+ROWS = 512  # trajectories that run side by side, at most,
+ELEMENTS = 2**21  # and their pixels times channels, at most: they bound the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +45,13 @@ def evaluate(
 ) -> Evaluation:
     """The ELBO, and with `importance_samples` = k the IWAE bound, of a model on images.
 
-    Trajectories are run in chunks, so memory does not grow with k: k = 5,000 is a matter of
-    patience only.
+    Trajectories are run in chunks, so memory grows neither with k nor with the samples:
+    k = 5,000 is a matter of patience only.
 
     Args:
         samples: trajectories an image over which the ELBO is averaged.
         seed: decides the noise and a dynamic binarisation.
-        progress: called with (images done, images in all).
+        progress: called with (trajectories done, trajectories in all).
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig
@@ -58,48 +60,65 @@ def evaluate(
     >>> result.images, result.importance_samples
     (8, 4)
     """
-    device = model.canvas_0.device
-    noise = Generator(device).manual_seed(seed)
+    noise = Generator(model.device).manual_seed(seed)
     binariser = Generator().manual_seed(seed)
-    parts: dict[str, list[Tensor]] = {"elbo": [], "log_likelihood": [], "kl": [], "iwae": []}
-    for indices in torch.split(torch.arange(len(images)), ROWS):
-        x = images.batch(indices, binariser).to(device)
-        traces = [model(x, generator=noise) for _ in range(samples)]
-        parts["elbo"].append(torch.stack([elbo(t) for t in traces]).mean(0))
-        parts["log_likelihood"].append(torch.stack([t.log_likelihood for t in traces]).mean(0))
-        parts["kl"].append(torch.stack([t.kl for t in traces]).mean(0).T)  # [B, T]
-        if importance_samples:
-            parts["iwae"].append(_iwae(model, x, importance_samples, noise))
+    rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
+    done, total = 0, len(images) * (samples + importance_samples)
+
+    def run(x: Tensor) -> Trace:
+        nonlocal done
+        trace: Trace = model(x, generator=noise)
+        done += len(x)
         if progress:
-            progress(int(indices[-1]) + 1, len(images))
-    mean, stderr = _mean_and_stderr(parts["elbo"])
-    kl_by_step = torch.cat(parts["kl"]).double().mean(0)
-    result = Evaluation(
+            progress(done, total)
+        return trace
+
+    elbos, log_likelihoods, kls, iwaes = [], [], [], []
+    for indices in torch.split(torch.arange(len(images)), rows):
+        x = images.batch(indices, binariser).to(model.device)
+        sums = _elbo_terms(run(x))
+        for _ in range(samples - 1):
+            sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
+        bound, log_likelihood, kl = (value / samples for value in sums)
+        elbos.append(bound)
+        log_likelihoods.append(log_likelihood)
+        kls.append(kl)
+        if importance_samples:
+            iwaes.append(_iwae(run, x, importance_samples, rows))
+
+    elbo_nats, elbo_stderr = _mean_and_stderr(elbos)
+    iwae_nats, iwae_stderr = _mean_and_stderr(iwaes) if iwaes else (None, None)
+    kl_by_step = torch.cat(kls, dim=1).double().mean(1)
+    discrete = images.binarisation != "none"
+    return Evaluation(
         images=len(images),
         samples=samples,
-        elbo_nats=mean,
-        elbo_stderr=stderr,
-        log_likelihood_nats=_mean_and_stderr(parts["log_likelihood"])[0],
+        elbo_nats=elbo_nats,
+        elbo_stderr=elbo_stderr,
+        log_likelihood_nats=_mean_and_stderr(log_likelihoods)[0],
         kl_nats=float(kl_by_step.sum()),
         kl_nats_by_step=tuple(kl_by_step.tolist()),
-        bits_per_dim=(
-            None if images.binarisation == "none" else bits_per_dim(mean, math.prod(images.shape))
-        ),
+        bits_per_dim=bits_per_dim(elbo_nats, math.prod(images.shape)) if discrete else None,
         importance_samples=importance_samples,
+        iwae_nats=iwae_nats,
+        iwae_stderr=iwae_stderr,
     )
-    if not importance_samples:
-        return result
-    mean, stderr = _mean_and_stderr(parts["iwae"])
-    return Evaluation(**(vars(result) | {"iwae_nats": mean, "iwae_stderr": stderr}))
 
 
-def _iwae(model: DRAW, x: Tensor, k: int, noise: Generator) -> Tensor:
+def _elbo_terms(trace: Trace) -> list[Tensor]:
+    """ELBO [B], log likelihood [B] and KL by step [T, B]."""
+    if trace.log_likelihood is None or trace.kl is None:
+        raise TraceError("a generated trace has no bound; take the trace of model(x)")
+    return [elbo(trace), trace.log_likelihood, trace.kl]
+
+
+def _iwae(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -> Tensor:
     """log 1/k sum_i w_i for each image [B], over chunks of trajectories (Burda et al., eq. 8)."""
     total = torch.full((len(x),), -math.inf, device=x.device)
-    copies = max(1, ROWS // len(x))
+    copies = max(1, rows // len(x))
     for done in range(0, k, copies):
         now = min(copies, k - done)
-        log_weights = log_weight(model(x.repeat(now, 1, 1, 1), generator=noise)).view(now, -1)
+        log_weights = log_weight(run(x.repeat(now, 1, 1, 1))).view(now, -1)  # [now, B]
         total = torch.logaddexp(total, log_weights.logsumexp(0))
     return total - math.log(k)
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from draw.attention import Window, box
+from draw.errors import TraceError
 from draw.files import atomic_path
 from draw.model import Trace
 
@@ -63,10 +64,10 @@ def frames(
             green, write in red. A border encloses the patch; its line is sigma wide.
 
     Raises:
-        ValueError: the trace was not recorded.
+        TraceError: the trace was not recorded.
     """
     if len(trace.canvas) != len(trace.z):
-        raise ValueError("only the last canvas was kept; run the model with record=True")
+        raise TraceError("only the last canvas was kept; run the model with record=True")
     windows = [
         (window, size, colour)
         for window, size, colour in (

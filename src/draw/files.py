@@ -13,6 +13,8 @@ from draw.errors import ConfigError
 
 T = TypeVar("T")
 
+PARTIAL = ".partial"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -24,7 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OSError: the disk is full or not writable; the old file is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         yield partial
         with partial.open("rb+") as file:
@@ -33,6 +35,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def is_partial(path: Path) -> bool:
+    """Whether it is what a kill left of a file that was being written."""
+    return path.name.startswith(".") and path.suffix == PARTIAL
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -171,6 +171,11 @@ class DRAW(
             cover = attention.covering_params(self.config.write_size, H, W, painting=True)
             self.write_window.bias.copy_(cover)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.canvas_0.device
+
     # ------------------------------------------------------------------ the two pure steps
 
     def initial_state(self, batch_size: int) -> State:

@@ -9,11 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from draw.errors import TraceError
 from draw.model import Trace
 
 
 def elbo(trace: Trace) -> Float[Tensor, " B"]:
-    """The evidence lower bound with the KL in closed form: -(L_x + L_z) of eq. 12.
+    """The evidence lower bound with the KL in closed form: -(L_x + L_z) of eq. 12, nats.
+
+    Raises:
+        TraceError: the trace was generated, so nothing was encoded.
 
     >>> from draw.model import DRAW, DRAWConfig
     >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
@@ -25,7 +29,11 @@ def elbo(trace: Trace) -> Float[Tensor, " B"]:
 
 
 def log_weight(trace: Trace) -> Float[Tensor, " B"]:
-    """log p(x, z_1..z_T) - log q(z_1..z_T | x): the sampled ELBO, one weight a trajectory."""
+    """log p(x, z_1..z_T) - log q(z_1..z_T | x): the sampled ELBO, nats, one weight a trajectory.
+
+    Raises:
+        TraceError: the trace was generated.
+    """
     log_likelihood, mu, log_sigma = _of_an_encoded(
         trace, trace.log_likelihood, trace.mu, trace.log_sigma
     )
@@ -62,5 +70,5 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
 def _of_an_encoded(trace: Trace, *terms: Tensor | None) -> tuple[Tensor, ...]:
     present = tuple(term for term in terms if term is not None)
     if len(present) < len(terms):
-        raise ValueError("a generated trace has no bound; take the trace of model(x)")
+        raise TraceError("a generated trace has no bound; take the trace of model(x)")
     return present

@@ -22,7 +22,7 @@ def sample(
     Returns:
         The files written.
     """
-    noise = Generator(model.canvas_0.device).manual_seed(seed)
+    noise = Generator(model.device).manual_seed(seed)
     trace = model.generate(count, generator=noise, record=True)
     samples, columns, scale = trace.mean[-1].cpu(), _columns(count), _scale(model)
     parts = {"samples": figures.grid(samples, columns, scale)}
@@ -37,7 +37,7 @@ def sample(
 @torch.no_grad()
 def sample_grid(model: DRAW, path: Path, *, count: int = 64, seed: int = 0) -> None:
     """The samples alone, as a training shows them on its way."""
-    noise = Generator(model.canvas_0.device).manual_seed(seed)
+    noise = Generator(model.device).manual_seed(seed)
     means = model.generate(count, generator=noise).mean[-1]
     figures.save_picture(path, figures.grid(means, _columns(count), _scale(model)))
 
@@ -52,7 +52,7 @@ def reconstruct(model: DRAW, out: Path, images: Tensor, *, seed: int = 0) -> lis
     Returns:
         The files written.
     """
-    device = model.canvas_0.device
+    device = model.device
     noise = Generator(device).manual_seed(seed)
     trace = model(images.to(device), generator=noise, record=True)
     columns, scale = _columns(len(images)), _scale(model)

@@ -12,13 +12,13 @@ def quick() -> TrainConfig:
     return TrainConfig(
         model=DRAWConfig(glimpses=16, latent_size=32, read_size=5, write_size=5),
         data="digits5k",
-        steps=1_500,
+        steps=1_200,
         learning_rate=4e-3,
         warmup_steps=100,
         average_decay=0.995,
-        eval_every=250,
+        eval_every=200,
         eval_images=500,
-        checkpoint_every=250,
+        checkpoint_every=200,
     )
 
 

@@ -84,7 +84,7 @@ class TrainConfig:
     @classmethod
     def from_run(cls, run: RunFolder) -> "TrainConfig":
         """The configuration that a run was started with."""
-        return from_dict(cls, run.read_config(), str(run.config_file))
+        return from_dict(cls, run.read()["config"], str(run.config_file))
 
     def load_images(self, split: str, progress: Progress | None = None) -> Images:
         """One split of the run's data, in the model's shape."""
@@ -129,25 +129,51 @@ def train(
     device: torch.device | str = "cpu",
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step | Validation]:
-    """Train, and yield what happens as it happens; go on from the run's newest checkpoint.
+    """Train, and yield what happens as it happens.
 
-    The weights that did best on validation lie in `run.model` at the end. Closing the iterator
-    abandons what came since the last checkpoint.
+    A new run folder is made after the first step, so that a network too large for the memory
+    leaves nothing behind; an existing one goes on from its newest checkpoint. The weights that
+    did best on validation lie in `run.model` at the end. Closing the iterator abandons what came
+    since the last checkpoint.
 
     Args:
         stop: asked after every step; when it says yes, a checkpoint is written and the
             iterator ends.
 
     Raises:
-        RunError: ten gradients in a row were not finite, or the checkpoint does not fit.
+        RunError: ten gradients in a row were not finite, or the run folder holds something
+            else, another run's checkpoint or one that saw other data.
+
+    Note:
+        Bit-exact resume asks for the same CPU, number of threads and treatment of denormal
+        numbers; the command line always sets `torch.set_flush_denormal(True)`.
+
+    >>> import tempfile
+    >>> from draw.data import load
+    >>> config = TrainConfig(model=DRAWConfig(glimpses=2), steps=2, eval_images=8)
+    >>> run = RunFolder(Path(tempfile.mkdtemp()) / "run")
+    >>> digits = load("digits5k", "valid")
+    >>> [type(event).__name__ for event in train(config, run, digits, digits)]
+    ['Step', 'Step', 'Validation']
     """
+    seen = {
+        "training": training.digest(),
+        "validation": validation.digest(),
+        "binarisation": training.binarisation,
+    }
     learner = new_learner(config, device)
-    run.restore(learner)
+    if run.config_file.exists():
+        _check_same_data(run, seen)
+        run.restore(learner)
+    else:
+        run.check_vacant()
     validation = validation.subset(config.eval_images, config.seed)
     batches = Batches(training, config.batch_size, config.seed)
     window: list[Step] = []
     while learner.step < config.steps:
         event = train_step(learner, config, batches)
+        if not run.config_file.exists():
+            run.create(config.to_dict(), seen)
         window.append(event)
         yield event
         if learner.step % LOG_EVERY == 0 or learner.step == config.steps:
@@ -176,7 +202,7 @@ def train_step(learner: Learner, config: TrainConfig, batches: "Batches") -> Ste
     """One minibatch: bound, gradient, clip, Adam, average (eq. 12, one sample an image)."""
     started = time.perf_counter()
     step, model, optimizer = learner.step, learner.model, learner.optimizer
-    device = model.canvas_0.device
+    device = model.device
     x = batches[step].to(device)
     noise = generator(config.seed, "noise", step, device=device)
 
@@ -196,7 +222,7 @@ def train_step(learner: Learner, config: TrainConfig, batches: "Batches") -> Ste
         if learner.skipped_in_row == PATIENCE:
             raise RunError(
                 f"the gradient was not finite {PATIENCE} times in a row, up to step {step + 1}; "
-                f"try a lower --learning-rate or --clip-norm"
+                f"start a new run (--out) with a lower --learning-rate or --clip-norm"
             )
     learner.step += 1
     return Step(
@@ -248,6 +274,16 @@ def generator(
 def _derive(seed: int, purpose: str, index: int = 0) -> int:
     stream = np.random.SeedSequence([seed, index, *purpose.encode()])
     return int(stream.generate_state(1, np.uint64)[0] >> 1)
+
+
+def _check_same_data(run: RunFolder, seen: dict[str, str]) -> None:
+    before = run.read()["data"]
+    changed = [name for name, value in seen.items() if before.get(name) != value]
+    if changed:
+        raise RunError(
+            f"{run.path} was started on other data ({', '.join(changed)} changed), so it cannot "
+            f"go on exactly; start a new run with --out"
+        )
 
 
 @torch.no_grad()

@@ -169,7 +169,8 @@ def test_a_run_that_was_never_validated_says_how_to_go_on(run, refused):
 def test_pictures_that_have_gone_are_missed_by_name(run, refused):
     text = (run / "run.json").read_text()
     gone = str(Path("gone").absolute())
-    values = json.loads(text) | {"data_dir": gone}
+    values = json.loads(text)
+    values["config"]["data_dir"] = gone
     (run / "run.json").write_text(json.dumps(values))
     assert f"{gone} is not a folder" in refused("evaluate", run)
 

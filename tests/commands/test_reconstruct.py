@@ -50,19 +50,23 @@ def test_a_picture_of_another_size_and_mode_is_converted_and_that_is_told(run, d
 
 
 def test_a_model_of_binary_digits_is_shown_rounded_pixels_and_that_is_told(run, pictures, draw):
-    values = json.loads((run / "run.json").read_text()) | {"data": "binarized-mnist"}
+    values = json.loads((run / "run.json").read_text())
+    values["data"]["binarisation"] = "static"
     (run / "run.json").write_text(json.dumps(values))
     result = draw("reconstruct", run, pictures / "00.png")
     assert result.status == 0
     assert "pixels rounded to 0 or 1" in result.out
-    assert "binarized-mnist" in result.out
     with Image.open("out/reconstructions.png") as opened:
         left_panel = np.asarray(opened)[32:116, 12:96]
     assert set(np.unique(left_panel)) == {0, 255}
 
 
 def test_a_saved_model_will_do(run, pictures, draw):
-    assert draw("reconstruct", run / "model", pictures / "00.png").status == 0
+    result = draw("reconstruct", run / "model", pictures / "00.png")
+    assert result.status == 0
+    assert "--binarise" in result.out
+    result = draw("reconstruct", run / "model", pictures / "00.png", "--binarise")
+    assert "pixels rounded to 0 or 1" in result.out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """draw sample."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,13 @@ def test_pictures_of_before_are_replaced_and_other_files_left(run, draw):
 )
 def test_what_cannot_be_done_is_refused(run, refused, arguments, told):
     assert told in refused("sample", *arguments.split())
+
+
+def test_samples_are_painted_although_the_pictures_of_the_training_have_gone(run, draw):
+    values = json.loads((run / "run.json").read_text())
+    values["config"]["data_dir"] = "gone"
+    (run / "run.json").write_text(json.dumps(values))
+    result = draw("sample", run)
+    assert result.status == 0
+    assert "without the nearest training images" in result.out
+    assert Path("out/samples.png").exists()

@@ -50,7 +50,7 @@ def test_a_finished_run_holds_its_configuration_log_states_model_and_pictures(fi
             "samples/000000004.png",
         ]
     )
-    config = json.loads((finished.path / "run.json").read_text())
+    config = json.loads((finished.path / "run.json").read_text())["config"]
     assert (config["steps"], config["model"]["glimpses"], config["data"]) == (4, 3, "folder")
     records = [json.loads(s) for s in (finished.path / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records if "valid_elbo_nats" in r] == [2, 4]
@@ -470,9 +470,7 @@ def test_pictures_of_another_size_or_mode_are_converted_and_counted(pictures, dr
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "run.json is not JSON"),
         ("[1, 2]", "must hold a JSON object, not list"),
-        ("[" * 100_000, "run.json is not JSON"),
         ('{"stepz": 3}', "unknown key 'stepz'"),
         ('{"model": {"glimpsez": 3}}', "unknown key 'glimpsez'"),
         ('{"steps": -1}', "steps is -1"),
@@ -484,10 +482,60 @@ def test_pictures_of_another_size_or_mode_are_converted_and_counted(pictures, dr
         ('{"learning_rate": NaN}', "learning_rate is nan"),
     ],
 )
+def test_a_damaged_configuration_is_refused(run, refused, text, told):
+    (run / "run.json").write_text(f'{{"config": {text}, "data": {{}}}}')
+    assert told in refused("train", "--resume", "--out", run)
+    assert told in refused("evaluate", run)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "run.json is not JSON"),
+        ("[" * 100_000, "run.json is not JSON"),
+        ("[1, 2]", "run.json must hold the keys config and data alone"),
+        ('{"config": {}}', "run.json must hold the keys config and data alone"),
+        ('{"config": {}, "data": 3}', "run.json must hold the keys config and data alone"),
+    ],
+)
 def test_a_damaged_run_json_is_refused(run, refused, text, told):
     (run / "run.json").write_text(text)
     assert told in refused("train", "--resume", "--out", run)
     assert told in refused("evaluate", run)
+
+
+def test_resuming_with_other_pictures_is_refused(run, pictures, refused):
+    shutil.copytree(pictures, "fewer")
+    next(Path("fewer").rglob("*.png")).unlink()
+    values = json.loads((run / "run.json").read_text())
+    values["config"]["data_dir"] = "fewer"
+    (run / "run.json").write_text(json.dumps(values))
+    assert "was started on other data" in refused("train", "--resume", "--out", run)
+
+
+def test_a_reader_that_goes_away_does_not_end_the_training(pictures, tmp_path):
+    """As in `draw train ... | head -1`."""
+    arguments = ["train", "folder", "--data-dir", pictures, *TINY, "--out", tmp_path / "piped"]
+    command = [sys.executable, "-m", "draw", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Error" not in process.stderr.read()
+    assert process.returncode == 0
+    assert (tmp_path / "piped" / "curves.png").exists()
+
+
+def test_tensorboard_has_each_step_once_after_a_resume(pictures, draw):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    arguments = ["--data-dir", pictures, *TINY, "--tensorboard", "--out", "run"]
+    assert draw("train", "folder", *arguments).status == 0
+    Path("run/checkpoints/000000004.safetensors").unlink()
+    assert draw("train", "--resume", "--out", "run", "--tensorboard").status == 0
+    events = EventAccumulator("run/tensorboard")
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/elbo_nats")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Scalars("valid/elbo_nats")] == [2, 4]
 
 
 def test_help_lists_the_options_of_the_preset(capsys):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from draw.data.folder import folder, load_picture
+from draw.data.folder import _split, folder, load_picture
 from draw.errors import DataError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -305,17 +305,30 @@ def test_the_pictures_are_in_the_range_0_to_255_and_never_binarised(tmp_path: Pa
     assert images.labels is None
 
 
-@pytest.mark.parametrize(
-    ("count", "sizes"),
-    [(3, (1, 1, 1)), (9, (7, 1, 1)), (20, (16, 2, 2)), (29, (25, 2, 2)), (100, (80, 10, 10))],
-)
-def test_the_splits_are_80_10_10_disjoint_and_complete(
-    tmp_path: Path, count: int, sizes: tuple[int, int, int]
-) -> None:
+@pytest.mark.parametrize("count", [3, 4, 9, 20, 29, 100])
+def test_the_splits_are_disjoint_complete_and_never_empty(tmp_path: Path, count: int) -> None:
     fill(tmp_path, range(count))
     parts = [shades(split, tmp_path) for split in SPLITS]
-    assert tuple(map(len, parts)) == sizes
+    assert all(parts)
     assert sorted(chain(*parts)) == list(range(count))
+
+
+def test_one_picture_in_ten_is_for_validation_and_one_for_the_test(tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number}.png").touch()
+    sizes = {split: len(paths) for split, paths in _split(tmp_path).items()}
+    assert sizes["train"] + sizes["valid"] + sizes["test"] == 2000
+    for part in ("valid", "test"):  # 200 in expectation, with a standard deviation of 13
+        assert 150 < sizes[part] < 250
+
+
+def test_a_picture_stays_in_its_split_when_others_are_added(tmp_path: Path) -> None:
+    """Or else pictures that were trained on would be tested on."""
+    fill(tmp_path, range(100))
+    before = {split: set(shades(split, tmp_path)) for split in SPLITS}
+    fill(tmp_path, range(100, 200))
+    for split, pictures in before.items():
+        assert pictures <= set(shades(split, tmp_path))
 
 
 def test_the_splits_depend_on_the_names_alone(tmp_path: Path) -> None:
@@ -400,8 +413,8 @@ def test_an_undecodable_picture_is_an_error_that_names_it_and_the_way_out(
 
 def test_an_undecodable_picture_spoils_its_own_split_only(with_a_bad_one: tuple[Path, str]) -> None:
     path, _ = with_a_bad_one
-    assert len(folder("valid", path, (1, 2, 2))) == 2
-    assert len(folder("test", path, (1, 2, 2))) == 2
+    assert len(folder("valid", path, (1, 2, 2))) == len(_split(path)["valid"])
+    assert len(folder("test", path, (1, 2, 2))) == len(_split(path)["test"])
 
 
 def test_skip_bad_leaves_it_out_with_a_warning_that_names_it(
@@ -410,7 +423,7 @@ def test_skip_bad_leaves_it_out_with_a_warning_that_names_it(
     path, bad = with_a_bad_one
     with caplog.at_level(logging.WARNING, "draw"):
         images = folder("train", path, (1, 2, 2), skip_bad=True)
-    assert len(images) == 15
+    assert len(images) == len(_split(path)["train"]) - 1
     assert int(bad.removesuffix(".png")) not in images.pixels.flatten().tolist()
     (warning,) = caplog.messages
     assert str(path / bad) in warning
@@ -428,7 +441,8 @@ def test_skip_bad_warns_of_nothing_where_all_is_well(
 def test_skip_bad_with_nothing_left_is_an_error(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"{number}.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="none of the 16 train pictures"):
+    count = len(_split(tmp_path)["train"])
+    with pytest.raises(DataError, match=f"none of the {count} train pictures"):
         folder("train", tmp_path, (1, 2, 2), skip_bad=True)
 
 
@@ -441,7 +455,8 @@ def test_the_log_tells_how_many_pictures_were_converted(
         assert caplog.messages == []
         folder("train", tmp_path, (3, 2, 2))
     (line,) = caplog.messages
-    assert line.startswith("16 of 16 train pictures")
+    count = len(_split(tmp_path)["train"])
+    assert line.startswith(f"{count} of {count} train pictures")
     assert line.endswith("2 x 2 RGB")
 
 
@@ -452,4 +467,5 @@ def test_progress_counts_every_picture_even_those_left_out(tmp_path: Path, bad: 
         (tmp_path / f"{number}.png").write_bytes(b"no picture")
     told: list[tuple[str, int, int]] = []
     folder("train", tmp_path, (1, 2, 2), lambda *report: told.append(report), skip_bad=True)
-    assert told == [("train pictures", count, 16) for count in range(1, 17)]
+    total = len(_split(tmp_path)["train"])
+    assert told == [("train pictures", count, total) for count in range(1, total + 1)]

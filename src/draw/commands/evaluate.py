@@ -22,6 +22,8 @@ class Options:
     """A data set's name; the one of the run unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
+    skip_bad: bool = False
+    """Leave out pictures of `folder` that cannot be decoded."""
     split: Literal["test", "valid", "train"] = "test"
     """Which part of it."""
     samples: int = 1
@@ -48,7 +50,7 @@ def main(arguments: list[str]) -> int:
     options = terminal.parse(Options, "draw evaluate", arguments)
     model, config = terminal.load_trained(options.model, options.device)
     name, images = terminal.load_images(
-        model, config, options.data, options.data_dir, options.split
+        model, config, options.data, options.data_dir, options.split, options.skip_bad
     )
     if options.images is not None:
         images = images.subset(options.images, options.seed)

@@ -8,6 +8,7 @@ import torch
 import tyro
 
 from draw import pictures
+from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.data import load_picture
 from draw.errors import ConfigError
@@ -23,6 +24,8 @@ class Options:
     """Picture files; resized and cropped to the model's size."""
     out: Path = Path("out")
     """The folder for the pictures."""
+    binarise: bool = False
+    """Round the pixels to 0 or 1, as a model of binary images wants them; a run folder knows."""
     seed: int = 0
     """Decides the noise."""
     device: str = "auto"
@@ -46,9 +49,13 @@ def main(arguments: list[str]) -> int:
         if note:
             terminal.say(f"{path}: {note}")
     x = torch.stack(loaded).float() / 255
-    if config is not None and config.data != "folder":
+    run = RunFolder(Path(options.model))
+    learned_binary = config is not None and run.read()["data"].get("binarisation") != "none"
+    if options.binarise or learned_binary:
         x = x.round()
-        terminal.say(f"pixels rounded to 0 or 1, as the model learned from binary {config.data}")
+        terminal.say("pixels rounded to 0 or 1, as the model learned from binary images")
+    elif config is None:
+        terminal.say("pixels taken as intensities; if the model is of binary images: --binarise")
     written = pictures.reconstruct(model, options.out, x, seed=options.seed)
     terminal.say("\n".join(map(str, written)))
     return 0

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from torch import Tensor
 
 from draw import pictures
 from draw.commands import terminal
+from draw.errors import DataError
+from draw.model import DRAW
+from draw.training import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,8 @@ class Options:
     """The data set whose nearest images are shown beside; the run's unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
+    skip_bad: bool = False
+    """Leave out pictures of `folder` that cannot be decoded."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
 
@@ -38,17 +44,32 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw sample", arguments)
     model, config = terminal.load_trained(options.model, options.device)
-    training = None
-    if options.data is not None or config is not None:
-        _, images = terminal.load_images(model, config, options.data, options.data_dir, "train")
-        training = images.pixels
-    else:
-        terminal.say(
-            "without the nearest training images, as a saved model does not know its "
-            "data; name it with --data to see them"
-        )
     written = pictures.sample(
-        model, options.out, count=options.count, seed=options.seed, training=training
+        model,
+        options.out,
+        count=options.count,
+        seed=options.seed,
+        training=_training_pixels(options, model, config),
     )
     terminal.say("\n".join(map(str, written)))
     return 0
+
+
+def _training_pixels(options: Options, model: DRAW, config: TrainConfig | None) -> Tensor | None:
+    """The images among which to look for the nearest; samples can do without them."""
+    if options.data is None and config is None:
+        terminal.say(
+            "without the nearest training images, as a saved model does not know its data; "
+            "name it with --data to see them"
+        )
+        return None
+    try:
+        _, images = terminal.load_images(
+            model, config, options.data, options.data_dir, "train", options.skip_bad
+        )
+    except DataError as error:
+        if options.data is not None:
+            raise
+        terminal.say(f"without the nearest training images: {error}")
+        return None
+    return images.pixels

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -73,12 +75,16 @@ def load_trained(name: str, device: str) -> tuple[DRAW, TrainConfig | None]:
 
 
 def load_images(
-    model: DRAW, config: TrainConfig | None, name: str | None, data_dir: Path | None, split: str
+    model: DRAW,
+    config: TrainConfig | None,
+    name: str | None,
+    data_dir: Path | None,
+    split: str,
+    skip_bad: bool,
 ) -> tuple[str, Images]:
     """The data set of this name, else the one that the model was trained on, and its name."""
-    skip_bad = False
     if config is not None and name in (None, config.data):
-        name, skip_bad = config.data, config.skip_bad
+        name, skip_bad = config.data, skip_bad or config.skip_bad
         data_dir = data_dir or config.data_dir
     if name is None:
         raise ConfigError("only a run folder knows its data; name a data set with --data")
@@ -149,8 +155,14 @@ def reporter(bar: progress.Progress) -> Callable[[str, int, int], None]:
 
 
 def say(text: str, bar: progress.Progress | None = None) -> None:
-    """A line on standard output, above the bar if one is shown."""
-    if bar is None:
-        print(text, flush=True)
-    else:
+    """A line on standard output, above the bar if one is shown.
+
+    If whoever read the output has gone, the work goes on in silence.
+    """
+    if bar is not None and not bar.disable:
         bar.console.print(text, markup=False)
+        return
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

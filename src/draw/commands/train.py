@@ -1,7 +1,6 @@
 """draw train: train a model from a preset, watch it learn, keep its pictures."""
 
 import contextlib
-import itertools
 import shlex
 import signal
 from collections.abc import Callable, Iterator
@@ -57,10 +56,10 @@ def main(arguments: list[str]) -> int:
     else:
         run.check_vacant()
     device = terminal.prepare_device(options.device)
+    summary_writer = _summary_writer() if options.tensorboard else None
     with terminal.progress_bar() as bar:
         images = config.load_images("train", terminal.reporter(bar))
         validation = config.load_images("valid", terminal.reporter(bar))
-    summary_writer = _summary_writer() if options.tensorboard else None
     with terminal.progress_bar() as bar, _stop_on_signal() as stop:
         terminal.say(
             f"training on {len(images):,} images of {config.data}: {config.steps:,} minibatches "
@@ -70,13 +69,9 @@ def main(arguments: list[str]) -> int:
         events = training.train(
             config, run, images, validation, device=device, stop=lambda: stop.signal != 0
         )
-        first = list(itertools.islice(events, 1))  # if the memory is too small, nothing is written
-        if not options.resume:
-            run.create(config.to_dict())
-        observe = None
         if summary_writer:
-            observe = _observer(summary_writer(str(run.path / "tensorboard")))
-        _watch(itertools.chain(first, events), config, run, bar, observe)
+            events = _written(events, summary_writer, run)
+        _watch(events, config, run, bar)
     if stop.signal:
         folder = shlex.quote(str(run.path))
         terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
@@ -120,14 +115,11 @@ def _watch(
     config: TrainConfig,
     run: RunFolder,
     bar: Progress,
-    observe: Callable[[Step | Validation], None] | None,
 ) -> None:
     """Show what happens in the training as it happens."""
     task = bar.add_task("training", total=config.steps)
     nats = seconds = None  # running means
     for event in events:
-        if observe:
-            observe(event)
         if isinstance(event, Step):
             nats = _smooth(nats, -event.train_nats)
             seconds = _smooth(seconds, event.seconds)
@@ -187,7 +179,7 @@ def _stop_on_signal() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _summary_writer() -> Callable[[str], Any]:
+def _summary_writer() -> Callable[..., Any]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -195,21 +187,29 @@ def _summary_writer() -> Callable[[str], Any]:
     return SummaryWriter
 
 
-def _observer(writer: Any) -> Callable[[Step | Validation], None]:
+def _written(
+    events: Iterator[Step | Validation], summary_writer: Callable[..., Any], run: RunFolder
+) -> Iterator[Step | Validation]:
+    """The same events, written for TensorBoard on their way."""
+    writer = None
+    try:
+        for event in events:
+            if writer is None:  # what a resumed run measures again replaces what it measured
+                folder = str(run.path / "tensorboard")
+                writer = summary_writer(folder, purge_step=event.step)
+            for name, value in _scalars(event).items():
+                writer.add_scalar(name, value, event.step)
+            yield event
+    finally:
+        if writer is not None:
+            writer.close()
 
-    def observe(event: Step | Validation) -> None:
-        if isinstance(event, Step):
-            values = {
-                "train/elbo_nats": event.train_nats,
-                "train/gradient_norm": event.gradient_norm,
-                "train/learning_rate": event.learning_rate,
-            }
-        else:
-            values = {
-                "valid/elbo_nats": event.result.elbo_nats,
-                "valid/kl_nats": event.result.kl_nats,
-            }
-        for name, value in values.items():
-            writer.add_scalar(name, value, event.step)
 
-    return observe
+def _scalars(event: Step | Validation) -> dict[str, float]:
+    if isinstance(event, Step):
+        return {
+            "train/elbo_nats": event.train_nats,
+            "train/gradient_norm": event.gradient_norm,
+            "train/learning_rate": event.learning_rate,
+        }
+    return {"valid/elbo_nats": event.result.elbo_nats, "valid/kl_nats": event.result.kl_nats}

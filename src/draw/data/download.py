@@ -65,7 +65,7 @@ def download(
     A download that was cut short goes on where it stopped, if the server allows it.
 
     Raises:
-        DataError: no home gave the file, or what it gave is not the published one.
+        DataError: no home gave the published file.
     """
     reasons = []
     for url in file.urls:
@@ -86,9 +86,10 @@ def download(
         try:
             data = _read(path, file.size)
             check(file, data, url)
-        except DataError:
+        except DataError as error:
             path.unlink()
-            raise
+            reasons.append(str(error))
+            continue
         return data, path
     looked = ", ".join(map(str, search_path(data_dir)))
     raise DataError(

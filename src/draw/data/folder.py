@@ -17,7 +17,7 @@ from draw.data.images import Images
 from draw.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
-HELD_OUT = 10  # one picture in ten for validation, and one in ten for the test
+HELD_OUT = 10  # one picture in so many is for validation, and one for the test
 
 log = logging.getLogger("draw")
 
@@ -31,8 +31,9 @@ def folder(
 ) -> Images:
     """A folder of your own pictures, resized and cropped to one size; intensities in [0, 1].
 
-    The split follows from the pictures' names, so it is the same in every run: 80 % training,
-    10 % validation, 10 % test (at least one of each).
+    The name of a picture decides whether it is for training (8 in 10), validation or test (1 in
+    10 each), so it stays there when others are added. Only where a part would be left empty, in a
+    folder of few pictures, they are dealt out in the order of their names' hashes.
 
     Args:
         shape: (C, H, W); C = 1 makes them grey, 3 makes them RGB.
@@ -45,19 +46,9 @@ def folder(
         raise DataError("the data set 'folder' needs --data-dir, the folder of your pictures")
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder; --data-dir names the folder of your pictures")
-    paths = [p for p in sorted(data_dir.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
-    paths.sort(key=lambda p: _name_hash(p.relative_to(data_dir)))
-    if len(paths) < 3:
-        raise DataError(
-            f"{data_dir} holds {len(paths)} pictures ({', '.join(sorted(SUFFIXES))}); training, "
-            f"validation and test need at least one each"
-        )
-    held = max(1, len(paths) // HELD_OUT)
-    part = {"test": slice(0, held), "valid": slice(held, 2 * held), "train": slice(2 * held, None)}
-
+    chosen = _split(data_dir)[split]
     pictures = []
     converted = 0
-    chosen = paths[part[split]]
     for count, path in enumerate(chosen, start=1):
         if progress:
             progress(f"{split} pictures", count, len(chosen))
@@ -121,5 +112,23 @@ def load_picture(
     return pixels, None if given == wanted else f"{given} converted to {wanted}"
 
 
-def _name_hash(name: Path) -> bytes:
-    return hashlib.sha256(os.fsencode(name.as_posix())).digest()
+def _split(data_dir: Path) -> dict[str, list[Path]]:
+    """The pictures below a folder by split, each in the order of their names' hashes."""
+    found = [p for p in data_dir.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if len(found) < 3:
+        raise DataError(
+            f"{data_dir} holds {len(found)} pictures ({', '.join(sorted(SUFFIXES))}); training, "
+            f"validation and test need at least one each"
+        )
+    hashed = {
+        hashlib.sha256(os.fsencode(p.relative_to(data_dir).as_posix())).digest(): p for p in found
+    }
+    names = {"test": [0], "valid": [1], "train": range(2, HELD_OUT)}
+    split = {
+        part: [p for h, p in sorted(hashed.items()) if int.from_bytes(h[-8:]) % HELD_OUT in digits]
+        for part, digits in names.items()
+    }
+    if all(split.values()):
+        return split
+    paths, held = [p for _, p in sorted(hashed.items())], max(1, len(found) // HELD_OUT)
+    return {"test": paths[:held], "valid": paths[held : 2 * held], "train": paths[2 * held :]}

@@ -1,5 +1,6 @@
 """A set of pictures in memory, and how a batch of it becomes network input."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +45,11 @@ class Images:
         if self.binarisation == "dynamic":
             return torch.bernoulli(intensities, generator=generator)
         return intensities
+
+    def digest(self) -> str:
+        """SHA-256 of the pixels: two sets with the same digest are the same pictures in order."""
+        shape = str(tuple(self.pixels.shape)).encode()
+        return hashlib.sha256(shape + self.pixels.numpy().tobytes()).hexdigest()
 
     def first(self, count: int, seed: int = 0) -> Float[Tensor, "B C H W"]:
         """The first `count` pictures (or all, if fewer); always the same ones for a seed."""
