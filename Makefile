@@ -11,7 +11,8 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 # One thread: networks of this size gain a quarter by the second core, and lose several times that
 # when something else wants it too.
-demo: export OMP_NUM_THREADS = 1
+demo test: export OMP_NUM_THREADS = 1
+
 demo: .venv/installed
 	rm -rf out/demo
 	$(BIN)/draw train quick --out out/demo

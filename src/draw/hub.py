@@ -51,45 +51,14 @@ class Pretrained(PyTorchModelHubMixin):
         Raises:
             ModelError: a file is missing, corrupt or does not fit.
         """
-        name = str(pretrained_model_name_or_path)
-
-        folder = Path(name)
-        if not folder.is_dir() and (folder.exists() or folder.parent.is_dir()):
-            raise ModelError(f"{name} is not a run folder or a saved model's folder")
-
-        if not folder.is_dir() and not local_files_only:
-            try:
-                get_hf_file_metadata(hf_hub_url(name, CONFIG, revision=revision), token=token)
-            except (HfHubHTTPError, HFValidationError) as error:
-                raise ModelError(
-                    f"{name} is no folder here, and the hub has no such model"
-                ) from error
-            except Exception:  # no network: without retries, see whether it was fetched before
-                local_files_only = True
-
-        def locate(file: str) -> Path:
-            if folder.is_dir():
-                return folder / file
-            return Path(
-                hf_hub_download(
-                    *(name, file),
-                    revision=revision,
-                    token=token,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                )
-            )
-
-        try:
-            config_file, weights_file = locate(CONFIG), locate(WEIGHTS)
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ModelError(
-                f"{name} is no folder here, and the hub gives no such model or cannot be reached"
-            ) from error
-        for file in (config_file, weights_file):
-            if not file.is_file():
-                raise ModelError(f"{name} is not a saved model: it holds no {file.name}")
+        config_file, weights_file = _locate(
+            str(pretrained_model_name_or_path),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
         try:
             model = cls(from_dict(cls._config_type, json.loads(config_file.read_text()), CONFIG))
         except (ConfigError, ValueError, RecursionError) as error:
@@ -115,3 +84,39 @@ class Pretrained(PyTorchModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
+
+
+def _locate(name: str, **options: Any) -> list[Path]:
+    """The two files of a model, from a folder or fetched from the hub."""
+    folder = Path(name)
+    if folder.is_dir():
+        files = [folder / CONFIG, folder / WEIGHTS]
+    elif folder.exists() or folder.parent.is_dir():
+        raise ModelError(f"{name} is not a run folder or a saved model's folder")
+    else:
+        files = _fetch(name, **options)
+    for file in files:
+        if not file.is_file():
+            raise ModelError(f"{name} is not a saved model: it holds no {file.name}")
+    return files
+
+
+def _fetch(name: str, *, local_files_only: bool, **options: Any) -> list[Path]:
+    """The same from the hub, or as it was fetched before."""
+    if not local_files_only:
+        try:
+            url = hf_hub_url(name, CONFIG, revision=options["revision"])
+            get_hf_file_metadata(url, token=options["token"])
+        except (HfHubHTTPError, HFValidationError) as error:
+            raise ModelError(f"{name} is no folder here, and the hub has no such model") from error
+        except Exception:  # no network: without retries, see whether it was fetched before
+            local_files_only = True
+    try:
+        return [
+            Path(hf_hub_download(name, file, local_files_only=local_files_only, **options))
+            for file in (CONFIG, WEIGHTS)
+        ]
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"{name} is no folder here, and the hub gives no such model or cannot be reached"
+        ) from error
