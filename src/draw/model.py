@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from draw import attention, likelihoods
+from draw import attention, kernels, likelihoods
 from draw.attention import Window
 from draw.errors import ConfigError
 from draw.hub import Pretrained
@@ -125,6 +125,8 @@ class DRAW(
     >>> model.generate(2, record=True).mean.shape
     torch.Size([3, 2, 1, 8, 8])
     """
+
+    engine: kernels.Engine = "auto"  # who runs the loops: auto takes fused where it can
 
     def __init__(self, config: DRAWConfig) -> None:
         super().__init__()
@@ -255,6 +257,10 @@ class DRAW(
             )
         if eps is None:
             eps = self._noise(len(x), generator)
+        if kernels.chosen(self, eps, x, batch=len(x), record=record):
+            run = kernels.forward(self, x, eps, record=record)
+            likelihood = likelihoods.log_likelihood(x, run.canvas[-1])  # eq. 9
+            return Trace(**run._asdict(), log_likelihood=likelihood)
         state = self.initial_state(len(x))
         canvases: list[Tensor] = []
         posteriors: list[Posterior] = []
@@ -289,6 +295,8 @@ class DRAW(
     ) -> Trace:
         """Paint `count` images from the prior (eqs. 13-16); the encoder takes no part."""
         z = self._noise(count, generator) if eps is None else eps  # eq. 13
+        if kernels.chosen(self, z, batch=count, record=record):
+            return Trace(**kernels.generate(self, z, record=record)._asdict())
         state = self.initial_state(count)
         canvases: list[Tensor] = []
         writes: list[Window | None] = []

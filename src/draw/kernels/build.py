@@ -1,0 +1,120 @@
+"""Compile the engine once, keep it in the user's cache, and load it.
+
+The sources name no header of PyTorch and compile in about two seconds. A cached library is found
+again by what it was made from: sources, flags, and what the compiler says of itself and of this
+processor. It ends with its own checksum, so that half a file is never run.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pooch
+import torch
+
+log = logging.getLogger("draw")
+
+SOURCES = Path(__file__).parent
+FLAGS = (
+    *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread"),
+    *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),  # NaN and infinity stay
+    *("-Wno-psabi",),
+)
+BLAS = ("sgemm_", "MKL_Set_Num_Threads_Local")  # what the engine takes from PyTorch's library
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The engine, ready to be called; None, and one line in the log, where there can be none."""
+    try:
+        blas()
+        return _load_or_build()
+    except (OSError, AttributeError, subprocess.SubprocessError, ValueError) as error:
+        log.warning("the fused engine is not available, the plain one runs instead: %s", error)
+        return None
+
+
+@functools.cache
+def blas() -> tuple[int, int]:
+    """The addresses of the two functions of `BLAS`.
+
+    Raises:
+        OSError, AttributeError: this PyTorch has another library, or one without them.
+    """
+    folder = Path(torch.__file__).parent / "lib"
+    loaded = ctypes.CDLL(str(folder / "libtorch_cpu.so"))
+    addresses = (ctypes.cast(getattr(loaded, name), ctypes.c_void_p).value for name in BLAS)
+    product, set_threads = (address or 0 for address in addresses)
+    return product, set_threads
+
+
+def _load_or_build() -> ctypes.CDLL:
+    compiler = _compiler()
+    file = _cache() / f"{_key(compiler)}.so"
+    if not _is_whole(file):
+        _build(compiler, file)
+    return ctypes.CDLL(str(file))
+
+
+def _compiler() -> str:
+    named = os.environ.get("CXX")
+    for name in [named] if named else ["g++", "c++", "clang++"]:
+        if found := shutil.which(name):
+            return found
+    raise OSError(f"there is no C++ compiler {named}" if named else "there is no C++ compiler")
+
+
+def _flags(compiler: str) -> tuple[str, ...]:
+    """Sixteen floats at once, where the processor can; GCC would prefer eight."""
+    macros = _run(compiler, "-march=native", "-E", "-dM", "-x", "c++", os.devnull)
+    return (*FLAGS, "-mprefer-vector-width=512") if b"__AVX512F__" in macros else FLAGS
+
+
+def _key(compiler: str) -> str:
+    digest = hashlib.sha256(" ".join(_flags(compiler)).encode())
+    digest.update(_run(compiler, *FLAGS, "-E", "-dM", "-x", "c++", os.devnull))
+    for path in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _cache() -> Path:
+    return Path(pooch.os_cache("draw")) / "kernels"
+
+
+def _build(compiler: str, file: Path) -> None:
+    """Written elsewhere and then moved into place: whoever builds at the same time does no harm."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder) / file.name
+        _run(compiler, *_flags(compiler), str(SOURCES / "engine.cpp"), "-o", str(made))
+        content = made.read_bytes()
+        made.write_bytes(content + hashlib.sha256(content).digest())
+        made.replace(file)
+    log.info("built the fused engine: %s", file)
+
+
+def _is_whole(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    content = file.read_bytes()
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]
+
+
+def _run(*command: str) -> bytes:
+    """What a program prints.
+
+    Raises:
+        ValueError: it ends with an error; the first line of it.
+    """
+    done = subprocess.run(command, capture_output=True, timeout=120)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
+        raise ValueError(f"{Path(command[0]).name}: {said[0]}")
+    return done.stdout
