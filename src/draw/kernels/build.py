@@ -22,18 +22,18 @@ log = logging.getLogger("draw")
 
 SOURCES = Path(__file__).parent
 FLAGS = (
-    *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread"),
+    *("-O2", "-march=native", "-std=c++17", "-shared", "-fPIC"),
     *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),  # NaN and infinity stay
     *("-Wno-psabi",),
 )
-BLAS = ("sgemm_", "MKL_Set_Num_Threads_Local")  # what the engine takes from PyTorch's library
+BORROWED = ("sgemm_", "MKL_Set_Num_Threads_Local", "GOMP_parallel")  # from PyTorch's libraries
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The engine, ready to be called; None, and one line in the log, where there can be none."""
     try:
-        blas()
+        borrowed()
         return _load_or_build()
     except (OSError, AttributeError, subprocess.SubprocessError, ValueError) as error:
         log.warning("the fused engine is not available, the plain one runs instead: %s", error)
@@ -41,17 +41,15 @@ def library() -> ctypes.CDLL | None:
 
 
 @functools.cache
-def blas() -> tuple[int, int]:
-    """The addresses of the two functions of `BLAS`.
+def borrowed() -> tuple[int, ...]:
+    """The addresses of the functions of `BORROWED`.
 
     Raises:
         OSError, AttributeError: this PyTorch has another library, or one without them.
     """
-    folder = Path(torch.__file__).parent / "lib"
-    loaded = ctypes.CDLL(str(folder / "libtorch_cpu.so"))
-    addresses = (ctypes.cast(getattr(loaded, name), ctypes.c_void_p).value for name in BLAS)
-    product, set_threads = (address or 0 for address in addresses)
-    return product, set_threads
+    loaded = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    functions = (ctypes.cast(getattr(loaded, name), ctypes.c_void_p) for name in BORROWED)
+    return tuple(function.value or 0 for function in functions)
 
 
 def _load_or_build() -> ctypes.CDLL:

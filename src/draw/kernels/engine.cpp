@@ -3,8 +3,7 @@
 #include <sys/mman.h>
 #endif
 
-#include <thread>
-#include <vector>
+#include <atomic>
 
 #include "backward.h"
 
@@ -30,22 +29,19 @@ struct Quiet {
 #endif
 };
 
-// work(k) for every thread k, the first of them on the calling thread.
+// work(k) for every part k of the batch, each on one of PyTorch's own threads, which are awake.
 template <class Work> void in_parallel(const Job& job, Work work) {
-    auto quietly = [&](long k) {
-        Quiet quiet(job);
-        work(k);
+    struct Parts {
+        const Job& job;
+        Work& work;
+        std::atomic<long> next{0};
+    } parts{job, work};
+    const auto take_parts = [](void* data) {
+        Parts& parts = *static_cast<Parts*>(data);
+        Quiet quiet(parts.job);
+        for (long k; (k = parts.next++) < parts.job.threads;) parts.work(k);
     };
-    std::vector<std::thread> others;
-    for (long k = 1; k < job.threads; ++k) {
-        try {
-            others.emplace_back(quietly, k);
-        } catch (...) {  // the system gives no more threads
-            quietly(k);
-        }
-    }
-    quietly(0);
-    for (auto& other : others) other.join();
+    job.parallel(take_parts, &parts, job.threads, 0);
 }
 
 // The floats that the first `parts` threads take.

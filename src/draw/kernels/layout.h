@@ -12,6 +12,9 @@ typedef void Sgemm(const char*, const char*, const int*, const int*, const int*,
                    const float*, const int*, const float*, const int*, const float*, float*,
                    const int*);
 
+// `work(data)` on several threads: what a compiler makes of an OpenMP region, by PyTorch's OpenMP.
+typedef void Parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags);
+
 // Floats between the rows of a transposed weight: rows of 4096 bytes would share cache lines.
 constexpr long GAP = 16;
 
@@ -30,6 +33,7 @@ struct Job {
     int64_t threads, keep;                              // keep: all that the gradients need
     Sgemm* sgemm;
     int (*set_threads)(int);  // the BLAS's threads for calls from this thread
+    Parallel* parallel;
     Weights weights, transposed;
     const float *x, *eps;
     float *workspace, *canvas, *z, *mu, *log_sigma, *kl;

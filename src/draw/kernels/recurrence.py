@@ -95,7 +95,7 @@ class Job(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in _INTEGERS),
-        *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads")),
+        *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads", "parallel")),
         *((name, _Pointers) for name in ("weights", "transposed")),
         *((name, ctypes.c_void_p) for name in ("x", "eps", "workspace", *_RESULTS)),
         *((name, ctypes.c_void_p) for name in ("canvases", "reads", "writes")),
@@ -105,7 +105,7 @@ class Job(ctypes.Structure):
     ]
 
     def __init__(self, shape: Shape, threads: int, *, keep: bool) -> None:
-        super().__init__(*astuple(shape), threads, keep, *build.blas())
+        super().__init__(*astuple(shape), threads, keep, *build.borrowed())
 
     def point(self, **tensors: Tensor | None) -> None:
         """Name the places of tensors, all contiguous float32, that outlive the job."""
