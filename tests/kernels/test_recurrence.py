@@ -349,6 +349,17 @@ def test_auto_is_fused_in_float32_and_plain_elsewhere():
         assert not chosen(model.double(), eps.double(), x.double())
 
 
+def test_a_hook_in_a_layer_is_called():
+    model = network(engine="auto")
+    x, eps = inputs(model, 2)
+    calls = []
+    hook = model.patch.register_forward_hook(lambda *call: calls.append(call))
+    model(x, eps=eps)
+    assert len(calls) == SMALL["glimpses"]
+    hook.remove()
+    assert chosen(model, eps, x)
+
+
 def test_noise_of_another_shape_is_the_plain_paths():
     model = network(engine="auto")
     _, eps = inputs(model, 3)

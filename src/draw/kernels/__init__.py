@@ -2,6 +2,8 @@
 
 It computes what `DRAW.encode_step` and `DRAW.decode_step` compute, and its gradients; the tests
 hold the two against each other. It is built at first use, see `draw.kernels.build`.
+
+Its gradients cannot be differentiated again: for second derivatives, `model.engine = "plain"`.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -57,6 +59,8 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         return "it takes float32 on the CPU alone"
     if torch.compiler.is_compiling() or any(map(_is_wrapped, everything)):
         return "another transformation is at work"
+    if any(map(_is_watched, model.children())):
+        return "a hook waits in one of its layers"
     if torch.is_autocast_enabled("cpu"):
         return "autocast asks for another precision"
     if noise.shape[1:] != (batch, model.config.latent_size) or not noise.numel():
@@ -73,6 +77,15 @@ def _is_wrapped(tensor: Tensor) -> bool:
     """A subclass, or a tensor inside torch.func's transformations."""
     return type(tensor) not in (Tensor, torch.nn.Parameter) or bool(
         torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
+
+
+def _is_watched(layer: torch.nn.Module) -> bool:
+    return bool(
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
     )
 
 

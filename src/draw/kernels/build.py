@@ -1,6 +1,6 @@
 """Compile the engine once, keep it in the user's cache, and load it.
 
-The sources name no header of PyTorch and compile in about two seconds. A cached library is found
+The sources name no header of PyTorch and compile in about a second. A cached library is found
 again by what it was made from: sources, flags, and what the compiler says of itself and of this
 processor. It ends with its own checksum, so that half a file is never run.
 """
