@@ -1,5 +1,6 @@
 # make demo   train a small model for two minutes and look at what it paints
 # make test   the whole test suite
+# make bench  how fast it is, side by side; about ten minutes
 # make lint   style and types
 # make clean  remove what these made
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 # One thread: networks of this size gain a quarter by the second core, and lose several times that
 # when something else wants it too.
@@ -20,6 +21,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/bench.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -22,7 +22,9 @@ ALLOWED = {
     "figures": {"attention", "errors", "files", "model"},
     "pictures": {"figures", "model"},
     "checkpoint": {"errors", "files", "model"},
-    "training": {"checkpoint", "data", "errors", "evaluation", "files", "model", "objectives"},
+    "training": {
+        *("checkpoint", "data", "errors", "evaluation", "files", "kernels", "model", "objectives"),
+    },
     "presets": {"model", "training"},
 }
 ABOVE_ALL = {"cli", "commands", "__init__", "__main__"}  # imported by nobody below

@@ -24,6 +24,7 @@ from draw.data.download import Progress
 from draw.errors import ConfigError, RunError
 from draw.evaluation import Evaluation, evaluate
 from draw.files import from_dict
+from draw.kernels import Engine
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
 
@@ -127,6 +128,7 @@ def train(
     validation: Images,
     *,
     device: torch.device | str = "cpu",
+    engine: Engine = "auto",
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step | Validation]:
     """Train, and yield what happens as it happens.
@@ -137,6 +139,7 @@ def train(
     since the last checkpoint.
 
     Args:
+        engine: who runs the steps, see `DRAW.engine`.
         stop: asked after every step; when it says yes, a checkpoint is written and the
             iterator ends.
 
@@ -145,8 +148,8 @@ def train(
             else, another run's checkpoint or one that saw other data.
 
     Note:
-        Bit-exact resume asks for the same CPU, number of threads and treatment of denormal
-        numbers; the command line always sets `torch.set_flush_denormal(True)`.
+        Bit-exact resume asks for the same CPU, number of threads, engine and treatment of
+        denormal numbers; the command line always sets `torch.set_flush_denormal(True)`.
 
     >>> import tempfile
     >>> from draw.data import load
@@ -162,6 +165,7 @@ def train(
         "binarisation": training.binarisation,
     }
     learner = new_learner(config, device)
+    learner.model.engine = learner.average.engine = engine
     if run.config_file.exists():
         _check_same_data(run, seen)
         run.restore(learner)

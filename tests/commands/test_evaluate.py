@@ -260,3 +260,15 @@ def test_a_model_without_one_of_its_files_is_refused(run, refused, name):
     Path("model", name).unlink()
     line = refused("evaluate", "model", "--data", "digits5k")
     assert f"model is not a saved model: it holds no {name}" in line
+
+
+def test_both_engines_give_the_same_bound(run, draw):
+    bounds = [
+        json.loads(draw("evaluate", run, "--json", "--engine", engine).out)["elbo_nats"]
+        for engine in ("plain", "fused")
+    ]
+    assert bounds[0] == pytest.approx(bounds[1], rel=1e-5)
+
+
+def test_an_unknown_engine_is_refused(run, refused):
+    assert "steam" in refused("evaluate", run, "--engine", "steam")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from draw.commands import terminal
 from draw.evaluation import Evaluation, evaluate
+from draw.kernels import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class Options:
     """Decides the noise, the binarisation and the choice of images."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    engine: Engine = "auto"
+    """plain is the readable path, fused the fast one; auto takes fused where it can."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -48,7 +51,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw evaluate", arguments)
-    model, config = terminal.load_trained(options.model, options.device)
+    model, config = terminal.load_trained(options.model, options.device, options.engine)
     name, images = terminal.load_images(
         model, config, options.data, options.data_dir, options.split, options.skip_bad
     )

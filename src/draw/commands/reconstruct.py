@@ -12,6 +12,7 @@ from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.data import load_picture
 from draw.errors import ConfigError
+from draw.kernels import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class Options:
     """Decides the noise."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    engine: Engine = "auto"
+    """plain is the readable path, fused the fast one; auto takes fused where it can."""
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -41,7 +44,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw reconstruct", arguments)
-    model, config = terminal.load_trained(options.model, options.device)
+    model, config = terminal.load_trained(options.model, options.device, options.engine)
     loaded = []
     for path in options.images:
         picture, note = load_picture(path, model.config.image_shape)

@@ -10,6 +10,7 @@ from torch import Tensor
 from draw import pictures
 from draw.commands import terminal
 from draw.errors import DataError
+from draw.kernels import Engine
 from draw.model import DRAW
 from draw.training import TrainConfig
 
@@ -34,6 +35,8 @@ class Options:
     """Leave out pictures of `folder` that cannot be decoded."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    engine: Engine = "auto"
+    """plain is the readable path, fused the fast one; auto takes fused where it can."""
 
     def __post_init__(self) -> None:
         terminal.check_range(1, 1_024, count=self.count)
@@ -43,7 +46,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw sample", arguments)
-    model, config = terminal.load_trained(options.model, options.device)
+    model, config = terminal.load_trained(options.model, options.device, options.engine)
     written = pictures.sample(
         model,
         options.out,

@@ -19,6 +19,7 @@ from draw import data
 from draw.checkpoint import RunFolder, load_model
 from draw.data import Images
 from draw.errors import ConfigError
+from draw.kernels import Engine
 from draw.model import DRAW
 from draw.training import TrainConfig
 
@@ -67,10 +68,11 @@ def check_range(low: int, high: int, **values: int | None) -> None:
             raise ConfigError(f"{option} is {value}; it must be from {low:,} to {high:,}")
 
 
-def load_trained(name: str, device: str) -> tuple[DRAW, TrainConfig | None]:
+def load_trained(name: str, device: str, engine: Engine) -> tuple[DRAW, TrainConfig | None]:
     """A model on a device, and how it was trained if its run folder tells."""
     run = RunFolder(Path(name))
     model = load_model(name).to(prepare_device(device))
+    model.engine = engine
     return model, TrainConfig.from_run(run) if run.config_file.is_file() else None
 
 

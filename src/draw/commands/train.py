@@ -16,6 +16,7 @@ from draw.checkpoint import RunFolder, load_model
 from draw.commands import terminal
 from draw.data import Images
 from draw.errors import ConfigError
+from draw.kernels import Engine
 from draw.presets import PRESETS
 from draw.training import Step, TrainConfig, Validation
 
@@ -32,6 +33,8 @@ class Options:
     """Height and width of the images, pixels."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    engine: Engine = "auto"
+    """plain is the readable path, fused the fast one; auto takes fused where it can."""
     tensorboard: bool = False
     """Also write the measurements for TensorBoard, into RUN/tensorboard."""
 
@@ -67,7 +70,13 @@ def main(arguments: list[str]) -> int:
             bar,
         )
         events = training.train(
-            config, run, images, validation, device=device, stop=lambda: stop.signal != 0
+            config,
+            run,
+            images,
+            validation,
+            device=device,
+            engine=options.engine,
+            stop=lambda: stop.signal != 0,
         )
         if summary_writer:
             events = _written(events, summary_writer, run)

@@ -1,0 +1,231 @@
+"""How fast the network runs: the products alone, the plain path, torch.compile and the engine.
+
+    make bench                                  everything; about ten minutes on two cores
+    python benchmarks/bench.py --quick          the main table alone
+
+Variants are measured in turn, round by round, so that a slow minute of the machine meets all of
+them; what counts are the ratios of the medians. Writes results.json and results.png.
+"""
+
+import argparse
+import json
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+
+import torch
+from floor import floor, gflop
+
+from draw.data import Images
+from draw.evaluation import evaluate
+from draw.model import DRAW, DRAWConfig
+from draw.objectives import elbo
+
+Run = Callable[[], object]
+HERE = Path(__file__).parent
+PAPER = DRAWConfig()  # table 3, MNIST
+TASKS = ("train", "evaluate", "iwae", "generate")
+SWEEPS = {
+    "batch": [(PAPER, batch) for batch in (32, 64, 128, 256, 512)],
+    "glimpses": [(replace(PAPER, glimpses=T), 128) for T in (16, 32, 64, 128)],
+    "image size": [(replace(PAPER, height=s, width=s, glimpses=16), 32) for s in (28, 56, 112)],
+    "patch size": [
+        (replace(PAPER, glimpses=16, read_size=n, write_size=n), 64) for n in (2, 5, 12)
+    ],
+}
+
+
+def task(name: str, model: DRAW, batch: int) -> Run:
+    """One run of a task on random images."""
+    x = torch.bernoulli(torch.full((batch, *model.config.image_shape), 0.2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    images = Images(pixels=(255 * x[:8]).to(torch.uint8), binarisation="static")
+
+    def train() -> None:
+        optimizer.zero_grad()
+        (-elbo(model(x)).mean()).backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def one_bound() -> None:
+        elbo(model(x))
+
+    @torch.no_grad()
+    def paint() -> None:
+        model.generate(batch)
+
+    def importance() -> None:
+        evaluate(model, images, importance_samples=batch)
+
+    return {"train": train, "evaluate": one_bound, "iwae": importance, "generate": paint}[name]
+
+
+def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> dict[str, Run]:
+    """The same task by each engine, and its floor."""
+    torch.manual_seed(0)
+    runs: dict[str, Run] = {}
+    if name != "iwae":
+        backward, encoder = name == "train", name != "generate"
+        runs["floor"] = floor(config, batch, backward=backward, encoder=encoder)
+    for engine in ("plain", "fused"):
+        model = DRAW(config)
+        model.engine = engine
+        runs[engine] = task(name, model, batch)
+    if compiled:
+        model = DRAW(config)
+        model.engine = "plain"
+        model.encode_step = torch.compile(model.encode_step)
+        model.decode_step = torch.compile(model.decode_step)
+        runs["compile"] = task(name, model, batch)
+    return runs
+
+
+def measure(runs: dict[str, Run], rounds: int) -> dict[str, float]:
+    """Median seconds of each, in turn, after two turns to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds + 2):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if turn >= 2:
+                times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_megabytes(engine: str, batch: int) -> float:
+    """What three training steps add to the memory of a process of their own, at the most."""
+    command = [sys.executable, __file__, "--memory-of", engine, "--batch", str(batch)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(engine: str, batch: int) -> None:
+    """The other side of `peak_megabytes`."""
+    model = DRAW(PAPER)
+    model.engine = engine
+    run = task("train", model, batch)
+    before = _high_water_mark()
+    for _ in range(3):
+        run()
+    print(_high_water_mark() - before)
+
+
+def _high_water_mark() -> float:
+    """The most memory that this process ever held, MB (Linux alone tells)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+
+
+def row(name: str, config: DRAWConfig, batch: int, rounds: int, *, compiled: bool) -> dict:
+    """Seconds and ratios of one task at one setting, and a line of the table."""
+    seconds = measure(variants(name, config, batch, compiled=compiled), rounds)
+    result = {
+        "task": name,
+        "batch": batch,
+        "config": asdict(config),
+        "seconds": {key: round(value, 4) for key, value in seconds.items()},
+        "speed_up_over_plain": round(seconds["plain"] / seconds["fused"], 2),
+    }
+    if "floor" in seconds:
+        backward, encoder = name == "train", name != "generate"
+        work = gflop(config, batch, backward=backward, encoder=encoder)
+        result["share_of_floor"] = round(seconds["floor"] / seconds["fused"], 3)
+        result["floor_gflop_per_second"] = round(work / seconds["floor"])
+    if "compile" in seconds:
+        result["speed_up_over_compile"] = round(seconds["compile"] / seconds["fused"], 2)
+    cells = [f"{seconds[k]:9.3f}" if k in seconds else " " * 9 for k in ENGINES]
+    share = f"{result['share_of_floor']:>10.0%}" if "share_of_floor" in result else " " * 10
+    size = f"{config.height}x{config.width}"
+    print(
+        f"{name:>9}{batch:6}{config.glimpses:5}{size:>9}{config.read_size!s:>5}",
+        *cells,
+        f"{result['speed_up_over_plain']:>10.2f}x{share}",
+        flush=True,
+    )
+    return result
+
+
+ENGINES = ("floor", "plain", "compile", "fused")
+
+
+def plot(results: dict) -> None:
+    """Seconds a training step over each sweep."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3), layout="constrained")
+    xs = {
+        "batch": lambda r: r["batch"],
+        "glimpses": lambda r: r["config"]["glimpses"],
+        "image size": lambda r: r["config"]["height"],
+        "patch size": lambda r: r["config"]["read_size"],
+    }
+    for axes, (sweep, rows) in zip(figure.subplots(1, 4), results["sweeps"].items(), strict=True):
+        for engine, colour in (("floor", "#999999"), ("plain", "#2c6fbb"), ("fused", "#c0392b")):
+            points = [(xs[sweep](r), r["seconds"][engine]) for r in rows]
+            axes.plot(*zip(*points, strict=True), "o-", ms=3, color=colour, label=engine)
+        axes.set(xlabel=sweep, xscale="log", yscale="log", xticks=[x for x, _ in points])
+        axes.set_xticklabels([str(x) for x, _ in points])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("seconds a training step")
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(HERE / "results.png", dpi=130)
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the main table alone")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--memory-of", choices=("plain", "fused"), help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, default=128, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)  # as the command line does
+    if options.memory_of:
+        print_peak(options.memory_of, options.batch)
+        return
+
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}; seconds")
+    print(f"{'task':>9}{'batch':>6}{'T':>5}{'image':>9}{'N':>5}", end="")
+    print("".join(f"{name:>10}" for name in ENGINES), "plain/fused  floor/fused")
+    results: dict = {
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "main": [
+            row(name, PAPER, 128, options.rounds, compiled=name in ("train", "evaluate"))
+            for name in TASKS
+        ],
+        "peak_megabytes_of_training_at_128": {
+            engine: round(peak_megabytes(engine, 128)) for engine in ("plain", "fused")
+        },
+    }
+    print("peak memory of training at batch 128, MB:", results["peak_megabytes_of_training_at_128"])
+    if not options.quick:
+        results["sweeps"] = {
+            sweep: [row("train", *setting, 3, compiled=False) for setting in settings]
+            for sweep, settings in SWEEPS.items()
+        }
+        plot(results)
+        (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
