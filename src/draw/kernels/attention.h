@@ -38,9 +38,9 @@ struct Filter {
         tail = 2 * (nearest - mu);
     }
 
-    v16 distance(long first) const {
-        const v16 pixels = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
-        return pixels + (first - nearest);
+    vec distance(long first) const {
+        static const float pixels[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+        return load(pixels) + (first - nearest);
     }
 };
 
@@ -52,12 +52,12 @@ inline void filterbank(float g, const Window& w, long n, long size, float* F) {
     for (long i = 0; i < n; ++i, F += stride) {
         const Filter filter(g + w.delta * offset(i, n), w.sigma2, size);
         const float scale = -0.5f / w.sigma2;
-        v16 total = {};
+        vec total = {};
         for (long a = 0; a < stride; a += LANES) {
-            const v16 d = filter.distance(a);
-            const v16 exponent = d * (d + filter.tail) * scale;  // eq. 25
-            v16 f = exponent < all<v16>(-60) ? all<v16>(0) : exponential(exponent);
-            f = d + filter.nearest > all<v16>(size) ? all<v16>(0) : f;
+            const vec d = filter.distance(a);
+            const vec exponent = d * (d + filter.tail) * scale;  // eq. 25
+            vec f = exponent < all<vec>(-60) ? all<vec>(0) : exponential(exponent);
+            f = d + filter.nearest > all<vec>(size) ? all<vec>(0) : f;
             total += f;
             store(F + a, f);
         }
@@ -72,12 +72,12 @@ inline void filterbank_backward(float g, const Window& w, long n, long size, con
     const long stride = padded(size);
     for (long i = 0; i < n; ++i, F += stride, dF += stride) {
         const Filter filter(g + w.delta * offset(i, n), w.sigma2, size);
-        v16 mean = {}, first = {}, second = {};
+        vec mean = {}, first = {}, second = {};
         for (long a = 0; a < stride; a += LANES) mean += load(F + a) * load(dF + a);
         const float centre = sum(mean);
         for (long a = 0; a < stride; a += LANES) {
-            const v16 d = filter.distance(a);
-            const v16 d_exponent = load(F + a) * (load(dF + a) - centre);  // softmax
+            const vec d = filter.distance(a);
+            const vec d_exponent = load(F + a) * (load(dF + a) - centre);  // softmax
             first += d_exponent * d;
             second += d_exponent * d * (d + filter.tail);
         }
@@ -129,7 +129,7 @@ inline void filter_rows(const float* F, const float* I, const Image& image, long
     const long height = image.height, ld = padded(height), stride = image.stride;
     for (long j = 0; j < n; ++j, F += ld, U += stride)
         for (long a = 0; a < stride; a += LANES) {
-            v16 total = {};
+            vec total = {};
             for (long y = 0; y < height; ++y) total += F[y] * load(I + y * stride + a);
             store(U + a, total);
         }
@@ -140,8 +140,9 @@ inline void filter_columns(const float* U, const float* F, long n, long stride, 
                            float* out) {
     for (long j = 0; j < n; ++j, U += stride)
         for (long i = 0; i < n; ++i) {
-            v16 total = {};
-            for (long a = 0; a < stride; a += LANES) total += load(U + a) * load(F + i * stride + a);
+            vec total = {};
+            for (long a = 0; a < stride; a += LANES)
+                total += load(U + a) * load(F + i * stride + a);
             *out++ = scale * sum(total);
         }
 }
@@ -150,7 +151,7 @@ inline void filter_columns(const float* U, const float* F, long n, long stride, 
 inline void spread(const float* P, const float* F, long n, long stride, float scale, float* A) {
     for (long j = 0; j < n; ++j, P += n, A += stride)
         for (long a = 0; a < stride; a += LANES) {
-            v16 total = {};
+            vec total = {};
             for (long i = 0; i < n; ++i) total += P[i] * load(F + i * stride + a);
             store(A + a, scale * total);
         }
@@ -160,7 +161,7 @@ inline void spread(const float* P, const float* F, long n, long stride, float sc
 inline void gather(const float* P, const float* U, long n, long stride, float scale, float* dF) {
     for (long i = 0; i < n; ++i, ++P, dF += stride)
         for (long a = 0; a < stride; a += LANES) {
-            v16 total = {};
+            vec total = {};
             for (long j = 0; j < n; ++j) total += P[j * n] * load(U + j * stride + a);
             store(dF + a, load(dF + a) + scale * total);
         }
@@ -171,20 +172,20 @@ inline void correlate(const float* A, const float* I, const Image& image, long n
     const long height = image.height, ld = padded(height), stride = image.stride;
     for (long j = 0; j < n; ++j, A += stride, dF += ld)
         for (long y = 0; y < height; ++y) {
-            v16 total = {};
+            vec total = {};
             for (long a = 0; a < stride; a += LANES)
                 total += load(A + a) * load(I + y * stride + a);
             dF[y] += sum(total);
         }
 }
 
-// F_y^T A, for one channel: hands sixteen pixels at a time to `use`, with their place.
+// F_y^T A, for one channel: hands a vector of pixels at a time to `use`, with their place.
 template <class Use>
 inline void expand(const float* F, const float* A, const Image& image, long n, Use use) {
     const long height = image.height, ld = padded(height), stride = image.stride;
     for (long y = 0; y < height; ++y)
         for (long a = 0; a < stride; a += LANES) {
-            v16 total = {};
+            vec total = {};
             for (long j = 0; j < n; ++j) total += F[j * ld + y] * load(A + j * stride + a);
             use(y * stride + a, total);
         }
@@ -225,9 +226,9 @@ inline void read_backward(Filters& f, const float* params, const float* x, const
             spread(dr, f.F_x, n, stride, f.w.gamma, f.R);
             correlate(f.R, I, image, n, f.dF_y);
             if (source == x) continue;
-            expand(f.F_y, f.R, image, n, [=](long at, v16 d_x_hat) {
+            expand(f.F_y, f.R, image, n, [=](long at, vec d_x_hat) {
                 at += c * pixels;
-                const v16 mean = load(x + at) - load(x_hat + at);  // sigmoid(c)
+                const vec mean = load(x + at) - load(x_hat + at);  // sigmoid(c)
                 store(d_canvas + at, load(d_canvas + at) - d_x_hat * mean * (1.f - mean));
             });
         }
@@ -242,7 +243,7 @@ inline void write(Filters& f, const float* params, const float* w, float* canvas
     for (long c = 0; c < image.channels; ++c, w += n * n, canvas += pixels) {
         spread(w, f.F_x, n, stride, 1 / f.w.gamma, f.U);
         expand(f.F_y, f.U, image, n,
-               [=](long at, v16 painted) { store(canvas + at, load(canvas + at) + painted); });
+               [=](long at, vec painted) { store(canvas + at, load(canvas + at) + painted); });
     }
 }
 

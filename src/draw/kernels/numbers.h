@@ -1,6 +1,6 @@
-// Sixteen floats at a time: exp, sigmoid and tanh that the compiler turns into vector code.
+// A register of floats at a time: exp, sigmoid and tanh that the compiler turns into vector code.
 //
-// The functions are templates over `float` and `v16`, so that a loop over floats and a loop over
+// The functions are templates over `float` and `vec`, so that a loop over floats and a loop over
 // padded image rows share one definition. Relative errors are about 1e-7. Infinities and NaN go
 // through as in libm: a canvas logit of 200 gives a sigmoid of 1, a NaN stays a NaN.
 #pragma once
@@ -9,18 +9,26 @@
 #include <initializer_list>
 #include <limits>
 
-typedef float v16 __attribute__((vector_size(64)));
-typedef float v8 __attribute__((vector_size(32)));
 typedef float v4 __attribute__((vector_size(16)));
-typedef unsigned u16 __attribute__((vector_size(64)));
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v16 __attribute__((vector_size(64)));
 
-constexpr long LANES = 16;
+#if defined(__AVX512F__)
+typedef v16 vec;
+#elif defined(__AVX__)
+typedef v8 vec;
+#else
+typedef v4 vec;
+#endif
+typedef unsigned uvec __attribute__((vector_size(sizeof(vec))));
 
-inline long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
+constexpr long LANES = sizeof(vec) / sizeof(float);
+
+inline long padded(long n) { return (n + 15) / 16 * 16; }  // whole vectors of any width
 
 template <class F> struct Bits;
 template <> struct Bits<float> { typedef unsigned type; };
-template <> struct Bits<v16> { typedef u16 type; };
+template <> struct Bits<vec> { typedef uvec type; };
 
 template <class To, class From> inline To bit_cast(From from) {
     static_assert(sizeof(To) == sizeof(From), "same size");
@@ -67,25 +75,28 @@ template <class F> inline F hyperbolic_tangent(F x) {
     return size < all<F>(0.625f) ? near : signed_far;
 }
 
-inline v16 load(const float* from) {
-    v16 value;
+inline vec load(const float* from) {
+    vec value;
     std::memcpy(&value, from, sizeof value);
     return value;
 }
 
-inline void store(float* to, v16 value) { std::memcpy(to, &value, sizeof value); }
+inline void store(float* to, vec value) { std::memcpy(to, &value, sizeof value); }
+
+inline float sum(v4 v) { return (v[0] + v[1]) + (v[2] + v[3]); }
+
+inline float sum(v8 v) {
+    struct Halves {
+        v4 low, high;
+    } const half = bit_cast<Halves>(v);
+    return sum(half.low + half.high);
+}
 
 inline float sum(v16 v) {
-    struct Eights {
+    struct Halves {
         v8 low, high;
-    };
-    struct Fours {
-        v4 low, high;
-    };
-    const Eights eights = bit_cast<Eights>(v);
-    const Fours fours = bit_cast<Fours>(eights.low + eights.high);
-    const v4 four = fours.low + fours.high;
-    return (four[0] + four[1]) + (four[2] + four[3]);
+    } const half = bit_cast<Halves>(v);
+    return sum(half.low + half.high);
 }
 
 inline void clear(float* values, long n) { std::memset(values, 0, n * sizeof(float)); }
