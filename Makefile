@@ -1,6 +1,6 @@
 # make demo   train a small model for two minutes and look at what it paints
 # make test   the whole test suite
-# make bench  how fast it is, side by side; about ten minutes
+# make bench  how fast it is, side by side; about four minutes
 # make lint   style and types
 # make clean  remove what these made
 

@@ -1,6 +1,6 @@
 """How fast the network runs: the products alone, the plain path, torch.compile and the engine.
 
-    make bench                                  everything; about ten minutes on two cores
+    make bench                                  everything; about four minutes on two cores
     python benchmarks/bench.py --quick          the main table alone
 
 Variants are measured in turn, round by round, so that a slow minute of the machine meets all of

@@ -37,7 +37,8 @@ def floor(
     threads = torch.get_num_threads()
     parts = [batch * (k + 1) // threads - batch * k // threads for k in range(threads)]
     shapes = products(config, encoder=encoder)
-    jobs = [(rows, [_operands(rows, *shape) for shape in shapes]) for rows in parts if rows]
+    steps = config.glimpses
+    jobs = [(rows, [_operands(rows, steps, *shape) for shape in shapes]) for rows in parts if rows]
 
     def part(rows: int, operands: list[dict[str, Tensor]]) -> None:
         torch.set_num_threads(1)
@@ -63,8 +64,8 @@ def floor(
     return run
 
 
-def _operands(rows: int, n_in: int, n_out: int) -> dict[str, Tensor]:
-    gathered = max(1, 1024 // rows) * rows
+def _operands(rows: int, steps: int, n_in: int, n_out: int) -> dict[str, Tensor]:
+    gathered = max(1, min(steps, 1024 // rows)) * rows
     return {
         "x": torch.randn(gathered, n_in),
         "y": torch.randn(gathered, n_out),

@@ -465,3 +465,19 @@ def test_the_engine_is_no_part_of_a_saved_model(tmp_path):
     loaded = DRAW.from_pretrained(tmp_path)
     assert loaded.engine == "auto"
     assert elbo(loaded(inputs(loaded, 2)[0])).isfinite().all()
+
+
+def test_a_model_with_steps_of_its_own_is_left_to_the_plain_path():
+    class Blind(DRAW):
+        def encode_step(self, x, state, eps):
+            return super().encode_step(torch.zeros_like(x), state, eps)
+
+    torch.manual_seed(0)
+    own = Blind(DRAWConfig(height=6, width=6, glimpses=2, hidden_size=4, latent_size=2))
+    x, eps = torch.rand(2, 1, 6, 6), torch.randn(2, 2, 2)
+    blind = own(x, eps=eps).mu
+    own.engine = "plain"
+    assert torch.equal(own(x, eps=eps).mu, blind)
+    own.engine = "fused"
+    with pytest.raises(ConfigError, match="not the paper's"):
+        own(x, eps=eps)

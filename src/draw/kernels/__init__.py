@@ -53,6 +53,11 @@ def chosen(model: Any, noise: Tensor, x: Tensor | None = None, *, batch: int, re
 
 def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: bool) -> str | None:
     """Why the engine cannot run this; None if it can."""
+    if (
+        type(model).__module__ != "draw.model"
+        or {"encode_step", "decode_step"} & vars(model).keys()
+    ):
+        return "its steps are not the paper's"
     parameters, inputs = list(model.parameters()), [noise] if x is None else [noise, x]
     everything = [*parameters, *inputs]
     if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in everything):
