@@ -1,4 +1,4 @@
-# make demo   train a small model for two minutes and look at what it paints
+# make demo   train a small model for a minute and look at what it paints
 # make test   the whole test suite
 # make bench  how fast it is, side by side; about four minutes
 # make lint   style and types

@@ -8,7 +8,7 @@ from draw.training import TrainConfig
 
 
 def quick() -> TrainConfig:
-    """5,000 embedded digits, small and short: two to three minutes on two CPU cores."""
+    """5,000 embedded digits, small and short: one to three minutes on a CPU core."""
     return TrainConfig(
         model=DRAWConfig(glimpses=16, latent_size=32, read_size=5, write_size=5),
         data="digits5k",
