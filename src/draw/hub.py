@@ -31,9 +31,10 @@ class Pretrained(PyTorchModelHubMixin):
 
     _config_type: type
 
-    def __init_subclass__(cls, *, config_type: type, **card: Any) -> None:
+    def __init_subclass__(cls, *, config_type: type | None = None, **card: Any) -> None:
         super().__init_subclass__(**card)
-        cls._config_type = config_type
+        if config_type is not None:  # a subclass of a model keeps the model's
+            cls._config_type = config_type
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
