@@ -8,9 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from draw.data import Images
-from draw.errors import TraceError
 from draw.model import DRAW, Trace
-from draw.objectives import bits_per_dim, elbo, log_weight
+from draw.objectives import bits_per_dim, elbo, log_weight, of_an_encoded
 
 ROWS = 512  # trajectories that run side by side, at most,
 ELEMENTS = 2**21  # and their pixels times channels, at most: they bound the memory
@@ -107,9 +106,7 @@ def evaluate(
 
 def _elbo_terms(trace: Trace) -> list[Tensor]:
     """ELBO [B], log likelihood [B] and KL by step [T, B]."""
-    if trace.log_likelihood is None or trace.kl is None:
-        raise TraceError("a generated trace has no bound; take the trace of model(x)")
-    return [elbo(trace), trace.log_likelihood, trace.kl]
+    return [elbo(trace), *of_an_encoded(trace.log_likelihood, trace.kl)]
 
 
 def _iwae(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -> Tensor:

@@ -24,7 +24,7 @@ def elbo(trace: Trace) -> Float[Tensor, " B"]:
     >>> elbo(model(torch.rand(5, 1, 8, 8))).shape
     torch.Size([5])
     """
-    log_likelihood, kl = _of_an_encoded(trace, trace.log_likelihood, trace.kl)
+    log_likelihood, kl = of_an_encoded(trace.log_likelihood, trace.kl)
     return log_likelihood - kl.sum(0)
 
 
@@ -34,9 +34,7 @@ def log_weight(trace: Trace) -> Float[Tensor, " B"]:
     Raises:
         TraceError: the trace was generated.
     """
-    log_likelihood, mu, log_sigma = _of_an_encoded(
-        trace, trace.log_likelihood, trace.mu, trace.log_sigma
-    )
+    log_likelihood, mu, log_sigma = of_an_encoded(trace.log_likelihood, trace.mu, trace.log_sigma)
     eps = (trace.z - mu) / log_sigma.exp()
     log_ratio = (eps**2 - trace.z**2) / 2 + log_sigma  # log p(z) - log q(z), [T, B, Z]
     return log_likelihood + log_ratio.sum((0, 2))
@@ -67,7 +65,12 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
     return -nats / (dimensions * math.log(2))
 
 
-def _of_an_encoded(trace: Trace, *terms: Tensor | None) -> tuple[Tensor, ...]:
+def of_an_encoded(*terms: Tensor | None) -> tuple[Tensor, ...]:
+    """These terms of a trace, none of which is None if it encoded images.
+
+    Raises:
+        TraceError: one is, as the trace was generated.
+    """
     present = tuple(term for term in terms if term is not None)
     if len(present) < len(terms):
         raise TraceError("a generated trace has no bound; take the trace of model(x)")
