@@ -4,7 +4,6 @@ The public names are imported when first used, so that `import draw` is quick.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from draw.presets import PRESETS
     from draw.training import TrainConfig, train
 
-__version__ = version("draw")
+__version__ = "0.1.0"
 
 __all__ = [
     "DRAW",
