@@ -196,6 +196,32 @@ def test_a_run_stopped_by_a_signal_and_resumed_ends_like_one_never_stopped(
         assert Path("run", picture).read_bytes() == (uninterrupted / picture).read_bytes()
 
 
+def test_a_run_whose_time_is_up_and_that_is_resumed_ends_like_one_never_stopped(
+    training, uninterrupted, draw
+):
+    result = draw(*training, *LONG, "--max-minutes", 1e-6, "--out", "run")
+    assert result.status == 0
+    assert "stopped and saved; continue with: draw train --resume --out run" in result.out
+    assert checkpoints(Path("run")) == ["000000001.safetensors"]  # never less than one step
+    resumed = draw("train", "--resume", "--out", "run", "--max-minutes", 10)
+    assert resumed.status == 0
+    assert "done" in resumed.out
+    assert weights(Path("run")) == weights(uninterrupted)
+
+
+def test_a_run_that_ends_as_its_time_is_up_is_done(training, draw):
+    result = draw(*training, "--steps", 1, "--max-minutes", 1e-6, "--out", "run")
+    assert "done" in result.out
+    assert "continue with" not in result.out
+    assert Path("run/curves.png").exists()
+
+
+@pytest.mark.parametrize("minutes", [0, -1, "nan", "inf"])
+def test_a_time_limit_that_is_none_is_refused(refused, minutes):
+    line = refused("train", "quick", "--max-minutes", minutes)
+    assert f"--max-minutes is {float(minutes)}; it must be above 0" in line
+
+
 def validations(run: Path) -> list[dict]:
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [record for record in records if "valid_elbo_nats" in record]

@@ -1,8 +1,10 @@
 """draw train: train a model from a preset, watch it learn, keep its pictures."""
 
 import contextlib
+import math
 import shlex
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +31,8 @@ class Options:
     """The run folder; runs/PRESET unless given."""
     resume: bool = False
     """Continue the run in --out exactly from its last checkpoint."""
+    max_minutes: float | None = None
+    """Save and stop after so long, as if by Ctrl-C; for machines that are lent by the hour."""
     image_size: int | None = None
     """Height and width of the images, pixels."""
     device: str = "auto"
@@ -38,32 +42,23 @@ class Options:
     tensorboard: bool = False
     """Also write the measurements for TensorBoard, into RUN/tensorboard."""
 
+    def __post_init__(self) -> None:
+        if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
+            raise ConfigError(f"--max-minutes is {self.max_minutes}; it must be above 0 and finite")
+
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
-    named, preset = None, "quick"
-    if arguments and not arguments[0].startswith("-"):
-        named, *arguments = arguments
-        preset = named
-    if preset not in PRESETS:
-        raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
-    options, config = _parse(preset, arguments, PRESETS[preset]())
-    run = RunFolder(options.out or Path("runs") / preset)
-    if options.resume:
-        started = TrainConfig.from_run(RunFolder.open(run.path))
-        if named is None:
-            _, config = _parse(preset, arguments, started)
-        _check_unchanged(run, started, config)
-    elif config.data == "folder" and config.data_dir is None:
-        raise ConfigError("training on your own pictures needs --data-dir, the folder they are in")
-    else:
-        run.check_vacant()
+    started = time.monotonic()
+    options, config, run = _chosen(arguments)
     device = terminal.prepare_device(options.device)
     summary_writer = _summary_writer() if options.tensorboard else None
     with terminal.progress_bar() as bar:
         images = config.load_images("train", terminal.reporter(bar))
         validation = config.load_images("valid", terminal.reporter(bar))
     with terminal.progress_bar() as bar, _stop_on_signal() as stop:
+        if options.max_minutes is not None:
+            stop.deadline = started + 60 * options.max_minutes
         terminal.say(
             f"training on {len(images):,} images of {config.data}: {config.steps:,} minibatches "
             f"of {config.batch_size}, {config.model.glimpses} glimpses, into {run.path}",
@@ -76,17 +71,39 @@ def main(arguments: list[str]) -> int:
             validation,
             device=device,
             engine=options.engine,
-            stop=lambda: stop.signal != 0,
+            stop=stop.is_asked,
         )
         if summary_writer:
             events = _written(events, summary_writer, run)
-        _watch(events, config, run, bar)
-    if stop.signal:
+        finished = _watch(events, config, run, bar)
+    if stop.signal or not finished:
         folder = shlex.quote(str(run.path))
         terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
-        return 128 + stop.signal
+        return 128 + stop.signal if stop.signal else 0
     _finish(config, run, images, validation)
     return 0
+
+
+def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
+    """What a command line asks for, once it is clear that it can be started or resumed."""
+    named, preset = None, "quick"
+    if arguments and not arguments[0].startswith("-"):
+        named, *arguments = arguments
+        preset = named
+    if preset not in PRESETS:
+        raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    options, config = _parse(preset, arguments, PRESETS[preset]())
+    run = RunFolder(options.out or Path("runs") / preset)
+    if options.resume:
+        begun = TrainConfig.from_run(RunFolder.open(run.path))
+        if named is None:
+            _, config = _parse(preset, arguments, begun)
+        _check_unchanged(run, begun, config)
+    elif config.data == "folder" and config.data_dir is None:
+        raise ConfigError("training on your own pictures needs --data-dir, the folder they are in")
+    else:
+        run.check_vacant()
+    return options, config, run
 
 
 def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Options, TrainConfig]:
@@ -124,10 +141,11 @@ def _watch(
     config: TrainConfig,
     run: RunFolder,
     bar: Progress,
-) -> None:
-    """Show what happens in the training as it happens."""
+) -> bool:
+    """Show what happens in the training as it happens; whether it came to its end."""
     task = bar.add_task("training", total=config.steps)
     nats = seconds = None  # running means
+    event = None
     for event in events:
         if isinstance(event, Step):
             nats = _smooth(nats, -event.train_nats)
@@ -143,6 +161,7 @@ def _watch(
             terminal.say(words + ("   best so far" if event.is_best else ""), bar)
             path = run.path / "samples" / f"{event.step:09d}.png"
             pictures.sample_grid(event.learner.average, path, seed=config.seed)
+    return event is None or event.step == config.steps  # a finished run has no events left
 
 
 def _smooth(mean: float | None, value: float) -> float:
@@ -169,6 +188,10 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
 @dataclass
 class _Stop:
     signal: int = 0  # the one that asked for the end; 0 while none did
+    deadline: float = math.inf  # of time.monotonic()
+
+    def is_asked(self) -> bool:
+        return self.signal != 0 or time.monotonic() >= self.deadline
 
 
 @contextlib.contextmanager
