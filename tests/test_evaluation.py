@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from draw import evaluation
 from draw.data.images import Images
+from draw.errors import ConfigError
 from draw.evaluation import evaluate
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, iwae, log_weight
@@ -54,7 +56,44 @@ def test_iwae_in_chunks_equals_iwae_at_once(model, monkeypatch):
     )
     monkeypatch.setattr(evaluation, "ROWS", 20)
     result = evaluate(model, images, importance_samples=7, seed=3)
-    assert result.iwae_nats == pytest.approx(float(iwae(weights).mean()), rel=1e-6)
+    [bound] = result.iwae
+    per_image = iwae(weights).double()
+    assert bound.k == 7
+    assert bound.nats == pytest.approx(float(per_image.mean()), rel=1e-6)
+    assert bound.stderr == pytest.approx(float(per_image.std()) / math.sqrt(10), rel=1e-4)
+
+
+@torch.no_grad()
+def test_one_set_of_trajectories_serves_every_k(model):
+    """Each k takes the mean over disjoint groups: all 8 of k = 1, 2 of k = 3 and 1 of k = 8."""
+    images = some_images()
+    noise = torch.Generator().manual_seed(3)
+    x = images.first(10)
+    model(x, generator=noise)  # the ELBO's sample comes first
+    w = log_weight(model(x.repeat(8, 1, 1, 1), generator=noise)).view(8, 10).double().exp().numpy()
+    expected = {
+        1: np.log(w).mean(0),
+        3: (np.log(w[[0, 2, 4]].mean(0)) + np.log(w[[1, 3, 5]].mean(0))) / 2,
+        8: np.log(w.mean(0)),
+    }
+    result = evaluate(model, images, importance_samples=[8, 1, 3, 1], seed=3)
+    assert [bound.k for bound in result.iwae] == [1, 3, 8]
+    for bound in result.iwae:
+        per_image = expected[bound.k]
+        assert bound.nats == pytest.approx(per_image.mean(), rel=1e-6)
+        assert bound.stderr == pytest.approx(per_image.std(ddof=1) / math.sqrt(10), rel=1e-4)
+
+
+def test_the_largest_k_is_what_it_would_be_alone(model):
+    together = evaluate(model, some_images(), importance_samples=[2, 5], seed=1)
+    alone = evaluate(model, some_images(), importance_samples=5, seed=1)
+    assert together.iwae[1:] == alone.iwae
+
+
+@pytest.mark.parametrize("asked", [{"samples": 0}, {"importance_samples": [0, 5]}])
+def test_no_samples_at_all_are_refused(model, asked):
+    with pytest.raises(ConfigError, match="each must be at least 1"):
+        evaluate(model, some_images(), **asked)
 
 
 def test_many_importance_samples_never_run_side_by_side(model, monkeypatch):
@@ -90,3 +129,5 @@ def test_progress_is_told(model):
     calls = []
     evaluate(model, some_images(), progress=lambda *call: calls.append(call))
     assert calls == [(10, 10)]
+    evaluate(model, some_images(), importance_samples=[2, 3], progress=lambda *c: calls.append(c))
+    assert calls[1:] == [(10, 40), (40, 40)]

@@ -62,7 +62,7 @@ def test_iwae_is_the_log_of_the_mean_weight():
 
 def test_iwae_grows_with_k(model, images):
     """As it must in expectation; far beyond the noise between k = 1, 10 and 200."""
-    bounds = [evaluate(model, images, importance_samples=k).iwae_nats for k in (1, 10, 200)]
+    bounds = [evaluate(model, images, importance_samples=k).iwae[0].nats for k in (1, 10, 200)]
     assert bounds[0] + 1 < bounds[1] < bounds[2] - 0.5
 
 

@@ -18,7 +18,7 @@ ALLOWED = {
     "kernels": {"attention", "errors"},
     "model": {"attention", "errors", "hub", "kernels", "likelihoods"},
     "objectives": {"errors", "model"},
-    "evaluation": {"data", "model", "objectives"},
+    "evaluation": {"data", "errors", "model", "objectives"},
     "figures": {"attention", "errors", "files", "model"},
     "pictures": {"figures", "model"},
     "checkpoint": {"errors", "files", "model"},

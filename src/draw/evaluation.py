@@ -1,18 +1,28 @@
 """The bounds of a model on a set of images."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from draw.data import Images
+from draw.errors import ConfigError
 from draw.model import DRAW, Trace
-from draw.objectives import bits_per_dim, elbo, log_weight, of_an_encoded
+from draw.objectives import bits_per_dim, elbo, iwae, log_weight, of_an_encoded
 
 ROWS = 512  # trajectories that run side by side, at most,
 ELEMENTS = 2**21  # and their pixels times channels, at most: they bound the memory
+
+
+@dataclass(frozen=True)
+class ImportanceBound:
+    """The IWAE bound of one k."""
+
+    k: int  # trajectories an image
+    nats: float
+    stderr: float | None  # standard error of the mean over images; None of a single one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +37,7 @@ class Evaluation:
     kl_nats: float  # and L_z
     kl_nats_by_step: tuple[float, ...]
     bits_per_dim: float | None  # of the ELBO; None where pixels are intensities, not outcomes
-    importance_samples: int  # k; 0 if the importance-weighted bound was not asked for
-    iwae_nats: float | None = None
-    iwae_stderr: float | None = None
+    iwae: tuple[ImportanceBound, ...]  # in the order of k; empty if none was asked for
 
 
 @torch.no_grad()
@@ -38,31 +46,40 @@ def evaluate(
     images: Images,
     *,
     samples: int = 1,
-    importance_samples: int = 0,
+    importance_samples: int | Sequence[int] = (),
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """The ELBO, and with `importance_samples` = k the IWAE bound, of a model on images.
+    """The ELBO, and the IWAE bounds that are asked for, of a model on images.
 
-    Trajectories are run in chunks, so memory grows neither with k nor with the samples:
-    k = 5,000 is a matter of patience only.
+    Trajectories are run in chunks and leave one number each, so k = 5,000 is a matter of patience,
+    not of memory.
 
     Args:
         samples: trajectories an image over which the ELBO is averaged.
+        importance_samples: k of the importance-weighted bound, or several. The trajectories of
+            the largest serve all: a smaller k is averaged over as many disjoint groups as they
+            hold, which is as unbiased as one group and less noisy.
         seed: decides the noise and a dynamic binarisation.
         progress: called with (trajectories done, trajectories in all).
+
+    Raises:
+        ConfigError: there are no samples.
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig
     >>> digits = load("digits5k", "valid").subset(8)
-    >>> result = evaluate(DRAW(DRAWConfig(glimpses=2)), digits, importance_samples=4)
-    >>> result.images, result.importance_samples
-    (8, 4)
+    >>> result = evaluate(DRAW(DRAWConfig(glimpses=2)), digits, importance_samples=[1, 4])
+    >>> result.images, [bound.k for bound in result.iwae]
+    (8, [1, 4])
     """
+    ks = [importance_samples] if isinstance(importance_samples, int) else sorted(importance_samples)
+    if min(samples, *ks, 1) < 1:
+        raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
     noise = Generator(model.device).manual_seed(seed)
     binariser = Generator().manual_seed(seed)
     rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
-    done, total = 0, len(images) * (samples + importance_samples)
+    done, total = 0, len(images) * (samples + max(ks, default=0))
 
     def run(x: Tensor) -> Trace:
         nonlocal done
@@ -72,7 +89,8 @@ def evaluate(
             progress(done, total)
         return trace
 
-    elbos, log_likelihoods, kls, iwaes = [], [], [], []
+    elbos, log_likelihoods, kls = [], [], []
+    iwaes: dict[int, list[Tensor]] = {k: [] for k in ks}
     for indices in torch.split(torch.arange(len(images)), rows):
         x = images.batch(indices, binariser).to(model.device)
         sums = _elbo_terms(run(x))
@@ -82,11 +100,12 @@ def evaluate(
         elbos.append(bound)
         log_likelihoods.append(log_likelihood)
         kls.append(kl)
-        if importance_samples:
-            iwaes.append(_iwae(run, x, importance_samples, rows))
+        if ks:
+            log_weights = _log_weights(run, x, max(ks), rows)
+            for k, parts in iwaes.items():
+                parts.append(_mean_of_groups(log_weights, k))
 
     elbo_nats, elbo_stderr = _mean_and_stderr(elbos)
-    iwae_nats, iwae_stderr = _mean_and_stderr(iwaes) if iwaes else (None, None)
     kl_by_step = torch.cat(kls, dim=1).double().mean(1)
     discrete = images.binarisation != "none"
     return Evaluation(
@@ -98,9 +117,7 @@ def evaluate(
         kl_nats=float(kl_by_step.sum()),
         kl_nats_by_step=tuple(kl_by_step.tolist()),
         bits_per_dim=bits_per_dim(elbo_nats, math.prod(images.shape)) if discrete else None,
-        importance_samples=importance_samples,
-        iwae_nats=iwae_nats,
-        iwae_stderr=iwae_stderr,
+        iwae=tuple(ImportanceBound(k, *_mean_and_stderr(parts)) for k, parts in iwaes.items()),
     )
 
 
@@ -109,15 +126,21 @@ def _elbo_terms(trace: Trace) -> list[Tensor]:
     return [elbo(trace), *of_an_encoded(trace.log_likelihood, trace.kl)]
 
 
-def _iwae(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -> Tensor:
-    """log 1/k sum_i w_i for each image [B], over chunks of trajectories (Burda et al., eq. 8)."""
-    total = torch.full((len(x),), -math.inf, device=x.device)
+def _log_weights(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -> Tensor:
+    """log w of k trajectories of each image [k, B], `rows` side by side."""
     copies = max(1, rows // len(x))
+    parts = []
     for done in range(0, k, copies):
         now = min(copies, k - done)
-        log_weights = log_weight(run(x.repeat(now, 1, 1, 1))).view(now, -1)  # [now, B]
-        total = torch.logaddexp(total, log_weights.logsumexp(0))
-    return total - math.log(k)
+        parts.append(log_weight(run(x.repeat(now, 1, 1, 1))).view(now, -1))  # [now, B]
+    return torch.cat(parts)
+
+
+def _mean_of_groups(log_weights: Tensor, k: int) -> Tensor:
+    """The IWAE bound of k trajectories [B], the mean over as many groups of k as are there."""
+    groups = len(log_weights) // k
+    grouped = log_weights[: groups * k].view(k, -1)  # [k, groups * B]
+    return iwae(grouped).view(groups, -1).mean(0)
 
 
 def _mean_and_stderr(parts: list[Tensor]) -> tuple[float, float | None]:

@@ -26,7 +26,7 @@ def test_the_table_tells_the_bound_its_parts_and_the_data(run, draw):
     result = draw("evaluate", run, "--split", "train")
     assert result.status == 0
     assert result.err == ""
-    assert "folder train, intensities as probabilities, 10 images" in result.out
+    assert "folder train, intensities as probabilities, 10 images, seed 0" in result.out
     assert "ELBO, 1 sample an image" in result.out
     assert "nats an image" in result.out
     assert "standard error" in result.out
@@ -35,19 +35,20 @@ def test_the_table_tells_the_bound_its_parts_and_the_data(run, draw):
     bound = strictly(draw("evaluate", run, "--split", "train", "--json").out)
     for key in ("elbo_nats", "elbo_stderr", "log_likelihood_nats"):
         assert f"{bound[key]:.2f}" in result.out
-    with_iwae = draw("evaluate", run, "--importance-samples", 7, "--samples", 2)
-    assert "IWAE, k = 7" in with_iwae.out
+    with_iwae = draw("evaluate", run, "--importance-samples", 7, 3, "--samples", 2)
+    assert with_iwae.out.index("IWAE, k = 3") < with_iwae.out.index("IWAE, k = 7")
     assert "ELBO, 2 samples an image" in with_iwae.out
 
 
 def test_json_has_the_keys_of_an_evaluation_and_what_was_evaluated(run, draw):
     result = strictly(draw("evaluate", run, "--split", "train", "--json").out)
     assert set(result) == {
-        *("model", "data", "split", "binarisation", "seed"),
+        *("model", "data", "split", "binarisation", "seed", "images_in_split"),
         *package.Evaluation.__dataclass_fields__,
     }
     assert (result["model"], result["data"], result["split"]) == ("run", "folder", "train")
     assert (result["binarisation"], result["seed"], result["images"]) == ("none", 0, 10)
+    assert result["images_in_split"] == 10
     assert len(result["kl_nats_by_step"]) == 3
     assert result["kl_nats"] == pytest.approx(sum(result["kl_nats_by_step"]))
     assert result["elbo_nats"] == pytest.approx(result["log_likelihood_nats"] - result["kl_nats"])
@@ -63,17 +64,15 @@ def test_a_single_image_has_no_standard_error(run, draw):
     result = strictly(draw("evaluate", run, "--json", "--importance-samples", 2).out)
     assert result["images"] == 1
     assert result["elbo_stderr"] is None
-    assert result["iwae_stderr"] is None
+    assert result["iwae"][0]["stderr"] is None
     assert "nan" not in draw("evaluate", run).out
 
 
-def test_the_importance_weighted_bound_is_there_only_if_asked_for(run, draw):
-    without = strictly(draw("evaluate", run, "--json").out)
-    assert without["importance_samples"] == 0
-    assert without["iwae_nats"] is None
-    asked = strictly(draw("evaluate", run, "--json", "--importance-samples", 50).out)
-    assert asked["importance_samples"] == 50
-    assert asked["iwae_nats"] > asked["elbo_nats"]
+def test_the_importance_weighted_bounds_are_there_only_if_asked_for(run, draw):
+    assert strictly(draw("evaluate", run, "--json").out)["iwae"] == []
+    asked = strictly(draw("evaluate", run, "--json", "--importance-samples", 50, 1).out)
+    assert [bound["k"] for bound in asked["iwae"]] == [1, 50]
+    assert asked["iwae"][1]["nats"] > asked["iwae"][0]["nats"]
 
 
 def test_the_seed_decides_every_number(run, draw):
@@ -82,7 +81,7 @@ def test_the_seed_decides_every_number(run, draw):
     assert draw(*arguments).out == first
     other = strictly(draw(*arguments, "--seed", 1).out)
     assert other["elbo_nats"] != strictly(first)["elbo_nats"]
-    assert other["iwae_nats"] != strictly(first)["iwae_nats"]
+    assert other["iwae"] != strictly(first)["iwae"]
 
 
 def test_the_numbers_are_those_of_the_library(run, pictures, draw):
@@ -97,6 +96,7 @@ def test_images_takes_that_many_by_the_seed(run, draw):
         return strictly(draw("evaluate", run, "--split", "train", "--json", *options).out)
 
     assert bound("--images", 4)["images"] == 4
+    assert ", 4 of 10 images, seed 0" in draw("evaluate", run, "--split=train", "--images=4").out
     assert bound("--images", 4) == bound("--images", 4)
     assert bound("--images", 1000)["images"] == 10
     assert bound("--images", 10)["elbo_nats"] == bound()["elbo_nats"]
@@ -116,7 +116,7 @@ def test_binary_digits_have_bits_a_dimension(workplace, draw):
     package.DRAW(config).save_pretrained("untrained")
     arguments = ["evaluate", "untrained", "--data", "digits5k", "--images", 4]
     result = draw(*arguments)
-    assert "digits5k test, dynamic binarisation, 4 images" in result.out
+    assert "digits5k test, dynamic binarisation, 4 of 500 images" in result.out
     assert "bits a dimension" in result.out
 
 
@@ -140,8 +140,9 @@ def test_binary_digits_have_bits_a_dimension(workplace, draw):
         ("run --samples 0", "--samples is 0; it must be from 1"),
         ("run --samples -1", "--samples is -1; it must be from 1"),
         (f"run --samples {10**30}", "it must be from 1"),
-        ("run --importance-samples -1", "--importance-samples is -1; it must be from 0"),
-        (f"run --importance-samples {10**30}", "it must be from 0"),
+        ("run --importance-samples 0", "--importance-samples is 0; it must be from 1"),
+        ("run --importance-samples 10 -1", "--importance-samples is -1; it must be from 1"),
+        (f"run --importance-samples {10**30}", "it must be from 1"),
         ("run --images 0", "--images is 0; it must be from 1"),
         ("run --images -1", "--images is -1; it must be from 1"),
         (f"run --images {10**30}", "it must be from 1"),

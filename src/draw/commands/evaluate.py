@@ -9,7 +9,7 @@ import tyro
 from rich.table import Table
 
 from draw.commands import terminal
-from draw.evaluation import Evaluation, evaluate
+from draw.evaluation import evaluate
 from draw.kernels import Engine
 
 
@@ -29,8 +29,8 @@ class Options:
     """Which part of it."""
     samples: int = 1
     """Trajectories an image over which the ELBO is averaged."""
-    importance_samples: int = 0
-    """k of the importance-weighted bound; 0 leaves it out."""
+    importance_samples: tuple[int, ...] = ()
+    """k of the importance-weighted bound, or several: 1 10 100."""
     images: int | None = None
     """Only so many images, chosen at random by the seed."""
     seed: int = 0
@@ -44,19 +44,29 @@ class Options:
 
     def __post_init__(self) -> None:
         terminal.check_range(1, 10**9, samples=self.samples, images=self.images)
-        terminal.check_range(0, 10**9, importance_samples=self.importance_samples)
+        for k in self.importance_samples:
+            terminal.check_range(1, 10**9, importance_samples=k)
         terminal.check_range(0, 2**63 - 1, seed=self.seed)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw evaluate", arguments)
+    measured = measure(options)
+    if options.json:
+        print(json.dumps(measured, indent=2))
+    else:
+        terminal.console().print(_table(measured))
+    return 0
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """What the command measures, as plain values: an `Evaluation`, and of what it is."""
     model, config = terminal.load_trained(options.model, options.device, options.engine)
-    name, images = terminal.load_images(
+    name, split = terminal.load_images(
         model, config, options.data, options.data_dir, options.split, options.skip_bad
     )
-    if options.images is not None:
-        images = images.subset(options.images, options.seed)
+    images = split if options.images is None else split.subset(options.images, options.seed)
     with terminal.progress_bar() as bar:
         report = terminal.reporter(bar)
         result = evaluate(
@@ -73,36 +83,35 @@ def main(arguments: list[str]) -> int:
         "split": options.split,
         "binarisation": images.binarisation,
         "seed": options.seed,
+        "images_in_split": len(split),
     }
-    if options.json:
-        print(json.dumps(about | asdict(result), indent=2))
-    else:
-        terminal.console().print(_table(about, result))
-    return 0
+    return about | asdict(result)
 
 
-def _table(about: dict[str, Any], result: Evaluation) -> Table:
+def _table(measured: dict[str, Any]) -> Table:
     pixels = {
         "static": "static binarisation",
         "dynamic": "dynamic binarisation",
         "none": "intensities as probabilities",
-    }[about["binarisation"]]
-    title = f"{about['data']} {about['split']}, {pixels}, {result.images:,} images"
-    table = Table(title=title, title_justify="left")
+    }[measured["binarisation"]]
+    images = f"{measured['images']:,}"
+    if measured["images"] < measured["images_in_split"]:
+        images += f" of {measured['images_in_split']:,}"
+    title = f"{measured['data']} {measured['split']}, {pixels}, {images} images"
+    table = Table(title=f"{title}, seed {measured['seed']}", title_justify="left")
     table.add_column("bound on log p(x)")
     table.add_column("nats an image", justify="right")
     table.add_column("standard error", justify="right")
-    samples = f"{result.samples} sample{'s' if result.samples > 1 else ''} an image"
-    table.add_row(f"ELBO, {samples}", f"{result.elbo_nats:.2f}", _error(result.elbo_stderr))
-    if result.iwae_nats is not None:
-        bound = f"IWAE, k = {result.importance_samples:,}"
-        table.add_row(bound, f"{result.iwae_nats:.2f}", _error(result.iwae_stderr))
-    table.add_row("of the ELBO: log likelihood", f"{result.log_likelihood_nats:.2f}", "")
-    table.add_row("of the ELBO: minus KL", f"{-result.kl_nats:.2f}", "")
-    if result.bits_per_dim is not None:
-        table.caption = f"the ELBO is {result.bits_per_dim:.4f} bits a dimension"
+    samples = f"{measured['samples']} sample{'s' if measured['samples'] > 1 else ''} an image"
+    table.add_row(f"ELBO, {samples}", *_figure(measured["elbo_nats"], measured["elbo_stderr"]))
+    for bound in measured["iwae"]:
+        table.add_row(f"IWAE, k = {bound['k']:,}", *_figure(bound["nats"], bound["stderr"]))
+    table.add_row("of the ELBO: log likelihood", *_figure(measured["log_likelihood_nats"]))
+    table.add_row("of the ELBO: minus KL", *_figure(-measured["kl_nats"]))
+    if measured["bits_per_dim"] is not None:
+        table.caption = f"the ELBO is {measured['bits_per_dim']:.4f} bits a dimension"
     return table
 
 
-def _error(stderr: float | None) -> str:
-    return "" if stderr is None else f"{stderr:.2f}"
+def _figure(nats: float, stderr: float | None = None) -> tuple[str, str]:
+    return f"{nats:.2f}", "" if stderr is None else f"{stderr:.2f}"
