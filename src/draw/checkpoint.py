@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from draw import bundled
 from draw.errors import RunError
 from draw.files import is_partial, one_line, write_atomic
 from draw.model import DRAW
@@ -206,12 +207,17 @@ def load_model(name: str | Path) -> DRAW:
     """A trained model, ready for use.
 
     Args:
-        name: a run folder, a folder written by `save_pretrained`, or a Hugging Face hub id.
+        name: a run folder, a folder written by `save_pretrained`, the name of a model that comes
+            with the package (`draw models` lists them; a folder of that name goes before it), or
+            a Hugging Face hub id.
 
     Raises:
         ModelError, RunError: there is no such model, or it is damaged.
+
+    >>> load_model("quick").generate(4).mean.shape
+    torch.Size([1, 4, 1, 28, 28])
     """
-    run = RunFolder(Path(name))
+    run = RunFolder(bundled.find(name))
     if not run.config_file.is_file():
         return DRAW.from_pretrained(name)
     if not (run.model / "model.safetensors").is_file():

@@ -19,13 +19,14 @@ draw: a recurrent neural network that paints an image step by step (Gregor et al
   draw evaluate MODEL [--split test] [--json]                its bound on log p(x), in nats
   draw sample MODEL [--count 64] [--seed S] [--out DIR]      paint new images, as PNG and GIF
   draw reconstruct MODEL IMAGES... [--out DIR]               repaint pictures of yours
+  draw models                                                the trained models at hand
   draw data list | draw data fetch NAME                      the data sets
 
 PRESET is quick, mnist, mnist-no-attention or folder (your own pictures: --data-dir DIR).
-MODEL is a run folder, a saved model's folder or a Hugging Face hub id.
+MODEL is a trained model's name, a run folder, a saved model's folder or a Hugging Face hub id.
 Every command tells all its options with --help."""
 
-COMMANDS = ("train", "evaluate", "sample", "reconstruct", "data")
+COMMANDS = ("train", "evaluate", "sample", "reconstruct", "models", "data")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -212,6 +212,19 @@ def test_the_second_home_goes_on_where_the_first_kept_breaking(server: Server) -
     assert server.asked[-1] == ("/b/digits", f"bytes={BLOCK}-")
 
 
+def test_where_fetching_is_forbidden_nobody_is_asked_and_the_error_says_where_to_put_it(
+    server: Server, cache: Path
+) -> None:
+    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
+    with pytest.raises(DataError) as caught:
+        download(file, fetch=False)
+    message = str(caught.value)
+    assert "downloaded" not in message
+    for part in ("digits", str(cache), "--data-dir", "DRAW_DATA"):
+        assert part in message
+    assert server.asked == []
+
+
 def test_without_a_network_the_error_is_one_line_that_names_every_home(closed: str) -> None:
     homes = (closed + "a/digits", closed + "b/digits")
     with pytest.raises(DataError) as caught:

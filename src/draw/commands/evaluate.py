@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
-from draw.commands import terminal
+from draw.commands import report, terminal
 from draw.evaluation import evaluate
 from draw.kernels import Engine
 
@@ -18,9 +18,9 @@ class Options:
     """Measure a model's bound on log p(x), in nats an image."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, a saved model's folder or a hub id."""
+    """A trained model's name, a run folder, a saved model's folder or a hub id."""
     data: str | None = None
-    """A data set's name; the one of the run unless given."""
+    """A data set's name; the one that the model was trained on unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
     skip_bad: bool = False
@@ -68,14 +68,14 @@ def measure(options: Options) -> dict[str, Any]:
     )
     images = split if options.images is None else split.subset(options.images, options.seed)
     with terminal.progress_bar() as bar:
-        report = terminal.reporter(bar)
+        shown = terminal.reporter(bar)
         result = evaluate(
             model,
             images,
             samples=options.samples,
             importance_samples=options.importance_samples,
             seed=options.seed,
-            progress=lambda done, total: report("evaluating", done, total),
+            progress=lambda done, total: shown("evaluating", done, total),
         )
     about = {
         "model": options.model,
@@ -89,29 +89,15 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def _table(measured: dict[str, Any]) -> Table:
-    pixels = {
-        "static": "static binarisation",
-        "dynamic": "dynamic binarisation",
-        "none": "intensities as probabilities",
-    }[measured["binarisation"]]
-    images = f"{measured['images']:,}"
-    if measured["images"] < measured["images_in_split"]:
-        images += f" of {measured['images_in_split']:,}"
-    title = f"{measured['data']} {measured['split']}, {pixels}, {images} images"
-    table = Table(title=f"{title}, seed {measured['seed']}", title_justify="left")
+    table = Table(title=report.subject(measured), title_justify="left")
     table.add_column("bound on log p(x)")
     table.add_column("nats an image", justify="right")
     table.add_column("standard error", justify="right")
-    samples = f"{measured['samples']} sample{'s' if measured['samples'] > 1 else ''} an image"
-    table.add_row(f"ELBO, {samples}", *_figure(measured["elbo_nats"], measured["elbo_stderr"]))
-    for bound in measured["iwae"]:
-        table.add_row(f"IWAE, k = {bound['k']:,}", *_figure(bound["nats"], bound["stderr"]))
-    table.add_row("of the ELBO: log likelihood", *_figure(measured["log_likelihood_nats"]))
-    table.add_row("of the ELBO: minus KL", *_figure(-measured["kl_nats"]))
+    for bound in report.bounds(measured):
+        error = "" if bound.stderr is None else f"{bound.stderr:.2f}"
+        table.add_row(bound.name, f"{bound.nats:.2f}", error)
+    table.add_row("of the ELBO: log likelihood", f"{measured['log_likelihood_nats']:.2f}", "")
+    table.add_row("of the ELBO: minus KL", f"{-measured['kl_nats']:.2f}", "")
     if measured["bits_per_dim"] is not None:
         table.caption = f"the ELBO is {measured['bits_per_dim']:.4f} bits a dimension"
     return table
-
-
-def _figure(nats: float, stderr: float | None = None) -> tuple[str, str]:
-    return f"{nats:.2f}", "" if stderr is None else f"{stderr:.2f}"

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from draw import pictures
+from draw import bundled, pictures
 from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.data import load_picture
@@ -20,7 +20,7 @@ class Options:
     """Repaint pictures of yours: reconstructions.png and reconstructing.gif."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, a saved model's folder or a hub id."""
+    """A trained model's name, a run folder, a saved model's folder or a hub id."""
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Picture files; resized and cropped to the model's size."""
     out: Path = Path("out")
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         if note:
             terminal.say(f"{path}: {note}")
     x = torch.stack(loaded).float() / 255
-    run = RunFolder(Path(options.model))
+    run = RunFolder(bundled.find(options.model))
     learned_binary = config is not None and run.read()["data"].get("binarisation") != "none"
     if options.binarise or learned_binary:
         x = x.round()

@@ -20,7 +20,7 @@ class Options:
     """Paint new images: samples.png and drawing.gif."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, a saved model's folder or a hub id."""
+    """A trained model's name, a run folder, a saved model's folder or a hub id."""
     count: int = 64
     """How many."""
     seed: int = 0
@@ -59,7 +59,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _training_pixels(options: Options, model: DRAW, config: TrainConfig | None) -> Tensor | None:
-    """The images among which to look for the nearest; samples can do without them."""
+    """The images among which to look for the nearest.
+
+    Samples can do without them: unless they are named, nothing is downloaded for their sake.
+    """
     if options.data is None and config is None:
         terminal.say(
             "without the nearest training images, as a saved model does not know its data; "
@@ -68,7 +71,13 @@ def _training_pixels(options: Options, model: DRAW, config: TrainConfig | None) 
         return None
     try:
         _, images = terminal.load_images(
-            model, config, options.data, options.data_dir, "train", options.skip_bad
+            model,
+            config,
+            options.data,
+            options.data_dir,
+            "train",
+            options.skip_bad,
+            fetch=options.data is not None,
         )
     except DataError as error:
         if options.data is not None:

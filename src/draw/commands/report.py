@@ -1,0 +1,40 @@
+"""What `draw evaluate` measured, in words."""
+
+from typing import Any, NamedTuple
+
+PIXELS = {
+    "static": "static binarisation",
+    "dynamic": "dynamic binarisation",
+    "none": "intensities as probabilities",
+}
+
+
+class Bound(NamedTuple):
+    """A bound on log p(x), nats an image."""
+
+    name: str
+    nats: float
+    stderr: float | None
+
+    def __str__(self) -> str:
+        return f"{self.nats:.2f}" + ("" if self.stderr is None else f" +- {self.stderr:.2f}")
+
+
+def subject(measured: dict[str, Any]) -> str:
+    """The images that it was measured on."""
+    count = f"{measured['images']:,}"
+    if measured["images"] < measured["images_in_split"]:
+        count += f" of {measured['images_in_split']:,}"
+    pixels = PIXELS[measured["binarisation"]]
+    return (
+        f"{measured['data']} {measured['split']}, {pixels}, {count} images, seed {measured['seed']}"
+    )
+
+
+def bounds(measured: dict[str, Any]) -> list[Bound]:
+    """The ELBO, and the IWAE bounds by k."""
+    samples = f"{measured['samples']} sample{'s' if measured['samples'] > 1 else ''} an image"
+    elbo = Bound(f"ELBO, {samples}", measured["elbo_nats"], measured["elbo_stderr"])
+    return [elbo] + [
+        Bound(f"IWAE, k = {iwae['k']:,}", iwae["nats"], iwae["stderr"]) for iwae in measured["iwae"]
+    ]
