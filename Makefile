@@ -1,4 +1,4 @@
-# make demo   train a small model for a minute and look at what it paints
+# make demo   train a small model for a minute; look at what it and the best trained one paint
 # make test   the whole test suite
 # make bench  how fast it is, side by side; about four minutes
 # make lint   style and types
@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+TRAINED := $(notdir $(firstword $(wildcard $(addprefix src/draw/assets/models/,mnist quick))))
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test bench lint clean
@@ -18,6 +19,7 @@ demo: .venv/installed
 	rm -rf out/demo
 	$(BIN)/draw train quick --out out/demo
 	$(BIN)/draw evaluate out/demo --split valid
+	$(BIN)/draw sample $(TRAINED) --out out/demo/trained
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -1,0 +1,225 @@
+"""Every page that shows a figure, written from the results.json of the published models.
+
+python experiments/pages.py         writes the pages again
+python experiments/pages.py next    names the preset of the experiment that is to be run next
+"""
+
+import re
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from draw import bundled
+from draw.commands import report
+from draw.files import write_atomic
+from draw.presets import PRESETS
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+TABLE = ROOT / "experiments" / "README.md"
+ROWS: list[dict[str, str]] = tomllib.loads((TABLE.parent / "experiments.toml").read_text())[
+    "experiment"
+]
+Results = dict[str, Any]
+NEWLINE = "\n"  # which an f-string cannot hold before Python 3.12
+
+FRONT_MATTER = """\
+---
+library_name: draw
+license: mit
+pipeline_tag: unconditional-image-generation
+tags: [draw, vae, image-generation]
+---
+"""
+
+
+def upcoming() -> str | None:
+    """The preset of the first experiment that can be run and is not published."""
+    runnable = [row["preset"] for row in ROWS if row.get("preset") in PRESETS]
+    return next((preset for preset in runnable if preset not in bundled.names()), None)
+
+
+def pages() -> dict[Path, str]:
+    """All pages by their path."""
+    shown = [row["preset"] for row in ROWS if row.get("preset") in bundled.names()]
+    written = {
+        README: _between_marks(README, _trained_models(shown)),
+        TABLE: _between_marks(TABLE, _all_experiments()),
+    }
+    for row in ROWS:
+        if (name := row.get("preset")) in shown:
+            results = bundled.results(name)
+            written[bundled.HOME / name / "model" / "README.md"] = card(row, results)
+            written[TABLE.parent / name / "README.md"] = experiment(row, results)
+    return written
+
+
+def card(row: dict[str, str], results: Results) -> str:
+    """The model card: what it is, how to use it, how it was trained, what was measured."""
+    name = results["name"]
+    return f"""\
+{FRONT_MATTER}
+# DRAW, {name}
+
+{_wrapped(row["about"])}
+
+A model of [DRAW](https://arxiv.org/abs/1502.04623), which paints an image step by step. It comes
+with the package `draw`:
+
+```sh
+draw sample {name}
+draw reconstruct {name} digit.png
+draw evaluate {name}
+```
+
+```python
+import draw
+
+pictures = draw.load("{name}").generate(64).mean[-1]  # means, in [0, 1]
+```
+
+{_facts(results)}
+All figures, with the KL of each step, are in `results.json` beside `run.json`, the configuration.
+"""
+
+
+def experiment(row: dict[str, str], results: Results) -> str:
+    """The page of the experiment: the same facts, its pictures and its log."""
+    return f"""\
+# {row["title"]}
+
+{_wrapped(row["about"])}
+
+{_facts(results)}
+![samples, and the nearest training images](samples.png)
+
+![learning curve](curves.png)
+
+`metrics.jsonl` is the log of the training. Its configuration (`run.json`), all figures with the KL
+of each step (`results.json`) and the weights are in
+[the package](../../src/draw/assets/models/{results["name"]}).
+"""
+
+
+def _facts(results: Results) -> str:
+    """Training and bounds."""
+    training = (
+        f"Trained on {results['hardware']}, {results['date']}: "
+        f"{_duration(results['training_seconds'])} of minibatches, "
+        f"{results['images_per_second']:,} images a second. These are the averaged weights of "
+        f"minibatch {results['step']:,}, which did best on validation: {results['parameters']:,} "
+        f"parameters, stored as {results['stored_as']}."
+    )
+    rows = [
+        f"| {report.subject(measured)} | {bound.name} | {bound} |"
+        for measured in results["measured"]
+        for bound in report.bounds(measured)
+    ]
+    return f"""\
+## Training
+
+```sh
+{results["command"]}
+```
+
+{_wrapped(training)}
+
+## Bounds
+
+On log p(x), nats an image, higher is better: mean and standard error over the images, measured on
+the weights as they are stored.
+
+| images | bound | nats |
+|---|---|---|
+{NEWLINE.join(rows)}
+
+```sh
+{NEWLINE.join(measured["command"] for measured in results["measured"])}
+```
+"""
+
+
+def _trained_models(shown: list[str]) -> str:
+    """The README's part: what to type first, and the table of what there is."""
+    lines = [
+        "```sh",
+        f"draw sample {shown[0]}      # at once, without a network",
+        f"draw evaluate {shown[0]}    # its bounds, on the data that it was trained for",
+        "draw models",
+        "```",
+        "",
+        "| model | bound, nats an image | measured on | trained by |",
+        "|---|---|---|---|",
+    ]
+    for name in shown:
+        results = bundled.results(name)
+        one = _headline(results)
+        link = f"[`{name}`]({(bundled.HOME / name).relative_to(ROOT)}/model/README.md)"
+        lines.append(
+            f"| {link} | {_bounds(one)} | {report.subject(one)} | `{results['command']}`, "
+            f"{_duration(results['training_seconds'])} on {results['hardware']} |"
+        )
+    lines += ["", f"![samples of {shown[0]}](experiments/{shown[0]}/samples.png)"]
+    return "\n".join(lines)
+
+
+def _all_experiments() -> str:
+    """The table of experiments/README.md."""
+    lines = [
+        "| experiment | the paper | best published | here | command | hardware, date |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        preset = row.get("preset")
+        cells = ["not yet run", f"`draw train {preset}`" if preset else "no command yet", ""]
+        title = row["title"]
+        if preset in bundled.names():
+            results = bundled.results(preset)
+            one = _headline(results)
+            cells = [
+                f"{_bounds(one)} ({report.subject(one)})",
+                f"`{results['command']}`",
+                f"{results['hardware']}, {results['date']}",
+            ]
+            title = f"[{title}]({preset})"
+        known = [title, row.get("paper", ""), row.get("published", "")]
+        lines.append("| " + " | ".join(known + cells) + " |")
+    return "\n".join(lines)
+
+
+def _headline(results: Results) -> Results:
+    """The measurement that a table shows: of all test images, or else of all validation images."""
+    of_split = {one["split"]: one for one in reversed(results["measured"])}
+    return dict(of_split.get("test") or of_split["valid"])
+
+
+def _bounds(measured: Results) -> str:
+    """The ELBO, and the IWAE bound of the largest k."""
+    elbo, *iwaes = report.bounds(measured)
+    return "; ".join(f"{bound.name}: **{bound}**" for bound in (elbo, *iwaes[-1:]))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _between_marks(page: Path, text: str) -> str:
+    """A page with its generated part replaced."""
+    pattern = r"(<!-- written by experiments/pages\.py -->\n).*?(<!-- end -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", page.read_text(), flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["next"]:
+        print(upcoming() or sys.exit("every experiment that has a command is published"))
+    else:
+        for path, text in pages().items():
+            write_atomic(path, text.encode())

@@ -1,0 +1,193 @@
+"""Makes a finished run one of the trained models that come with the package.
+
+    python experiments/publish.py RUN NAME --hardware "one core of an Intel Xeon, torch 2.13.0"
+
+stores its weights in half precision, measures the stored weights, and writes all that depends on
+them: the model's folder in the package, its card, `experiments/NAME`, and every table. What was
+measured before it was interrupted is not measured again.
+
+The test set is for the published model alone. --test measures it, here and nowhere else, once:
+weights that have test figures are not replaced.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pages
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from draw import bundled, figures, pictures
+from draw.checkpoint import RunFolder, load_model
+from draw.commands import evaluate, terminal
+from draw.errors import DrawError, RunError
+from draw.files import write_atomic
+from draw.presets import PRESETS
+from draw.training import TrainConfig
+
+LIMIT = 4_000_000  # bytes of a model's weights
+MEASURED = ("--split train --samples 10", "--split valid --samples 10")
+TESTED = (
+    "--split test --samples 10 --importance-samples 1 10 100 1000",
+    "--split test --samples 10 --importance-samples 5000 --images {subset}",
+)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="the run folder of a finished training")
+    parser.add_argument("name", help="a preset; what draw.load will take")
+    parser.add_argument("--hardware", required=True, help="what it was trained on and with")
+    parser.add_argument("--test", action="store_true", help="measure it on the test set, for good")
+    parser.add_argument("--subset", type=int, default=500, help="images for k = 5,000")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    try:
+        publish(**vars(options))
+    except DrawError as error:
+        sys.exit(f"publish.py: {error}")
+
+
+def publish(
+    run: Path, name: str, hardware: str, test: bool, subset: int, device: str = "auto"
+) -> None:
+    """Store, measure, write the pages."""
+    if name not in [row.get("preset") for row in pages.ROWS]:
+        raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
+    folder, home = RunFolder.open(run), bundled.HOME / name
+    weights, stored_as = half_precision(load_model(run).state_dict())
+    results = describe(folder, name, hardware) | {
+        "stored_as": stored_as,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    before = bundled.results(name) if name in bundled.names() else None
+    if before and before["weights_sha256"] == results["weights_sha256"]:
+        results = before
+    elif before and any(one["split"] == "test" for one in before["measured"]):
+        raise RunError(
+            f"{name} has been measured on the test set, so its weights stay; publish under another "
+            f"name, or give it up by deleting {home}"
+        )
+    else:
+        write_atomic(home / "model" / "model.safetensors", weights)
+        shutil.copy(folder.model / "config.json", home / "model")
+        content = folder.read()
+        content["config"]["data_dir"] = None  # of the machine that trained it
+        write_atomic(home / "run.json", as_json(content))
+        write_atomic(home / "results.json", as_json(results))
+    measure(results, test, subset, device)
+    show(folder, name)
+    for path, text in pages.pages().items():
+        write_atomic(path, text.encode())
+
+
+def half_precision(weights: dict[str, Tensor]) -> tuple[bytes, str]:
+    """The weights as float16, and what they are; loading makes them float32 again.
+
+    What is too large even so has its largest matrix in eight bits. In a network without attention
+    that is the encoder's view of the image, where rounding costs a little of the bound but leaves
+    the samples as they are.
+
+    Raises:
+        RunError: they are too large nevertheless, or too large a number is among them.
+    """
+    stored, stored_as = {name: value.half() for name, value in weights.items()}, "float16"
+    if sum(value.nbytes for value in stored.values()) > LIMIT:
+        largest = max(weights, key=lambda name: weights[name].numel())
+        stored[largest] = weights[largest].to(torch.float8_e4m3fn)
+        stored_as = f"float16, {largest} as float8_e4m3fn"
+    data = safetensors.torch.save(stored, {"format": "pt"})
+    if len(data) > LIMIT:
+        raise RunError(f"the weights take {len(data):,} bytes in {stored_as}; {LIMIT:,} may be")
+    if not all(value.float().isfinite().all() for value in stored.values()):
+        raise RunError(f"a weight is beyond the range of {stored_as}")
+    return data, stored_as
+
+
+def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
+    """How the model was trained."""
+    config, records = TrainConfig.from_run(run), run.records()
+    best = max((r for r in records if "valid_elbo_nats" in r), key=lambda r: r["valid_elbo_nats"])
+    steps = [0] + [r["step"] for r in records if "images_per_second" in r]
+    speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
+    images = [config.batch_size * (after - before) for before, after in pairwise(steps)]
+    seconds = sum(n / speed for n, speed in zip(images, speeds, strict=True))
+    return {
+        "name": name,
+        "parameters": sum(p.numel() for p in load_model(run.path).parameters()),
+        "command": train_command(config),
+        "hardware": hardware,
+        "date": date.today().isoformat(),
+        "training_seconds": round(seconds),
+        "images_per_second": round(sum(images) / seconds),
+        "step": best["step"],
+        "measured": [],
+    }
+
+
+def train_command(config: TrainConfig) -> str:
+    """The shortest command line that trains so: a preset, and what differs from it."""
+
+    def changes(preset: str) -> list[str]:
+        given, usual = config.to_dict(), PRESETS[preset]().to_dict()
+        for values in (given, usual):
+            values |= {f"model.{key}": value for key, value in values.pop("model").items()}
+            del values["data_dir"]
+        changed = [key for key in given if given[key] != usual[key]]
+        return [f"--{key.replace('_', '-')} {given[key]}" for key in changed]
+
+    preset = min(PRESETS, key=lambda name: len(changes(name)))
+    return " ".join(["draw train", preset, *changes(preset)])
+
+
+def measure(results: dict[str, Any], test: bool, subset: int, device: str) -> None:
+    """Call `draw evaluate` for what is missing, and keep each answer at once."""
+    name, file = results["name"], bundled.HOME / results["name"] / "results.json"
+    done = [one["command"] for one in results["measured"]]
+    for words in MEASURED + (TESTED if test else ()):
+        words = words.format(subset=subset)
+        command = f"draw evaluate {name} {words}"
+        if command in done:
+            continue
+        print(command, flush=True)
+        arguments = [str(file.parent), *words.split(), "--device", device]
+        options = terminal.parse(evaluate.Options, "draw evaluate", arguments)
+        measured = evaluate.measure(options) | {"model": name, "command": command}
+        results["measured"].append(measured)
+        write_atomic(file, as_json(results))
+
+
+def show(run: RunFolder, name: str) -> None:
+    """The log, the learning curve and samples of the stored weights, for experiments/NAME."""
+    folder = pages.TABLE.parent / name
+    folder.mkdir(exist_ok=True)
+    shutil.copy(run.log_file, folder)
+    figures.save_curves(folder / "curves.png", run.records())
+    config = TrainConfig.from_run(run)
+    with TemporaryDirectory() as scratch:
+        pictures.sample(
+            load_model(bundled.HOME / name),
+            Path(scratch),
+            seed=config.seed,
+            training=config.load_images("train").pixels,
+        )
+        shutil.copy(Path(scratch) / "samples.png", folder)
+
+
+def as_json(values: dict[str, Any]) -> bytes:
+    """As a file for people, too."""
+    return (json.dumps(values, indent=2) + "\n").encode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Publishing a model, the pages that follow from it, and a rehearsal of what runs on a GPU."""
+
+import functools
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pages
+import publish
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import draw
+from draw import bundled, cli
+from draw.checkpoint import RunFolder
+from draw.commands import evaluate
+from draw.commands import train as train_command
+from draw.data import DATASETS
+from draw.data.mnist import digits5k
+from draw.errors import RunError
+from draw.model import DRAW, DRAWConfig
+from draw.presets import PRESETS
+from draw.training import TrainConfig
+
+ROOT = Path(__file__).parent.parent
+SHOW = publish.show
+digits = functools.cache(digits5k)
+TINY = (
+    "--steps 4 --batch-size 4 --eval-every 2 --eval-images 8 --checkpoint-every 2 --device cpu "
+    "--model.glimpses 2 --model.hidden-size 8 --model.latent-size 3"
+).split()
+
+
+# ---------------------------------------------------------------------- the pages
+
+
+def test_every_page_shows_the_figures_that_were_measured():
+    """If this fails: python experiments/pages.py."""
+    for path, text in pages.pages().items():
+        assert path.read_text() == text, path
+
+
+def test_both_tables_are_where_they_are_looked_for():
+    assert "draw sample " in pages.README.read_text().split("<!-- written by")[1]
+    table = pages.TABLE.read_text().split("<!-- written by")[1].split("<!-- end -->")[0]
+    assert [row["title"] in table for row in pages.ROWS] == [True] * len(pages.ROWS)
+    assert table.count("no command yet") == sum("preset" not in row for row in pages.ROWS)
+
+
+def test_every_row_with_a_preset_can_be_run_and_described():
+    for row in pages.ROWS:
+        assert {"title"} <= set(row) <= {"title", "preset", "about", "paper", "published"}
+        if "preset" in row:
+            assert row["preset"] in PRESETS
+            assert row["about"]
+
+
+def test_every_published_model_has_its_row():
+    assert set(bundled.names()) <= {row.get("preset") for row in pages.ROWS}
+
+
+def test_the_upcoming_experiment_is_the_first_that_is_not_published(monkeypatch):
+    monkeypatch.setattr(bundled, "names", lambda: ["quick"])
+    assert pages.upcoming() == "mnist"
+    monkeypatch.setattr(bundled, "names", lambda: ["mnist", "quick"])
+    assert pages.upcoming() == "mnist-no-attention"
+    monkeypatch.setattr(bundled, "names", lambda: list(PRESETS))
+    assert pages.upcoming() is None
+
+
+# ---------------------------------------------------------------------- publishing
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "quick"
+    assert cli.main(["train", "quick", *TINY, "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A copy of the pages, and no model yet; no pictures, and measurements that end soon."""
+    (tmp_path / "experiments").mkdir()
+    for page in ("README.md", "experiments/README.md"):
+        shutil.copy(ROOT / page, tmp_path / page)
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    monkeypatch.setattr(pages, "README", tmp_path / "README.md")
+    monkeypatch.setattr(pages, "TABLE", tmp_path / "experiments/README.md")
+    monkeypatch.setattr(bundled, "HOME", tmp_path / "src/draw/assets/models")
+    monkeypatch.setitem(DATASETS, "digits5k", lambda split, **_: digits(split))
+    monkeypatch.setattr(publish, "show", lambda run, name: None)
+    monkeypatch.setattr(publish, "MEASURED", ("--split valid --samples 2",))
+    monkeypatch.setattr(
+        publish,
+        "TESTED",
+        (
+            "--split test --importance-samples 1 3",
+            "--split test --importance-samples 5 --images {subset}",
+        ),
+    )
+    return tmp_path
+
+
+def published(run: Path, *, test: bool = False) -> dict:
+    publish.publish(run, "quick", hardware="a test", test=test, subset=8)
+    return bundled.results("quick")
+
+
+def test_a_published_model_is_the_run_in_half_precision_with_its_figures(run, project):
+    results = published(run, test=True)
+    trained, stored = draw.load(run), draw.load("quick")
+    for name, value in trained.state_dict().items():
+        assert torch.equal(stored.state_dict()[name], value.half().float())
+    assert results["parameters"] == sum(p.numel() for p in trained.parameters())
+    assert results["stored_as"] == "float16"
+    assert (results["hardware"], results["step"]) == ("a test", 4)
+    valid, test, hard = results["measured"]
+    assert valid["elbo_nats"] == draw.evaluate(stored, digits("valid"), samples=2).elbo_nats
+    assert valid["command"] == "draw evaluate quick --split valid --samples 2"
+    assert [bound["k"] for bound in test["iwae"]] == [1, 3]
+    assert (hard["images"], hard["images_in_split"], hard["iwae"][0]["k"]) == (8, 500, 5)
+    assert RunFolder.open(bundled.HOME / "quick").read() == RunFolder.open(run).read()
+
+
+def test_every_page_follows_from_it(run, project, monkeypatch):
+    monkeypatch.setattr(publish, "show", SHOW)
+    published(run, test=True)
+    test = bundled.results("quick")["measured"][1]
+    bound = f"{test['elbo_nats']:.2f} +- {test['elbo_stderr']:.2f}"
+    for page in ("README.md", "experiments/README.md", "experiments/quick/README.md"):
+        assert bound in (project / page).read_text()
+    card = (bundled.HOME / "quick/model/README.md").read_text()
+    assert bound in card
+    assert card.startswith("---\nlibrary_name: draw\n")
+    assert "8 of 500 images, seed 0 | IWAE, k = 5 |" in card
+    for file in ("metrics.jsonl", "curves.png", "samples.png"):
+        assert (project / "experiments/quick" / file).stat().st_size > 0
+
+
+def test_what_was_measured_is_not_measured_again(run, project, monkeypatch):
+    first = published(run)
+    assert [one["split"] for one in first["measured"]] == ["valid"]
+    whole = published(run, test=True)
+    assert whole["measured"][:1] == first["measured"]
+    monkeypatch.setattr(evaluate, "measure", None)  # not to be called
+    assert published(run, test=True) == whole
+
+
+def test_an_interrupted_measurement_goes_on_where_it_stopped(run, project, monkeypatch):
+    measure, asked = evaluate.measure, []
+
+    def interrupted(options: evaluate.Options) -> dict:
+        asked.append(options.split)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return measure(options)
+
+    monkeypatch.setattr(evaluate, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        published(run, test=True)
+    assert len(bundled.results("quick")["measured"]) == 1
+    assert len(published(run, test=True)["measured"]) == 3
+    assert asked == ["valid", "test", "test", "test"]
+
+
+@pytest.fixture
+def other(run, tmp_path) -> Path:
+    """The same run with other weights."""
+    shutil.copytree(run, tmp_path / "other")
+    model = draw.load(run)
+    with torch.no_grad():
+        model.canvas_0 -= 1
+    model.save(tmp_path / "other/model")
+    return tmp_path / "other"
+
+
+def test_weights_with_test_figures_stay_and_others_are_replaced(run, other, project):
+    published(run)
+    assert published(other)["measured"] != published(run)["measured"]
+    published(run, test=True)
+    before = (bundled.HOME / "quick/model/model.safetensors").read_bytes()
+    with pytest.raises(RunError, match="quick has been measured on the test set"):
+        published(other)
+    assert (bundled.HOME / "quick/model/model.safetensors").read_bytes() == before
+
+
+def test_a_name_without_a_row_is_refused(run, project):
+    with pytest.raises(RunError, match="nameless is no experiment"):
+        publish.publish(run, "nameless", hardware="a test", test=False, subset=8)
+
+
+def test_the_folder_of_the_data_is_left_out(run, project, tmp_path):
+    mine = shutil.copytree(run, tmp_path / "mine")
+    values = json.loads((mine / "run.json").read_text())
+    values["config"]["data_dir"] = "/home/me/data"
+    (mine / "run.json").write_text(json.dumps(values))
+    published(mine)
+    assert RunFolder.open(bundled.HOME / "quick").read()["config"]["data_dir"] is None
+
+
+# ---------------------------------------------------------------------- half precision
+
+
+@pytest.mark.parametrize("preset", ["mnist", "mnist-no-attention"])
+def test_the_papers_networks_fit_and_load_strictly(preset, tmp_path):
+    model = DRAW(PRESETS[preset]().model)
+    data, stored_as = publish.half_precision(model.state_dict())
+    assert len(data) <= publish.LIMIT
+    assert ("encoder.weight_ih as float8_e4m3fn" in stored_as) == (preset != "mnist")
+    model.save(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(data)
+    stored, loaded = load_file(tmp_path / "model.safetensors"), DRAW.from_pretrained(tmp_path)
+    for name, value in loaded.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, stored[name].float())
+        tolerance = 2**-4 if stored[name].itemsize == 1 else 2**-11  # half a unit in the last place
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=tolerance, atol=2**-10)
+
+
+def test_weights_that_cannot_be_stored_are_refused():
+    with pytest.raises(RunError, match="4,000,000 may be"):
+        publish.half_precision({"a": torch.zeros(2_000, 1_000), "b": torch.zeros(2_000, 1_000)})
+    with pytest.raises(RunError, match="beyond the range of float16"):
+        publish.half_precision({"a": torch.tensor([70_000.0])})
+
+
+# ---------------------------------------------------------------------- the command of a run
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (PRESETS["quick"](), "draw train quick"),
+        (replace(PRESETS["mnist"](), steps=9, seed=3), "draw train mnist --steps 9 --seed 3"),
+        (
+            replace(
+                PRESETS["mnist"](),
+                model=DRAWConfig(write_size=None, glimpses=32),
+                learning_rate=0.0015,
+            ),
+            "draw train mnist --learning-rate 0.0015 --model.glimpses 32 --model.write-size None",
+        ),
+    ],
+)
+def test_the_command_of_a_run_trains_exactly_so(config, expected):
+    command = publish.train_command(config)
+    assert command == expected
+    preset, *arguments = command.removeprefix("draw train ").split()
+    _, parsed = train_command._parse(preset, arguments, PRESETS[preset]())
+    assert parsed == TrainConfig(**vars(config))
