@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_help_and_version_do_not_wait_for_torch(arguments):
 def test_version_is_that_of_the_distribution(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"draw {version('draw')}\n"
+
+
+def test_a_copy_that_is_not_installed_knows_its_version():
+    """-S leaves out what is installed, and the version with it."""
+    source = str(Path(__file__).parent.parent / "src")
+    command = [sys.executable, "-S", "-m", "draw", "--version"]
+    env = os.environ | {"PYTHONPATH": source}
+    assert subprocess.check_output(command, env=env, text=True) == f"draw {version('draw')}\n"
 
 
 @pytest.mark.parametrize("command", ["nope", "--nope", "Train", "commands"])

@@ -2,7 +2,11 @@
 
 import functools
 import json
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,3 +255,97 @@ def test_the_command_of_a_run_trains_exactly_so(config, expected):
     preset, *arguments = command.removeprefix("draw train ").split()
     _, parsed = train_command._parse(preset, arguments, PRESETS[preset]())
     assert parsed == TrainConfig(**vars(config))
+
+
+# ---------------------------------------------------------------------- a rehearsal of gpu.sh
+
+
+def gpu(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", ROOT / "experiments/gpu.sh", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def kept(run: Path) -> list[str]:
+    return sorted(str(p.relative_to(run)) for p in run.rglob("*") if p.is_file())
+
+
+def whole(checkpoints: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in sorted(checkpoints.iterdir()))
+
+
+@pytest.fixture(scope="module")
+def chunk(tmp_path_factory) -> Path:
+    """The run folder that a chunk left which had time for a single step."""
+    folder = tmp_path_factory.mktemp("borrowed")
+    (folder / "wheels").mkdir()
+    with zipfile.ZipFile(folder / "wheels/extra-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("sitecustomize.py", "import sys; print('extra is here', file=sys.stderr)")
+        about = "Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n"
+        wheel.writestr("extra-1.0.dist-info/METADATA", about)
+        wheel.writestr("extra-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("extra-1.0.dist-info/RECORD", "")
+    result = gpu(folder, "--rehearse", "--wheels", "wheels", "--minutes", 1e-4, "one")
+    assert result.returncode == 0, result.stderr
+    assert "extra is here" in result.stderr
+    name = pages.upcoming()
+    assert f"to be continued with: experiments/gpu.sh ANOTHER_OUT one/{name}" in result.stdout
+    return folder / "one" / name
+
+
+def test_a_chunk_leaves_its_configuration_and_its_checkpoint_in_parts(chunk):
+    *parts, config = kept(chunk)
+    assert config == "run.json"
+    assert len(parts) >= 2
+    assert {file[:-2] for file in parts} == {"checkpoints/000000001.safetensors.part"}
+    assert max((chunk / file).stat().st_size for file in parts) == 60_000
+
+
+def test_two_chunks_end_like_one_training(chunk, tmp_path):
+    before = kept(chunk)
+    result = gpu(tmp_path, "--rehearse", "two", chunk)
+    assert result.returncode == 0, result.stderr
+    two = tmp_path / "two" / chunk.name
+    assert f"finished; publish it with: python experiments/publish.py two/{two.name}" in (
+        result.stdout
+    )
+    assert kept(chunk) == before  # it went on in a copy
+    assert {file.split("/")[0] for file in kept(two)} == {
+        *("checkpoints", "metrics.jsonl", "model", "run.json")
+    }
+
+    torch.set_flush_denormal(True)  # as the command line does
+    config = TrainConfig.from_run(RunFolder.open(two))
+    alone = RunFolder(tmp_path / "alone")
+    images = [config.load_images(split) for split in ("train", "valid")]
+    for _ in draw.train(config, alone, *images):
+        pass
+    stored = [(run / "model/model.safetensors").read_bytes() for run in (two, alone.path)]
+    assert stored[0] == stored[1]
+    newest = alone.checkpoints / f"{config.steps:09d}.safetensors"
+    assert whole(two / "checkpoints") == newest.read_bytes()
+
+
+def test_a_chunk_may_go_on_in_its_own_folder_but_touches_no_other(chunk, tmp_path):
+    shutil.copytree(chunk.parent, tmp_path / "one")
+    refused = gpu(tmp_path, "--rehearse", "one", chunk)
+    assert refused.returncode == 2
+    assert "is there already" in refused.stderr
+    here = tmp_path / "one" / chunk.name
+    assert kept(here) == kept(chunk)
+    result = gpu(tmp_path, "--rehearse", "--minutes", 1e-4, "one", f"one/{chunk.name}/")
+    assert result.returncode == 0, result.stderr
+    assert "checkpoints/000000002.safetensors.part00" in kept(here)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--bogus", "out"]])
+def test_what_gpu_sh_does_not_understand_is_refused(tmp_path, arguments):
+    result = gpu(tmp_path, *arguments)
+    assert result.returncode != 0
+    assert "gpu.sh" in result.stderr
+    assert list(tmp_path.iterdir()) == []
