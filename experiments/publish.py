@@ -35,7 +35,7 @@ from draw.presets import PRESETS
 from draw.training import TrainConfig
 
 LIMIT = 4_000_000  # bytes of a model's weights
-MEASURED = ("--split train --samples 10", "--split valid --samples 10")
+MEASURED = ("--split train", "--split valid --samples 10")
 TESTED = (
     "--split test --samples 10 --importance-samples 1 10 100 1000",
     "--split test --samples 10 --importance-samples 5000 --images {subset}",
