@@ -75,8 +75,8 @@ def publish(
         results = before
     elif before and any(one["split"] == "test" for one in before["measured"]):
         raise RunError(
-            f"{name} has been measured on the test set, so its weights stay; publish under another "
-            f"name, or give it up by deleting {home}"
+            f"{name} has been measured on the test set, so its weights stay; to give that model up "
+            f"for this one, delete {home}"
         )
     else:
         write_atomic(home / "model" / "model.safetensors", weights)

@@ -1,5 +1,6 @@
 """Every trained model that comes with the package, whichever there are."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -46,6 +47,8 @@ def test_it_loads_widened_to_the_network_that_was_trained(name, tmp_path, monkey
     assert config.data_dir is None  # no folder of the machine that trained it
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert sum(p.numel() for p in model.parameters()) == results["parameters"]
+    stored = (bundled.HOME / name / "model/model.safetensors").read_bytes()
+    assert hashlib.sha256(stored).hexdigest() == results["weights_sha256"]
 
 
 @pytest.mark.parametrize("name", NAMES)

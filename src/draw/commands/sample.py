@@ -28,7 +28,7 @@ class Options:
     out: Path = Path("out")
     """The folder for the pictures."""
     data: str | None = None
-    """The data set whose nearest images are shown beside; the run's unless given."""
+    """The data set whose nearest images are shown beside; the model's own if it is at hand."""
     data_dir: Path | None = None
     """Where to look for it first."""
     skip_bad: bool = False
