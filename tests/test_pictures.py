@@ -6,7 +6,10 @@ import torch
 from PIL import Image
 
 from draw import figures, pictures
+from draw.errors import ConfigError
+from draw.figures.grid import GREEN, MARGIN, RED
 from draw.model import DRAW, DRAWConfig
+from draw.pictures import Style
 
 SCALE = 10  # 84 pixels over the 8 of the longer side
 
@@ -41,7 +44,7 @@ def shows(sheet: np.ndarray, part: Image.Image, x: int) -> bool:
     """Whether a panel of the sheet that starts at column x is this picture."""
     expected = np.asarray(part)
     height, width, _ = expected.shape
-    bottom = len(sheet) - figures.MARGIN
+    bottom = len(sheet) - MARGIN
     return bool((sheet[bottom - height : bottom, x : x + width] == expected).all())
 
 
@@ -60,22 +63,22 @@ def test_samples_are_those_of_the_seed_beside_the_nearest_training_images(model,
     left = figures.grid(samples, 2, SCALE)
     right = figures.grid(figures.nearest(samples, training), 2, SCALE)
     sheet = opened(written[0])
-    assert shows(sheet, left, figures.MARGIN)
-    assert shows(sheet, right, figures.MARGIN + left.width + figures.MARGIN)
-    assert sheet.shape[1] == left.width + right.width + 3 * figures.MARGIN
+    assert shows(sheet, left, MARGIN)
+    assert shows(sheet, right, MARGIN + left.width + MARGIN)
+    assert sheet.shape[1] >= left.width + right.width + 3 * MARGIN
 
 
 def test_without_training_images_there_is_one_panel(model, tmp_path):
     pictures.sample(model, tmp_path, count=4)
-    assert opened(tmp_path / "samples.png").shape[1] == 2 * 6 * SCALE + 2 + 2 * figures.MARGIN
+    assert opened(tmp_path / "samples.png").shape[1] == 2 * 6 * SCALE + 2 + 2 * MARGIN
 
 
 def test_the_film_shows_each_glimpse_with_its_window_then_the_finished_pictures(model, tmp_path):
     pictures.sample(model, tmp_path, count=4, seed=3)
     shown = film(tmp_path / "drawing.gif")
     assert len(shown) == 3 + 1
-    assert [has(frame, figures.RED) for frame in shown] == [True, True, True, False]
-    assert not any(has(frame, figures.GREEN) for frame in shown)  # nothing is read
+    assert [has(frame, RED) for frame in shown] == [True, True, True, False]
+    assert not any(has(frame, GREEN) for frame in shown)  # nothing is read
     samples = model.generate(4, generator=torch.Generator().manual_seed(3)).mean[-1].detach()
     finished = np.asarray(figures.grid(samples, 2, SCALE)).astype(int)
     assert abs(shown[-1] - finished).max() <= 5  # what the palette costs
@@ -87,21 +90,72 @@ def test_reconstructions_stand_beside_the_images_and_the_film_has_both_windows(m
     assert written == [tmp_path / "reconstructions.png", tmp_path / "reconstructing.gif"]
     left = figures.grid(images, 2, SCALE)
     redrawn = model.reconstruct(images, generator=torch.Generator().manual_seed(3))
+    right = 2 * MARGIN + left.width
     sheet = opened(written[0])
-    assert shows(sheet, left, figures.MARGIN)
-    assert shows(sheet, figures.grid(redrawn, 2, SCALE), 2 * figures.MARGIN + left.width)
+    assert shows(sheet, left, MARGIN)
+    assert shows(sheet, figures.grid(redrawn, 2, SCALE), right)
     shown = film(written[1])
     assert len(shown) == 3 + 1
-    for colour in (figures.RED, figures.GREEN):
+    for colour, from_, to in ((GREEN, 0, right), (RED, right, None)):
         assert [has(frame, colour) for frame in shown] == [True, True, True, False]
+        assert [has(frame[:, from_:to], colour) for frame in shown] == [True] * 3 + [False]
+    finished = shown[-1].astype(int)
+    for part, x in ((left, MARGIN), (figures.grid(redrawn, 2, SCALE), right)):
+        expected = np.asarray(part).astype(int)
+        height, width, _ = expected.shape
+        tile = finished[len(finished) - MARGIN - height :, x : x + width][:height]
+        assert abs(tile - expected).max() <= 4
+
+
+def test_a_film_goes_where_it_is_asked_and_looks_as_asked(model, tmp_path):
+    style = Style(columns=4, scale=5, frame_ms=70, hold_ms=900, windows=False)
+    path = tmp_path / "films" / "mine.webp"
+    written = pictures.sample(model, tmp_path, count=4, film=path, style=style)
+    assert written == [tmp_path / "samples.png", path]
+    assert not (tmp_path / "drawing.gif").exists()
+    assert not any(has(frame, RED) for frame in film(path))
+    with Image.open(path) as picture:
+        assert picture.size == (4 * (6 * 5 + 2) - 2, 8 * 5)
+        times = []
+        for number in range(picture.n_frames):
+            picture.seek(number)
+            picture.load()
+            times.append(picture.info["duration"])
+    assert sum(times) == 3 * 70 + 900
+    assert opened(tmp_path / "samples.png").shape[1] == 4 * (6 * 5 + 2) - 2 + 2 * MARGIN
+
+
+@pytest.mark.parametrize(("glimpses", "each"), [(2, 2000), (16, 250), (64, 60), (400, 20)])
+def test_a_film_takes_four_seconds_unless_asked_otherwise(tmp_path, glimpses, each):
+    pictures.sample(build(glimpses=glimpses), tmp_path, count=1)
+    with Image.open(tmp_path / "drawing.gif") as picture:
+        picture.seek(0)
+        assert picture.info["duration"] == each
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"columns": 0}, {"columns": 1025}, {"scale": 0}, {"scale": 65}, {"frame_ms": 9}]
+    + [{"frame_ms": 10_001}, {"hold_ms": 9}, {"hold_ms": 60_001}],
+)
+def test_a_style_outside_its_ranges_is_refused(values):
+    [(name, value)] = values.items()
+    with pytest.raises(ConfigError, match=f"{name} is {value}; it must be from"):
+        Style(**values)
+
+
+def test_a_film_that_would_be_too_large_leaves_no_other_file_either(model, tmp_path):
+    with pytest.raises(ConfigError, match="is too large"):
+        pictures.sample(model, tmp_path / "out", count=60, style=Style(scale=64, columns=60))
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_attention_no_window_is_drawn(tmp_path):
     plain = build(read_size=None, write_size=None)
     pictures.reconstruct(plain, tmp_path, torch.rand(1, 1, 8, 6))
     for frame in film(tmp_path / "reconstructing.gif"):
-        assert not has(frame, figures.RED)
-        assert not has(frame, figures.GREEN)
+        assert not has(frame, RED)
+        assert not has(frame, GREEN)
 
 
 def test_colour_stays_colour(tmp_path):

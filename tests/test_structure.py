@@ -21,7 +21,7 @@ ALLOWED = {
     "objectives": {"errors", "model"},
     "evaluation": {"data", "errors", "model", "objectives"},
     "figures": {"attention", "errors", "files", "model"},
-    "pictures": {"figures", "model"},
+    "pictures": {"errors", "figures", "model"},
     "checkpoint": {"bundled", "errors", "files", "model"},
     "training": {
         *("checkpoint", "data", "errors", "evaluation", "files", "kernels", "model", "objectives"),

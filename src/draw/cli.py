@@ -17,8 +17,8 @@ draw: a recurrent neural network that paints an image step by step (Gregor et al
 
   draw train [PRESET] [--data NAME] [--out RUN] [--resume]   train a model (default: quick)
   draw evaluate MODEL [--split test] [--json]                its bound on log p(x), in nats
-  draw sample MODEL [--count 64] [--seed S] [--out DIR]      paint new images, as PNG and GIF
-  draw reconstruct MODEL IMAGES... [--out DIR]               repaint pictures of yours
+  draw sample MODEL [--count 64] [--seed S] [--film FILE]    paint new images: a picture, a film
+  draw reconstruct MODEL IMAGES... [--film FILE]             repaint pictures of yours
   draw models                                                the trained models at hand
   draw data list | draw data fetch NAME                      the data sets
 

@@ -1,88 +1,149 @@
 """Runs a model for its pictures and puts them into a folder."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
 from draw import figures
+from draw.errors import ConfigError
 from draw.model import DRAW, Trace
+
+FILM_MS = 4_000  # how long a film takes, but for its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How pictures and films look.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+
+    columns: int | None = None
+    """Pictures a row; about a square unless given."""
+    scale: int | None = None
+    """Pixels on the screen for one of the picture; they make tiles of about 84 unless given."""
+    frame_ms: int | None = None
+    """How long the film shows each step, ms; all steps together take 4 s unless given."""
+    hold_ms: int = 1_500
+    """How long it shows the finished pictures, ms."""
+    windows: bool = True
+    """Show where the model reads (green) and writes (red)."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "columns": (1, 1_024),
+            "scale": (1, 64),
+            "frame_ms": (10, 10_000),
+            "hold_ms": (10, 60_000),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{name} is {value}; it must be from {low:,} to {high:,}")
+
+    def columns_for(self, count: int) -> int:
+        """A grid about as wide as high, and of eight columns from 32 to 64 pictures."""
+        if self.columns is not None:
+            return self.columns
+        return 8 if 32 <= count <= 64 else math.ceil(math.sqrt(count))
+
+    def scale_for(self, model: DRAW) -> int:
+        """Enlarges small images to tiles of about 84 pixels."""
+        return self.scale or max(1, 84 // max(model.config.height, model.config.width))
 
 
 @torch.no_grad()
 def sample(
-    model: DRAW, out: Path, *, count: int = 64, seed: int = 0, training: Tensor | None = None
+    model: DRAW,
+    out: Path,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    training: Tensor | None = None,
+    film: Path | None = None,
+    style: Style = Style(),
 ) -> list[Path]:
     """`samples.png`, beside the nearest of the `training` images, and `drawing.gif`.
 
     Args:
         training: images [n, C, H, W], uint8, among which to look; none are shown without.
+        film: where the film goes instead.
 
     Returns:
         The files written.
     """
     noise = Generator(model.device).manual_seed(seed)
     trace = model.generate(count, generator=noise, record=True)
-    samples, columns, scale = trace.mean[-1].cpu(), _columns(count), _scale(model)
+    samples, columns, scale = trace.mean[-1].cpu(), style.columns_for(count), style.scale_for(model)
     parts = {"samples": figures.grid(samples, columns, scale)}
     if training is not None:
         neighbours = figures.nearest(samples, training)
         parts["nearest training images"] = figures.grid(neighbours, columns, scale)
-    figures.save_picture(out / "samples.png", figures.panels(parts))
-    _save_drawing(out / "drawing.gif", model, trace, scale)
-    return [out / "samples.png", out / "drawing.gif"]
+    picture, film = out / "samples.png", film or out / "drawing.gif"
+    shown = _film(model, trace, style)
+    figures.save_picture(picture, figures.panels(parts))
+    _save_film(film, shown, style)
+    return [picture, film]
 
 
 @torch.no_grad()
 def sample_grid(model: DRAW, path: Path, *, count: int = 64, seed: int = 0) -> None:
     """The samples alone, as a training shows them on its way."""
-    noise = Generator(model.device).manual_seed(seed)
+    noise, style = Generator(model.device).manual_seed(seed), Style()
     means = model.generate(count, generator=noise).mean[-1]
-    figures.save_picture(path, figures.grid(means, _columns(count), _scale(model)))
+    columns, scale = style.columns_for(count), style.scale_for(model)
+    figures.save_picture(path, figures.grid(means, columns, scale))
 
 
 @torch.no_grad()
-def reconstruct(model: DRAW, out: Path, images: Tensor, *, seed: int = 0) -> list[Path]:
+def reconstruct(
+    model: DRAW,
+    out: Path,
+    images: Tensor,
+    *,
+    seed: int = 0,
+    film: Path | None = None,
+    style: Style = Style(),
+) -> list[Path]:
     """`reconstructions.png`, beside the images, and `reconstructing.gif` with both windows.
 
     Args:
         images: [n, C, H, W] in [0, 1].
+        film: as for `sample`.
 
     Returns:
         The files written.
     """
-    device = model.device
-    noise = Generator(device).manual_seed(seed)
-    trace = model(images.to(device), generator=noise, record=True)
-    columns, scale = _columns(len(images)), _scale(model)
+    images = images.to(model.device)
+    noise = Generator(model.device).manual_seed(seed)
+    trace = model(images, generator=noise, record=True)
+    columns, scale = style.columns_for(len(images)), style.scale_for(model)
     parts = {
         "images": figures.grid(images, columns, scale),
         "reconstructions": figures.grid(trace.mean[-1], columns, scale),
     }
-    figures.save_picture(out / "reconstructions.png", figures.panels(parts))
-    _save_drawing(out / "reconstructing.gif", model, trace, scale)
-    return [out / "reconstructions.png", out / "reconstructing.gif"]
+    picture, film = out / "reconstructions.png", film or out / "reconstructing.gif"
+    shown = _film(model, trace, style, images)
+    figures.save_picture(picture, figures.panels(parts))
+    _save_film(film, shown, style)
+    return [picture, film]
 
 
-def _save_drawing(path: Path, model: DRAW, trace: Trace, scale: int) -> None:
-    """All steps with their windows, and the finished pictures without."""
-    columns = _columns(trace.z.shape[1])
-    film = figures.frames(
-        trace,
-        columns,
-        scale=scale,
-        read_size=model.config.read_size,
-        write_size=model.config.write_size,
+def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None) -> figures.Film:
+    return figures.Film(
+        trace=trace,
+        columns=style.columns_for(trace.z.shape[1]),
+        scale=style.scale_for(model),
+        read_size=model.config.read_size if style.windows else None,
+        write_size=model.config.write_size if style.windows else None,
+        images=images,
     )
-    figures.save_film(path, [*film, figures.grid(trace.mean[-1], columns, scale)])
 
 
-def _columns(count: int) -> int:
-    """A grid about as wide as high, and of eight columns from 32 to 64 pictures."""
-    return 8 if 32 <= count <= 64 else math.ceil(math.sqrt(count))
-
-
-def _scale(model: DRAW) -> int:
-    """Enlarges small images to tiles of about 84 pixels."""
-    return max(1, 84 // max(model.config.height, model.config.width))
+def _save_film(path: Path, film: figures.Film, style: Style) -> None:
+    frame_ms = style.frame_ms or max(20, FILM_MS // len(film.trace.z))
+    figures.save_film(path, film, frame_ms=frame_ms, hold_ms=style.hold_ms)

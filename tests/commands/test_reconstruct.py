@@ -42,6 +42,12 @@ def test_the_seed_decides_every_byte(run, pictures, draw):
         assert Path("a", name).read_bytes() != Path("c", name).read_bytes()
 
 
+def test_the_film_goes_where_it_is_asked(run, pictures, draw):
+    result = draw("reconstruct", run, pictures / "00.png", "--film", "mine.webp", "--scale", 4)
+    assert result.out.split() == ["out/reconstructions.png", "mine.webp"]
+    assert frame_count(Path("mine.webp")) == 3 + 1
+
+
 def test_a_picture_of_another_size_and_mode_is_converted_and_that_is_told(run, draw):
     Image.new("RGB", (30, 20), (200, 10, 10)).save("wide.png")
     result = draw("reconstruct", run, "wide.png")
@@ -82,6 +88,8 @@ def test_a_saved_model_will_do(run, pictures, draw):
         ("run good.png --seed -1", "--seed is -1; it must be from 0"),
         ("run good.png --device nope", "the device 'nope' cannot be used here"),
         ("run good.png --outs x", "--outs"),
+        ("run good.png --film x.png", "x.png is no film"),
+        ("run good.png --scale 0", "scale is 0; it must be from 1 to 64"),
         ("nowhere good.png", "nowhere is not a run folder or a saved model's folder"),
         ("run good.png --out good.png", "good.png"),
         ("run good.png --out good.png/deeper", "Not a directory: good.png/deeper"),

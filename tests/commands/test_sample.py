@@ -1,10 +1,14 @@
 """draw sample."""
 
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from draw.figures.grid import RED
 
 from .conftest import contents, frame_count
 
@@ -77,6 +81,37 @@ def test_pictures_of_before_are_replaced_and_other_files_left(run, draw):
     ]
 
 
+@pytest.mark.parametrize(("suffix", "format"), [("gif", "GIF"), ("webp", "WEBP")])
+def test_the_film_goes_where_it_is_asked_in_the_format_of_its_name(run, draw, suffix, format):
+    film = f"films/mine.{suffix}"
+    result = draw("sample", run, "--count", 4, "--film", film, "--columns", 4, "--scale", 2)
+    assert result.status == 0
+    assert result.out.split() == ["out/samples.png", film]
+    assert [p.name for p in Path("out").iterdir()] == ["samples.png"]
+    with Image.open(film) as opened:
+        assert opened.format == format
+        assert opened.size == (4 * (12 * 2 + 2) - 2, 12 * 2)
+        assert opened.n_frames == 3 + 1
+
+
+def test_an_mp4_is_written_too(run, draw):
+    assert draw("sample", run, "--count", 1, "--film", "mine.mp4").status == 0
+    assert Path("mine.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_without_the_extra_an_mp4_is_refused_in_one_line(run, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    assert "pip install 'draw[mp4]'" in refused("sample", run, "--film", "mine.mp4")
+
+
+def test_windows_can_be_left_out(run, draw):
+    for folder, more in (("with", ()), ("without", ("--no-windows",))):
+        assert draw("sample", run, "--count", 4, "--out", folder, *more).status == 0
+        with Image.open(f"{folder}/drawing.gif") as film:
+            red = (np.asarray(film.convert("RGB")) == RED).all(-1).any()
+        assert red == (folder == "with")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -94,6 +129,11 @@ def test_pictures_of_before_are_replaced_and_other_files_left(run, draw):
         ("nowhere", "nowhere is not a run folder or a saved model's folder"),
         ("run --out run/run.json", "run/run.json"),
         ("run --out run/run.json/deeper", "Not a directory: run/run.json/deeper"),
+        ("run --film film.avi", "film.avi is no film; its name must end in .gif, .webp, .mp4"),
+        ("run --columns 0", "columns is 0; it must be from 1 to 1,024"),
+        ("run --frame-ms 5", "frame_ms is 5; it must be from 10 to 10,000"),
+        ("run --hold-ms no", "--hold-ms"),
+        ("run --scale 64 --columns 64", "pixels is too large"),
     ],
 )
 def test_what_cannot_be_done_is_refused(run, refused, arguments, told):

@@ -1,23 +1,24 @@
 """draw reconstruct: pictures as a model sees and repaints them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
 
-from draw import bundled, pictures
+from draw import bundled, figures, pictures
 from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.data import load_picture
 from draw.errors import ConfigError
 from draw.kernels import Engine
+from draw.pictures import Style
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Repaint pictures of yours: reconstructions.png and reconstructing.gif."""
+    """Repaint pictures of yours: reconstructions.png and reconstructing.gif, a film of it."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A trained model's name, a run folder, a saved model's folder or a hub id."""
@@ -25,6 +26,9 @@ class Options:
     """Picture files; resized and cropped to the model's size."""
     out: Path = Path("out")
     """The folder for the pictures."""
+    film: Path | None = None
+    """The film's file, .gif, .webp or .mp4; OUT/reconstructing.gif unless given."""
+    style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
     binarise: bool = False
     """Round the pixels to 0 or 1, as a model of binary images wants them; a run folder knows."""
     seed: int = 0
@@ -39,6 +43,8 @@ class Options:
             raise ConfigError("name at least one picture: draw reconstruct MODEL IMAGES...")
         terminal.check_range(1, 1_024, images=len(self.images))
         terminal.check_range(0, 2**63 - 1, seed=self.seed)
+        if self.film is not None:
+            figures.check_film(self.film)
 
 
 def main(arguments: list[str]) -> int:
@@ -59,6 +65,13 @@ def main(arguments: list[str]) -> int:
         terminal.say("pixels rounded to 0 or 1, as the model learned from binary images")
     elif config is None:
         terminal.say("pixels taken as intensities; if the model is of binary images: --binarise")
-    written = pictures.reconstruct(model, options.out, x, seed=options.seed)
+    written = pictures.reconstruct(
+        model,
+        options.out,
+        x,
+        seed=options.seed,
+        film=options.film,
+        style=options.style,
+    )
     terminal.say("\n".join(map(str, written)))
     return 0

@@ -1,23 +1,24 @@
 """draw sample: new images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from torch import Tensor
 
-from draw import pictures
+from draw import figures, pictures
 from draw.commands import terminal
 from draw.errors import DataError
 from draw.kernels import Engine
 from draw.model import DRAW
+from draw.pictures import Style
 from draw.training import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Paint new images: samples.png and drawing.gif."""
+    """Paint new images: samples.png and drawing.gif, a film of how they are painted."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A trained model's name, a run folder, a saved model's folder or a hub id."""
@@ -27,6 +28,9 @@ class Options:
     """Decides which."""
     out: Path = Path("out")
     """The folder for the pictures."""
+    film: Path | None = None
+    """The film's file, .gif, .webp or .mp4; OUT/drawing.gif unless given."""
+    style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
     data: str | None = None
     """The data set whose nearest images are shown beside; the model's own if it is at hand."""
     data_dir: Path | None = None
@@ -41,6 +45,8 @@ class Options:
     def __post_init__(self) -> None:
         terminal.check_range(1, 1_024, count=self.count)
         terminal.check_range(0, 2**63 - 1, seed=self.seed)
+        if self.film is not None:
+            figures.check_film(self.film)
 
 
 def main(arguments: list[str]) -> int:
@@ -53,6 +59,8 @@ def main(arguments: list[str]) -> int:
         count=options.count,
         seed=options.seed,
         training=_training_pixels(options, model, config),
+        film=options.film,
+        style=options.style,
     )
     terminal.say("\n".join(map(str, written)))
     return 0

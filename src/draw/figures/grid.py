@@ -1,0 +1,156 @@
+"""Images as tiles: with the borders of windows, in grids, in panels with titles."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from draw.attention import Window, box
+from draw.errors import TraceError
+from draw.files import atomic_path
+from draw.model import Trace
+
+# Multiples of 3, as those are the shades that a film keeps in every format.
+RED = (234, 51, 39)  # the write window, as in the paper's figure 1
+GREEN = (39, 201, 90)  # the read window, as in figure 5
+PAPER = (255, 255, 255)
+INK = (90, 90, 90)
+GAP = 2  # pixels between tiles
+MARGIN = 12  # pixels around a figure and between its panels
+TITLE = 20  # pixels of the line above a panel
+FONT_SIZE = 13
+
+
+def grid(images: Float[Tensor, "n C H W"], columns: int, scale: int = 3) -> Image.Image:
+    """Images in [0, 1] as tiles, row by row, each pixel a crisp square of `scale` pixels.
+
+    >>> grid(torch.rand(6, 1, 8, 8), columns=3, scale=2).size
+    (52, 34)
+    """
+    return arrange(enlarge(images, scale), columns)
+
+
+def enlarge(images: Float[Tensor, "n C H W"], scale: int) -> UInt8[np.ndarray, "n h w 3"]:
+    """Images in [0, 1] as RGB tiles, each pixel a crisp square of `scale` pixels."""
+    shades = (images.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
+    tiles = shades.repeat(scale, axis=1).repeat(scale, axis=2)
+    return tiles.repeat(3 // tiles.shape[-1], axis=-1)
+
+
+def arrange(tiles: UInt8[np.ndarray, "n h w 3"], columns: int) -> Image.Image:
+    """Tiles on white paper, row by row."""
+    n, h, w, _ = tiles.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    sheet = np.full((rows * columns, h + GAP, w + GAP, 3), 255, dtype=np.uint8)
+    sheet[:n, :h, :w] = tiles
+    sheet = sheet.reshape(rows, columns, h + GAP, w + GAP, 3).swapaxes(1, 2)
+    whole = sheet.reshape(rows * (h + GAP), columns * (w + GAP), 3)
+    return Image.fromarray(np.ascontiguousarray(whole[:-GAP, :-GAP]))
+
+
+def means_by_step(trace: Trace) -> Float[Tensor, "T B C H W"]:
+    """The mean pictures after each step.
+
+    Raises:
+        TraceError: the trace was not recorded.
+    """
+    if len(trace.canvas) != len(trace.z):
+        raise TraceError("only the last canvas was kept; run the model with record=True")
+    return trace.mean
+
+
+def windowed(
+    images: Float[Tensor, "n C H W"],
+    scale: int,
+    windows: Window | None,
+    t: int,
+    size: int | None,
+    colour: tuple[int, int, int],
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """Tiles of images with the borders of their windows at step t, where there are any.
+
+    Args:
+        windows: fields [T, n]; None draws none.
+        size: the patch size N; None draws none.
+    """
+    tiles = enlarge(images, scale)
+    if windows is not None and size is not None:
+        outline(tiles, Window(*(field[t] for field in windows)), size, scale, colour)
+    return tiles
+
+
+def outline(
+    tiles: UInt8[np.ndarray, "n h w 3"],
+    window: Window,
+    size: int,
+    scale: int,
+    colour: tuple[int, int, int],
+) -> None:
+    """Draw into each tile the border of its window: the patch's extent, a line sigma wide.
+
+    Args:
+        tiles: images enlarged `scale` times; drawn into.
+        window: its fields are [n].
+        size: the patch size N.
+    """
+    window = Window(*(field.double().cpu() for field in window))
+    left, top, right, bottom = ((edge - 0.5) * scale for edge in box(window, size))  # from 0 on
+    reach = (window.sigma2.sqrt() * scale).clamp(min=1) / 2  # the line's middle is on the extent
+    _, height, width, _ = tiles.shape
+
+    def covered(grown: Tensor) -> Tensor:  # [n, h, w]
+        rows = _between(top - grown, bottom + grown, height)
+        columns = _between(left - grown, right + grown, width)
+        return rows[:, :, None] & columns[:, None]
+
+    tiles[(covered(reach) & ~covered(-reach)).numpy()] = colour
+
+
+def _between(low: Tensor, high: Tensor, pixels: int) -> Tensor:
+    """Which pixels of an axis have their centre in [low, high), for each of n: [n, pixels]."""
+    centre = torch.arange(pixels) + 0.5
+    return (low[:, None] <= centre) & (centre < high[:, None])
+
+
+def panels(parts: dict[str, Image.Image]) -> Image.Image:
+    """Pictures side by side, each below its title."""
+    font = ImageFont.load_default(size=FONT_SIZE)
+    top = MARGIN + TITLE
+    widths = [max(part.width, math.ceil(font.getlength(title))) for title, part in parts.items()]
+    height = top + max(part.height for part in parts.values()) + MARGIN
+    sheet = Image.new("RGB", (MARGIN + sum(width + MARGIN for width in widths), height), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    x = MARGIN
+    for (title, part), width in zip(parts.items(), widths, strict=True):
+        pen.text((x, MARGIN - 2), title, fill=INK, font=font)
+        sheet.paste(part, (x, top))
+        x += width + MARGIN
+    return sheet
+
+
+def nearest(
+    images: Float[Tensor, "n C H W"], candidates: UInt8[Tensor, "m C H W"]
+) -> Float[Tensor, "n C H W"]:
+    """For each image in [0, 1] the candidate, of bytes, at the least pixelwise L2 distance.
+
+    The training images beside the samples of figures 6, 9 and 12.
+    """
+    best = torch.full((len(images),), math.inf)
+    found = torch.zeros_like(images)
+    for chunk in torch.split(candidates, 4096):  # a large set need not fit into memory as floats
+        near = chunk.float() / 255
+        distance, index = torch.cdist(images.flatten(1), near.flatten(1)).min(1)
+        closer = distance < best
+        best[closer], found[closer] = distance[closer], near[index[closer]]
+    return found
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """A PNG, written whole or not at all."""
+    with atomic_path(path) as partial:
+        picture.save(partial, "PNG", optimize=True)

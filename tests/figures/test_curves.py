@@ -1,0 +1,50 @@
+"""Learning curves."""
+
+import math
+
+import pytest
+from PIL import Image
+
+from draw.figures import save_curves
+
+from .conftest import is_colour
+
+TRAIN, VALID = (0xB0, 0xB0, 0xB0), (0xC0, 0x39, 0x2B)
+
+
+def curves(tmp_path, records) -> Image.Image:
+    save_curves(tmp_path / "curves.png", records)
+    assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+    with Image.open(tmp_path / "curves.png") as opened:
+        assert opened.format == "PNG"
+        return opened.convert("RGB")
+
+
+def test_curves_of_no_records_are_empty_axes(tmp_path):
+    picture = curves(tmp_path, [])
+    assert picture.width > picture.height > 100
+    assert not is_colour(picture, VALID).any()
+
+
+@pytest.mark.parametrize("training", [0, 3])
+@pytest.mark.parametrize("validations", [0, 1, 3])
+def test_training_and_validation_each_have_their_line_whatever_the_other_has(
+    tmp_path, training, validations
+):
+    steps = (50, 100, 150)
+    records = [{"step": s, "train_elbo_nats": -300.0 + s, "skipped": 0} for s in steps[:training]]
+    records += [{"step": s, "valid_elbo_nats": -290.0 + s} for s in steps[:validations]]
+    picture = curves(tmp_path, records)
+    assert (is_colour(picture, VALID).sum() > 20) == (validations > 0)
+    assert (is_colour(picture, TRAIN).sum() > 100) == (training > 0)  # the grid has a few
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_a_validation_that_was_not_finite_does_not_spoil_the_picture(tmp_path, bad):
+    records = [
+        {"step": 50, "valid_elbo_nats": bad},
+        {"step": 100, "valid_elbo_nats": -90.0},
+        {"step": 150, "valid_elbo_nats": -80.0},
+    ]
+    assert is_colour(curves(tmp_path, records), VALID).any()
+    assert curves(tmp_path, records[:1]).width > 100
