@@ -150,6 +150,31 @@ def test_a_film_that_would_be_too_large_leaves_no_other_file_either(model, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_the_trace_file_holds_the_samples_and_the_start(model, tmp_path):
+    path = tmp_path / "trace.json"
+    written = pictures.sample(model, tmp_path, count=4, seed=3, trace_file=path, name="mine")
+    assert written[-1] == path
+    recording = figures.load_recording(path)
+    trace = model.generate(4, generator=torch.Generator().manual_seed(3), record=True)
+    assert torch.equal(recording.means, (trace.mean * 255).round().to(torch.uint8))
+    assert torch.equal(recording.start, torch.full((1, 8, 6), 128, dtype=torch.uint8))
+    assert (recording.model, recording.config) == ("mine", model.config)
+    assert recording.labels[2] == "seed 3, number 2"
+    assert recording.inputs is None
+
+
+def test_the_trace_file_of_reconstructions_holds_the_images_and_the_bound(model, tmp_path):
+    path = tmp_path / "trace.json"
+    images = torch.rand(2, 1, 8, 6, generator=torch.Generator().manual_seed(6))
+    pictures.reconstruct(model, tmp_path, images, seed=3, trace_file=path, labels=["a", "b"])
+    recording = figures.load_recording(path)
+    trace = model(images, generator=torch.Generator().manual_seed(3), record=True)
+    assert torch.equal(recording.inputs, (images * 255).round().to(torch.uint8))
+    assert recording.labels == ("a", "b")
+    bound = trace.log_likelihood - trace.kl.sum(0)
+    assert torch.allclose(recording.elbo_nats, bound, rtol=1e-4)
+
+
 def test_without_attention_no_window_is_drawn(tmp_path):
     plain = build(read_size=None, write_size=None)
     pictures.reconstruct(plain, tmp_path, torch.rand(1, 1, 8, 6))

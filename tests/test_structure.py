@@ -20,8 +20,8 @@ ALLOWED = {
     "model": {"attention", "errors", "hub", "kernels", "likelihoods"},
     "objectives": {"errors", "model"},
     "evaluation": {"data", "errors", "model", "objectives"},
-    "figures": {"attention", "errors", "files", "model"},
-    "pictures": {"errors", "figures", "model"},
+    "figures": {"attention", "errors", "files", "model", "objectives"},
+    "pictures": {"errors", "figures", "likelihoods", "model"},
     "checkpoint": {"bundled", "errors", "files", "model"},
     "training": {
         *("checkpoint", "data", "errors", "evaluation", "files", "kernels", "model", "objectives"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from draw import figures
+from draw import figures, likelihoods
 from draw.errors import ConfigError
 from draw.model import DRAW, Trace
 
@@ -66,12 +66,16 @@ def sample(
     training: Tensor | None = None,
     film: Path | None = None,
     style: Style = Style(),
+    trace_file: Path | None = None,
+    name: str = "",
 ) -> list[Path]:
     """`samples.png`, beside the nearest of the `training` images, and `drawing.gif`.
 
     Args:
         training: images [n, C, H, W], uint8, among which to look; none are shown without.
         film: where the film goes instead.
+        trace_file: where to write what a web page reads, if anywhere.
+        name: how that calls the model.
 
     Returns:
         The files written.
@@ -83,11 +87,13 @@ def sample(
     if training is not None:
         neighbours = figures.nearest(samples, training)
         parts["nearest training images"] = figures.grid(neighbours, columns, scale)
+    labels = [f"seed {seed}, number {number}" for number in range(count)]
     picture, film = out / "samples.png", film or out / "drawing.gif"
     shown = _film(model, trace, style)
+    _save_trace(trace_file, model, trace, name, labels)
     figures.save_picture(picture, figures.panels(parts))
     _save_film(film, shown, style)
-    return [picture, film]
+    return [path for path in (picture, film, trace_file) if path is not None]
 
 
 @torch.no_grad()
@@ -108,12 +114,16 @@ def reconstruct(
     seed: int = 0,
     film: Path | None = None,
     style: Style = Style(),
+    trace_file: Path | None = None,
+    name: str = "",
+    labels: list[str] | None = None,
 ) -> list[Path]:
     """`reconstructions.png`, beside the images, and `reconstructing.gif` with both windows.
 
     Args:
         images: [n, C, H, W] in [0, 1].
-        film: as for `sample`.
+        film, trace_file, name: as for `sample`.
+        labels: how the images are called in the trace file; they are numbered unless given.
 
     Returns:
         The files written.
@@ -126,11 +136,13 @@ def reconstruct(
         "images": figures.grid(images, columns, scale),
         "reconstructions": figures.grid(trace.mean[-1], columns, scale),
     }
+    labels = labels or [f"number {number}" for number in range(len(images))]
     picture, film = out / "reconstructions.png", film or out / "reconstructing.gif"
     shown = _film(model, trace, style, images)
+    _save_trace(trace_file, model, trace, name, labels, images)
     figures.save_picture(picture, figures.panels(parts))
     _save_film(film, shown, style)
-    return [picture, film]
+    return [path for path in (picture, film, trace_file) if path is not None]
 
 
 def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None) -> figures.Film:
@@ -147,3 +159,24 @@ def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None)
 def _save_film(path: Path, film: figures.Film, style: Style) -> None:
     frame_ms = style.frame_ms or max(20, FILM_MS // len(film.trace.z))
     figures.save_film(path, film, frame_ms=frame_ms, hold_ms=style.hold_ms)
+
+
+def _save_trace(
+    path: Path | None,
+    model: DRAW,
+    trace: Trace,
+    name: str,
+    labels: list[str],
+    images: Tensor | None = None,
+) -> None:
+    if path is None:
+        return
+    recording = figures.Recording.of(
+        trace,
+        model=name,
+        config=model.config,
+        labels=labels,
+        start=likelihoods.mean(model.canvas_0),
+        images=images,
+    )
+    figures.save_recording(path, recording)

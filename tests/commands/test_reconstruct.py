@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from draw.figures import load_recording
+
 from .conftest import frame_count
 
 
@@ -42,10 +44,16 @@ def test_the_seed_decides_every_byte(run, pictures, draw):
         assert Path("a", name).read_bytes() != Path("c", name).read_bytes()
 
 
-def test_the_film_goes_where_it_is_asked(run, pictures, draw):
-    result = draw("reconstruct", run, pictures / "00.png", "--film", "mine.webp", "--scale", 4)
-    assert result.out.split() == ["out/reconstructions.png", "mine.webp"]
+def test_film_and_trace_go_where_they_are_asked(run, pictures, draw):
+    arguments = ["--film", "mine.webp", "--scale", 4, "--trace", "trace.json"]
+    result = draw("reconstruct", run, pictures / "00.png", pictures / "01.png", *arguments)
+    assert result.out.split() == ["out/reconstructions.png", "mine.webp", "trace.json"]
     assert frame_count(Path("mine.webp")) == 3 + 1
+    recording = load_recording(Path("trace.json"))
+    assert recording.labels == ("00", "01")
+    with Image.open(pictures / "01.png") as opened:
+        assert (recording.inputs[1, 0].numpy() == np.asarray(opened)).all()
+    assert recording.kl_nats.shape == (3, 2)
 
 
 def test_a_picture_of_another_size_and_mode_is_converted_and_that_is_told(run, draw):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from draw.figures import load_recording
 from draw.figures.grid import RED
 
 from .conftest import contents, frame_count
@@ -112,6 +113,15 @@ def test_windows_can_be_left_out(run, draw):
         assert red == (folder == "with")
 
 
+def test_the_trace_can_be_read_back(run, draw):
+    result = draw("sample", run, "--count", 4, "--seed", 5, "--trace", "trace.json")
+    assert result.out.split()[-1] == "trace.json"
+    recording = load_recording(Path("trace.json"))
+    assert recording.means.shape == (3, 4, 1, 12, 12)
+    assert recording.model == "run"
+    assert recording.labels[1] == "seed 5, number 1"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -134,6 +144,7 @@ def test_windows_can_be_left_out(run, draw):
         ("run --frame-ms 5", "frame_ms is 5; it must be from 10 to 10,000"),
         ("run --hold-ms no", "--hold-ms"),
         ("run --scale 64 --columns 64", "pixels is too large"),
+        ("run --trace run/run.json/x/y", "Not a directory: run/run.json/x"),
     ],
 )
 def test_what_cannot_be_done_is_refused(run, refused, arguments, told):

@@ -29,6 +29,8 @@ class Options:
     film: Path | None = None
     """The film's file, .gif, .webp or .mp4; OUT/reconstructing.gif unless given."""
     style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
+    trace: Path | None = None
+    """Also write what a web page reads into this file, see docs/trace.md."""
     binarise: bool = False
     """Round the pixels to 0 or 1, as a model of binary images wants them; a run folder knows."""
     seed: int = 0
@@ -72,6 +74,9 @@ def main(arguments: list[str]) -> int:
         seed=options.seed,
         film=options.film,
         style=options.style,
+        trace_file=options.trace,
+        name=options.model,
+        labels=[path.stem for path in options.images],
     )
     terminal.say("\n".join(map(str, written)))
     return 0

@@ -31,6 +31,8 @@ class Options:
     film: Path | None = None
     """The film's file, .gif, .webp or .mp4; OUT/drawing.gif unless given."""
     style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
+    trace: Path | None = None
+    """Also write what a web page reads into this file, see docs/trace.md."""
     data: str | None = None
     """The data set whose nearest images are shown beside; the model's own if it is at hand."""
     data_dir: Path | None = None
@@ -61,6 +63,8 @@ def main(arguments: list[str]) -> int:
         training=_training_pixels(options, model, config),
         film=options.film,
         style=options.style,
+        trace_file=options.trace,
+        name=options.model,
     )
     terminal.say("\n".join(map(str, written)))
     return 0
