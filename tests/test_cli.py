@@ -78,7 +78,7 @@ def test_a_reader_that_has_gone_is_no_reason_to_complain(unbuffered):
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "reconstruct"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "reconstruct", "figure"])
 def test_every_command_explains_its_options(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([command, "--help"])

@@ -175,6 +175,29 @@ def test_the_trace_file_of_reconstructions_holds_the_images_and_the_bound(model,
     assert torch.allclose(recording.elbo_nats, bound, rtol=1e-4)
 
 
+# ---------------------------------------------------------------------- the paper's figures
+
+
+def test_stages_are_those_of_the_seed_with_windows(model, tmp_path):
+    pictures.stages(model, tmp_path / "stages.png", count=3, seed=3)
+    trace = model.generate(3, generator=torch.Generator().manual_seed(3), record=True)
+    expected = figures.stages(trace, scale=SCALE, write_size=3)
+    assert (opened(tmp_path / "stages.png") == np.asarray(expected)).all()
+    assert has(np.asarray(expected), RED)
+
+
+def test_neighbours_are_the_nearest_to_the_last_sample_of_each_row(model, tmp_path):
+    stream = torch.Generator().manual_seed(5)
+    training = torch.randint(0, 256, (20, 1, 8, 6), generator=stream).to(torch.uint8)
+    pictures.neighbours(model, tmp_path / "six.png", training, rows=2, seed=3)
+    samples = model.generate(20, generator=torch.Generator().manual_seed(3)).mean[-1].detach()
+    sheet = opened(tmp_path / "six.png")
+    left = figures.grid(samples, 10, SCALE)
+    assert shows(sheet, left, MARGIN)
+    near = figures.nearest(samples[[9, 19]], training)
+    assert shows(sheet, figures.grid(near, 1, SCALE), 2 * MARGIN + left.width)
+
+
 def test_without_attention_no_window_is_drawn(tmp_path):
     plain = build(read_size=None, write_size=None)
     pictures.reconstruct(plain, tmp_path, torch.rand(1, 1, 8, 6))

@@ -145,6 +145,30 @@ def reconstruct(
     return [path for path in (picture, film, trace_file) if path is not None]
 
 
+@torch.no_grad()
+def stages(model: DRAW, path: Path, *, count: int = 10, seed: int = 0) -> None:
+    """Figures 1 and 7: samples at several of their steps."""
+    noise = Generator(model.device).manual_seed(seed)
+    trace = model.generate(count, generator=noise, record=True)
+    scale, size = Style().scale_for(model), model.config.write_size
+    figures.save_picture(path, figures.stages(trace, scale=scale, write_size=size))
+
+
+@torch.no_grad()
+def neighbours(model: DRAW, path: Path, training: Tensor, *, rows: int = 10, seed: int = 0) -> None:
+    """Figure 6: samples, and the training images nearest to the last of each row.
+
+    Args:
+        training: images [n, C, H, W], uint8, among which to look.
+        rows: of ten samples each.
+    """
+    noise = Generator(model.device).manual_seed(seed)
+    samples = model.generate(10 * rows, generator=noise).mean[-1].cpu()
+    found = figures.nearest(samples[9::10], training)
+    scale = Style().scale_for(model)
+    figures.save_picture(path, figures.beside_nearest(samples, found, scale=scale))
+
+
 def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None) -> figures.Film:
     return figures.Film(
         trace=trace,

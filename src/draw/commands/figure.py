@@ -1,0 +1,137 @@
+"""draw figure: the paper's figures, by its numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.cbook
+import tyro
+from torch import Tensor
+
+from draw import data, figures, pictures
+from draw.commands import terminal
+from draw.errors import ConfigError
+from draw.model import DRAW
+from draw.training import TrainConfig
+
+DIGIT = 20  # a three, among the validation images of digits5k
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Draw a figure of the paper: 1, 6 and 7 of a model, 3 and 4 of a picture."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """1, 3, 4, 6, 7, or all (that the model can give), or list (what there is)."""
+    model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
+    """A run folder, a saved model's folder or a hub id."""
+    image: Path | None = None
+    """The picture of figures 3 and 4; a digit and a portrait unless given."""
+    out: Path | None = None
+    """The file, .png or for figures 3 and 4 also .pdf, out/figure-NAME.png unless given; of all,
+    the folder."""
+    data: str | None = None
+    """The data set whose nearest images figure 6 shows; the run's unless given."""
+    data_dir: Path | None = None
+    """Where to look for it first."""
+    skip_bad: bool = False
+    """Leave out pictures of `folder` that cannot be decoded."""
+    seed: int = 0
+    """Decides the samples."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        terminal.check_range(0, 2**63 - 1, seed=self.seed)
+        if self.name not in (*FIGURES, "all", "list"):
+            raise ConfigError(f"there is no figure {self.name!r}; see draw figure list")
+
+    def load(self) -> tuple[DRAW, TrainConfig | None]:
+        """The model, and how it was trained if its run folder tells."""
+        if self.model is None:
+            raise ConfigError(f"figure {self.name} needs a model: draw figure {self.name} MODEL")
+        return terminal.load_trained(self.model, self.device, "auto")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status."""
+    options = terminal.parse(Options, "draw figure", arguments)
+    if options.name == "list":
+        for name, (title, _) in FIGURES.items():
+            terminal.say(f"{name}   {title}")
+        return 0
+    paths = {options.name: options.out or Path("out") / f"figure-{options.name}.png"}
+    if options.name == "all":
+        folder = options.out or Path("out")
+        paths = {name: folder / f"figure-{name}.png" for name in _available(options)}
+    for name, path in paths.items():
+        _, draw = FIGURES[name]
+        draw(options, path)
+        terminal.say(str(path))
+    return 0
+
+
+def _available(options: Options) -> list[str]:
+    if options.model is None:
+        return ["3", "4"]
+    model, _ = options.load()
+    return ["3", "4", "6", "7" if model.config.write_size is None else "1"]
+
+
+def _stages(options: Options, path: Path, *, attentive: bool) -> None:
+    model, _ = options.load()
+    _check_png(path)
+    if attentive != (model.config.write_size is not None):
+        one, other = ("1", "7") if attentive else ("7", "1")
+        how = "with" if attentive else "without"
+        raise ConfigError(
+            f"figure {one} is of a model that writes {how} attention; see figure {other}"
+        )
+    pictures.stages(model, path, seed=options.seed)
+
+
+def _neighbours(options: Options, path: Path) -> None:
+    model, config = options.load()
+    _check_png(path)
+    _, images = terminal.load_images(
+        model, config, options.data, options.data_dir, "train", options.skip_bad
+    )
+    pictures.neighbours(model, path, images.pixels, seed=options.seed)
+
+
+def _patches(options: Options, path: Path) -> None:
+    if options.image is None:
+        image = data.load("digits5k", "valid").pixels[DIGIT] / 255
+    else:
+        image = _picture(options.image, (3, 100, 100))
+    figures.save_plot(path, figures.patches(image))
+
+
+def _zoom(options: Options, path: Path) -> None:
+    portrait = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    image = _picture(options.image or Path(portrait), (3, 75, 100))
+    figures.save_plot(path, figures.zoom(image))
+
+
+def _picture(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    """A picture in [0, 1]."""
+    return data.load_picture(path, shape)[0] / 255
+
+
+def _check_png(path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"{path} is no PNG; the name of this figure must end in .png")
+
+
+FIGURES: dict[str, tuple[str, Callable[[Options, Path], None]]] = {
+    "1": (
+        "a model's digits being painted, where it writes in red",
+        partial(_stages, attentive=True),
+    ),
+    "3": ("three windows on a picture, and what they read", _patches),
+    "4": ("a patch that is read and painted back", _zoom),
+    "6": ("a model's samples beside the nearest training images", _neighbours),
+    "7": ("as figure 1, of a model without attention", partial(_stages, attentive=False)),
+}

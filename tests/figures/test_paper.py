@@ -1,0 +1,171 @@
+"""The paper's figures: what stands where, and that the patches are those of the equations."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from draw import figures
+from draw.errors import ConfigError, TraceError
+from draw.figures.grid import GAP, GREEN, MARGIN, RED, TITLE
+from draw.figures.paper import PATCH
+from draw.model import Trace
+
+from .. import twin
+from .conftest import is_colour, pixels, window
+
+
+def counting(T: int, B: int = 2, **windows) -> Trace:
+    """A recorded trace whose picture b after step t has the shade t + 100 b everywhere."""
+    shade = torch.arange(T)[:, None] + 100 * torch.arange(B)  # [T, B]
+    mean = (shade / 255).clamp(1e-6, 1 - 1e-6)
+    canvas = mean.logit().view(T, B, 1, 1, 1).expand(T, B, 1, 8, 6)
+    return Trace(canvas=canvas, z=torch.zeros(T, B, 3), **windows)
+
+
+def tile(sheet: np.ndarray, row: int, column: int, scale: int) -> np.ndarray:
+    """One tile of a figure of 8 x 6 images that has a line of titles."""
+    top = MARGIN + TITLE + row * (8 * scale + GAP)
+    left = MARGIN + column * (6 * scale + GAP)
+    return sheet[top : top + 8 * scale, left : left + 6 * scale]
+
+
+# ---------------------------------------------------------------------- figures 1 and 7
+
+
+@pytest.mark.parametrize(
+    ("T", "steps"),
+    [
+        (64, [0, 6, 11, 17, 23, 29, 34, 40, 46, 52, 57, 63]),
+        (12, range(12)),
+        (5, range(5)),
+        (1, [0]),
+    ],
+)
+def test_stages_are_a_row_for_each_picture_from_the_first_step_to_the_last(T, steps):
+    sheet = pixels(figures.stages(counting(T), scale=3))
+    assert sheet.shape[1] == len(steps) * (6 * 3 + GAP) - GAP + 2 * MARGIN
+    for row in (0, 1):
+        for column, t in enumerate(steps):
+            assert (tile(sheet, row, column, 3) == t + 100 * row).all()
+
+
+def test_stages_have_the_write_window_of_their_step_in_red():
+    g_x = torch.tensor([[1.5, 4.5], [3.5, 2.5]], dtype=torch.float64)
+    moving = window(g_y=4.5, delta=1.0, sigma=0.5, shape=(2, 2))._replace(g_x=g_x)
+    sheet = pixels(figures.stages(counting(2, write=moving), scale=4, write_size=2))
+    for t, centres in enumerate(g_x.tolist()):
+        for b, centre in enumerate(centres):
+            columns = np.nonzero(is_colour(tile(sheet, b, t, 4), RED))[1]
+            assert columns.max() == (centre - 0.5 + 1) * 4  # its right side, 2 pixels wide
+    unmarked = pixels(figures.stages(counting(2, write=moving), scale=4))
+    assert not is_colour(unmarked, RED).any()
+
+
+def test_stages_of_a_trace_that_was_not_recorded_are_refused(unrecorded):
+    with pytest.raises(TraceError, match="record=True"):
+        figures.stages(unrecorded)
+
+
+# ---------------------------------------------------------------------- figure 6
+
+
+def test_samples_stand_in_rows_with_the_neighbour_of_the_last_at_the_end():
+    shades = torch.arange(6).view(6, 1, 1, 1) / 255
+    samples = shades.expand(6, 1, 8, 6)
+    near = (torch.tensor([100, 200]) / 255).view(2, 1, 1, 1).expand(2, 1, 8, 6)
+    sheet = pixels(figures.beside_nearest(samples, near, scale=3))
+    for row in (0, 1):
+        for column in range(3):
+            assert (tile(sheet, row, column, 3) == 3 * row + column).all()
+        apart = sheet[:, 3 * (6 * 3 + GAP) - GAP + MARGIN :]
+        assert (tile(apart, row, 0, 3) == 100 * (row + 1)).all()
+
+
+# ---------------------------------------------------------------------- figures 3 and 4
+
+
+def drawn(figure) -> list[np.ndarray]:
+    """The images of a plot, in the order they were drawn, in bytes."""
+    panels = [axes for part in figure.subfigs for axes in part.axes]
+    return [np.asarray(image.get_array()) for axes in panels for image in axes.images]
+
+
+def border_of(shown: np.ndarray) -> tuple[int, int, int]:
+    """Left and right end and width of the green line that crosses the middle row."""
+    row = is_colour(shown, GREEN)[shown.shape[0] // 2].nonzero()[0]
+    line = np.split(row, np.nonzero(np.diff(row) > 1)[0] + 1)[0]
+    return row.min(), row.max() + 1, len(line)
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0))
+
+
+def test_patches_are_what_the_windows_beside_them_read(image):
+    _, *panels = drawn(figures.patches(image))
+    assert len(panels) == 6
+    found = []
+    for shown, patch in zip(panels[::2], panels[1::2], strict=True):
+        assert patch.shape == (PATCH * 8, PATCH * 8, 3)
+        left, right, line = border_of(shown)  # in eighths of a pixel
+        if right - left == 40 * 8:  # the outer half of the line is beyond the image
+            delta, line = 40 / PATCH, 2 * line
+        else:
+            delta = (right - left - line) / 8 / PATCH
+        sigma = min(
+            np.linspace(line - 2, line + 2, 41) / 8, key=partial(error, image, patch, delta)
+        )
+        assert error(image, patch, delta, sigma) < 0.01
+        found.append((delta, sigma))
+    (small, blurred), (large, sharp), (same, soft) = found
+    assert small < large == same
+    assert sharp < blurred < soft
+
+
+def error(image: torch.Tensor, patch: np.ndarray, delta: float, sigma: float) -> float:
+    """How far a patch of figure 3 is from what a window at the centre reads."""
+    params = np.array([0, 0, 2 * math.log(sigma), math.log(delta * (PATCH - 1) / 39), 0.0])
+    read = twin.read(image.double().numpy(), params, PATCH).transpose(1, 2, 0)
+    return float(abs(patch[4::8, 4::8] / 255 - read).max())
+
+
+def test_a_zoom_shows_the_patch_of_the_window_painted_back_and_two_of_its_filters(image):
+    shown, patch, painted, first, last = drawn(figures.zoom(image))
+    delta = 30 / 2 / PATCH
+    params = (0.0, 10 / 15.5 - 1, 2 * math.log(delta / 2), math.log(delta * (PATCH - 1) / 39), 0.0)
+    read = twin.read(image.double().numpy(), np.array(params), PATCH)
+    assert abs(patch[4::8, 4::8] / 255 - read.transpose(1, 2, 0)).max() <= 0.5 / 255 + 1e-5
+    back = twin.write(read, np.array(params), 30, 40).transpose(1, 2, 0)
+    ones = twin.write(np.ones((3, PATCH, PATCH)), np.array(params), 30, 40)
+    assert abs(painted[4::8, 4::8] / 255 - back / ones.max()).max() <= 0.5 / 255 + 1e-5
+    left, right, _ = border_of(shown)
+    assert (left + right) / 2 == pytest.approx(20 * 8, abs=1)
+    brightest = [divmod(int(one[4::8, 4::8].sum(-1).argmax()), 40) for one in (first, last)]
+    reach = delta * (PATCH - 1) / 2
+    for (row, column), sign in zip(brightest, (-1, 1), strict=True):
+        assert row + 1 == pytest.approx(10 + sign * reach, abs=0.51)
+        assert column + 1 == pytest.approx(20.5 + sign * reach, abs=0.51)
+
+
+def test_a_plot_is_png_or_pdf_by_its_name(image, tmp_path):
+    figures.save_plot(tmp_path / "plot.png", figures.zoom(image))
+    with Image.open(tmp_path / "plot.png") as opened:
+        assert opened.format == "PNG"
+        assert opened.width > opened.height > 500
+    figures.save_plot(tmp_path / "plot.PDF", figures.zoom(image))
+    assert (tmp_path / "plot.PDF").read_bytes().startswith(b"%PDF")
+    with pytest.raises(ConfigError, match=r"must end in \.png or \.pdf"):
+        figures.save_plot(tmp_path / "plot.svg", figures.zoom(image))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 20, 60), (1, 60, 20)])
+def test_plots_take_any_shape(shape, tmp_path):
+    for plot in (figures.patches(torch.rand(shape)), figures.zoom(torch.rand(shape))):
+        figures.save_plot(tmp_path / "plot.png", plot)
+        with Image.open(tmp_path / "plot.png") as opened:
+            assert is_colour(opened.convert("RGB"), GREEN).sum() > 100
