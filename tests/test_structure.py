@@ -22,6 +22,7 @@ ALLOWED = {
     "evaluation": {"data", "errors", "model", "objectives"},
     "figures": {"attention", "errors", "files", "model", "objectives"},
     "pictures": {"errors", "figures", "likelihoods", "model"},
+    "export": {"attention", "errors", "files", "likelihoods", "model"},
     "checkpoint": {"bundled", "errors", "files", "model"},
     "training": {
         *("checkpoint", "data", "errors", "evaluation", "files", "kernels", "model", "objectives"),

@@ -1,0 +1,219 @@
+"""The two steps of a model as ONNX, for runtimes without PyTorch.
+
+    encode_step.onnx   x, eps, canvas, h_enc, c_enc, h_dec -> next_h_enc, next_c_enc, z, mu,
+                       log_sigma, kl and, with attention, read_window
+    decode_step.onnx   z, canvas, h_dec, c_dec -> next_canvas, next_h_dec, next_c_dec, mean and,
+                       with attention, write_window
+    initial_state.npz  canvas, h_enc, c_enc, h_dec, c_dec before the first step, batch 1
+    config.json        the model's configuration
+    generate.py        paints with these files alone
+
+All numbers are float32 and the first dimension of each tensor is the batch, of any size. `mean` is
+the canvas as a picture in [0, 1], `kl` [B] in nats. A window [B, 5] holds g_x, g_y, delta, sigma
+(pixels, the first of a row or column is 1) and gamma.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from draw import likelihoods
+from draw.attention import Window
+from draw.errors import ConfigError, ModelError
+from draw.files import write_atomic
+from draw.model import DRAW, State, gaussian_kl
+
+TOLERANCE = 1e-4
+LARGEST = 2**31  # bytes that a file of protocol buffers can hold
+
+
+class EncodeStep(nn.Module):
+    """`DRAW.encode_step` over tensors by name."""
+
+    inputs = ("x", "eps", "canvas", "h_enc", "c_enc", "h_dec")
+
+    def __init__(self, model: DRAW) -> None:
+        super().__init__()
+        self.model = model
+        window = () if model.read_window is None else ("read_window",)
+        self.outputs = ("next_h_enc", "next_c_enc", "z", "mu", "log_sigma", "kl", *window)
+
+    def forward(
+        self, x: Tensor, eps: Tensor, canvas: Tensor, h_enc: Tensor, c_enc: Tensor, h_dec: Tensor
+    ) -> tuple[Tensor, ...]:
+        state = State(canvas, h_enc, c_enc, h_dec, c_dec=h_dec)  # a look does not need c_dec
+        state, posterior = self.model.encode_step(x, state, eps)
+        kl = gaussian_kl(posterior.mu, posterior.log_sigma)
+        told = (posterior.z, posterior.mu, posterior.log_sigma, kl)
+        return (state.h_enc, state.c_enc, *told, *_columns(posterior.window))
+
+
+class DecodeStep(nn.Module):
+    """`DRAW.decode_step` over tensors by name."""
+
+    inputs = ("z", "canvas", "h_dec", "c_dec")
+
+    def __init__(self, model: DRAW) -> None:
+        super().__init__()
+        self.model = model
+        window = () if model.write_window is None else ("write_window",)
+        self.outputs = ("next_canvas", "next_h_dec", "next_c_dec", "mean", *window)
+
+    def forward(
+        self, z: Tensor, canvas: Tensor, h_dec: Tensor, c_dec: Tensor
+    ) -> tuple[Tensor, ...]:
+        state = State(canvas, h_enc=h_dec, c_enc=c_dec, h_dec=h_dec, c_dec=c_dec)
+        state, window = self.model.decode_step(z, state)
+        mean = likelihoods.mean(state.canvas)
+        return (state.canvas, state.h_dec, state.c_dec, mean, *_columns(window))
+
+
+def _columns(window: Window | None) -> tuple[Tensor, ...]:
+    """g_x, g_y, delta, sigma, gamma [B, 5], if there is a window."""
+    if window is None:
+        return ()
+    g_x, g_y, delta, sigma2, gamma = window
+    return (torch.stack([g_x, g_y, delta, sigma2.sqrt(), gamma], dim=-1),)
+
+
+@torch.no_grad()
+def export(model: DRAW, folder: Path) -> float:
+    """Write the files listed above, once they agree with the model over a whole trajectory.
+
+    Returns:
+        The largest difference between ONNX Runtime and PyTorch in any output of any step; where
+        an output is larger than one, in proportion to it.
+
+    Raises:
+        ConfigError: the extra `onnx` is not installed.
+        ModelError: the model is too large for ONNX, or the difference is above `TOLERANCE`.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("the export needs: pip install 'draw[onnx]'") from error
+    size = sum(4 * parameter.numel() for parameter in model.parameters())
+    if size > LARGEST:
+        raise ModelError(f"the model has {size:,} bytes, an ONNX file holds {LARGEST:,} at most")
+    model = copy.deepcopy(model).cpu().float().eval()
+    encode, decode = EncodeStep(model), DecodeStep(model)
+    encoder, decoder = _graph(encode), _graph(decode)
+    plain = _trajectory(model, _in_torch(encode), _in_torch(decode))
+    exported = _trajectory(model, _in_onnx(encode, encoder), _in_onnx(decode, decoder))
+    difference = float(np.max([_difference(a, b) for a, b in zip(plain, exported, strict=True)]))
+    if not difference <= TOLERANCE:
+        raise ModelError(
+            f"ONNX Runtime and PyTorch differ by {difference:.1e} after the export of this model, "
+            f"more than {TOLERANCE:.0e}; nothing is written"
+        )
+    start = io.BytesIO()
+    np.savez(start, **_start(model, 1))  # type: ignore[arg-type]
+    config = json.dumps(asdict(model.config), indent=2) + "\n"
+    write_atomic(folder / "encode_step.onnx", encoder)
+    write_atomic(folder / "decode_step.onnx", decoder)
+    write_atomic(folder / "initial_state.npz", start.getvalue())
+    write_atomic(folder / "config.json", config.encode())
+    write_atomic(folder / "generate.py", Path(__file__).with_name("generate.py").read_bytes())
+    return difference
+
+
+def _graph(step: EncodeStep | DecodeStep) -> bytes:
+    """A step as one ONNX file, without the exporter's notes on where it ran."""
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    given = _given(step.model, 2)
+    sizes = {name: {0: torch.export.Dim.DYNAMIC} for name in step.inputs}
+    with _quiet():
+        program: Any = torch.onnx.export(
+            step.eval(),
+            tuple(torch.from_numpy(given[name]) for name in step.inputs),
+            dynamo=True,
+            verbose=False,
+            input_names=step.inputs,
+            output_names=step.outputs,
+            dynamic_shapes=sizes | {step.inputs[0]: {0: "batch"}},  # one name serves all
+        )
+    ClearMetadataAndDocStringPass()(program.model)
+    graph: bytes = program.model_proto.SerializeToString()
+    return graph
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of itself: an absent torchvision, its own deprecations."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+# ------------------------------------------------------------------ the check
+
+Arrays = dict[str, np.ndarray]
+Step = Callable[[Arrays], Arrays]
+
+
+def _in_torch(step: EncodeStep | DecodeStep) -> Step:
+    def run(given: Arrays) -> Arrays:
+        results = step(*(torch.from_numpy(given[name]) for name in step.inputs))
+        return {name: t.numpy() for name, t in zip(step.outputs, results, strict=True)}
+
+    return run
+
+
+def _in_onnx(step: EncodeStep | DecodeStep, graph: bytes) -> Step:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(graph)
+
+    def run(given: Arrays) -> Arrays:
+        results = session.run(step.outputs, {name: given[name] for name in step.inputs})
+        return dict(zip(step.outputs, results, strict=True))
+
+    return run
+
+
+def _trajectory(model: DRAW, encode: Step, decode: Step) -> Iterator[np.ndarray]:
+    """Every output of every step for three random images, the same at each call."""
+    given = _given(model, 3)
+    noise = np.random.default_rng(1)
+    for _ in range(model.config.glimpses):
+        given["eps"] = noise.standard_normal(given["eps"].shape, dtype=np.float32)
+        for step in (encode, decode):
+            outputs = step(given)
+            yield from outputs.values()
+            given |= {name.removeprefix("next_"): value for name, value in outputs.items()}
+
+
+def _given(model: DRAW, batch: int) -> Arrays:
+    """Inputs of both steps: random images and noise, and the state before the first step."""
+    stream = np.random.default_rng(0)
+    z = stream.standard_normal((batch, model.config.latent_size), dtype=np.float32)
+    x = stream.random((batch, *model.config.image_shape), dtype=np.float32)
+    return _start(model, batch) | {"x": x, "eps": z, "z": z}
+
+
+def _start(model: DRAW, batch: int) -> Arrays:
+    state = model.initial_state(batch)._asdict()
+    return {name: value.detach().contiguous().numpy() for name, value in state.items()}
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.max(np.abs(a - b) / np.maximum(1, np.abs(a))))

@@ -1,0 +1,41 @@
+"""Paint images with an exported model: NumPy, ONNX Runtime and Pillow, no PyTorch.
+
+python generate.py [COUNT [SEED]] writes samples.png into the current folder.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+HERE = Path(__file__).parent
+
+
+def generate(count: int, seed: int) -> np.ndarray:
+    """Mean images [count, C, H, W] in [0, 1], painted step by step from standard normal noise."""
+    config = json.loads((HERE / "config.json").read_text())
+    start = np.load(HERE / "initial_state.npz")
+    step = onnxruntime.InferenceSession(HERE / "decode_step.onnx")
+    outputs = [output.name for output in step.get_outputs()]
+    noise = np.random.default_rng(seed)
+    state = {name: np.repeat(start[name], count, axis=0) for name in ("canvas", "h_dec", "c_dec")}
+    for _ in range(config["glimpses"]):
+        z = noise.standard_normal((count, config["latent_size"]), dtype=np.float32)
+        result = dict(zip(outputs, step.run(None, {"z": z, **state}), strict=True))
+        state = {name: result[f"next_{name}"] for name in state}
+    images: np.ndarray = result["mean"]  # and where each step painted is its "write_window"
+    return images
+
+
+def main() -> None:
+    count, seed = (int(word) for word in [*sys.argv[1:], "16", "0"][:2])
+    images = (generate(count, seed) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    row = np.concatenate(list(images), axis=1).repeat(3, axis=0).repeat(3, axis=1)
+    Image.fromarray(row.squeeze()).save("samples.png")
+
+
+if __name__ == "__main__":
+    main()
