@@ -73,6 +73,9 @@ def beside_nearest(
 
     Args:
         neighbours: the training image nearest to the last sample of each row.
+
+    >>> beside_nearest(torch.rand(6, 1, 8, 8), torch.rand(2, 1, 8, 8)).size
+    (156, 94)
     """
     columns = len(samples) // len(neighbours)
     return panels({"samples": grid(samples, columns, scale), "nearest": grid(neighbours, 1, scale)})

@@ -69,6 +69,13 @@ class Recording:
 
         Raises:
             TraceError: the trace was not recorded.
+
+        >>> from draw.model import DRAW
+        >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
+        >>> about = {"model": "mine", "config": model.config, "labels": ["one", "two"]}
+        >>> start, trace = model.canvas_0.sigmoid(), model.generate(2, record=True)
+        >>> Recording.of(trace, start=start, **about).means.shape
+        torch.Size([3, 2, 1, 8, 8])
         """
         return cls(
             model=model[:MAX_TEXT],
