@@ -26,7 +26,7 @@ class Options:
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """1, 3, 4, 6, 7, or all (that the model can give), or list (what there is)."""
     model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
-    """A run folder, a saved model's folder or a hub id."""
+    """A trained model's name, a run folder, a saved model's folder or a hub id."""
     image: Path | None = None
     """The picture of figures 3 and 4; a digit and a portrait unless given."""
     out: Path | None = None
