@@ -1,11 +1,12 @@
-"""The fused engine: the network's whole recurrence in C++, where nothing needs to see inside it.
+"""The fused engine: the network's whole recurrence, where nothing needs to see inside it.
 
 It computes what `DRAW.encode_step` and `DRAW.decode_step` compute, and its gradients; the tests
-hold the two against each other. It is built at first use, see `draw.kernels.build`.
+hold the two against each other. `draw.kernels.cpu` holds it in C++, `draw.kernels.gpu` in Triton.
 
 Its gradients cannot be differentiated again: for second derivatives, `model.engine = "plain"`.
 """
 
+import importlib
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from draw.attention import Window
 from draw.errors import ConfigError
-from draw.kernels import build, recurrence
+from draw.kernels.layout import Results, Shape, Weights, windows
 
 Engine = Literal["auto", "plain", "fused"]
+
+ROOMS = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # by the kind of the device
 
 
 class Run(NamedTuple):
@@ -30,9 +33,14 @@ class Run(NamedTuple):
     write: Window | None
 
 
-def available() -> bool:
-    """Whether the engine could be built and loaded; says in the log why not."""
-    return build.library() is not None
+def available(device: str = "cpu") -> bool:
+    """Whether there is an engine for this kind of device; says in the log why not."""
+    return device in ROOMS and bool(_room(device).available())
+
+
+def _room(device: str) -> Any:
+    """The engine's module for this kind of device, imported only where it is wanted."""
+    return importlib.import_module(ROOMS[device])
 
 
 def chosen(model: Any, noise: Tensor, x: Tensor | None = None, *, batch: int, record: bool) -> bool:
@@ -59,14 +67,16 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
     ):
         return "its steps are not the paper's"
     parameters, inputs = list(model.parameters()), [noise] if x is None else [noise, x]
-    everything = [*parameters, *inputs]
-    if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in everything):
-        return "it takes float32 on the CPU alone"
+    everything, device = [*parameters, *inputs], noise.device
+    if device.type not in ROOMS or any(t.device != device for t in everything):
+        return f"it takes tensors on one device, {' or '.join(ROOMS)}"
+    if any(t.dtype != torch.float32 for t in everything):
+        return "it takes float32 alone"
     if torch.compiler.is_compiling() or any(map(_is_wrapped, everything)):
         return "another transformation is at work"
     if any(map(_is_watched, model.children())):
         return "a hook waits in one of its layers"
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled(device.type):
         return "autocast asks for another precision"
     if noise.shape[1:] != (batch, model.config.latent_size) or not noise.numel():
         return f"its noise is [T, {batch}, {model.config.latent_size}], not {list(noise.shape)}"
@@ -75,7 +85,9 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
             return "the inputs need gradients"
         if (record or x is None) and any(p.requires_grad for p in parameters):
             return "gradients through windows, early canvases and generation are the plain path's"
-    return None if available() else "it is not available here"
+    shape = Shape.of(model.config, noise)
+    answer: str | None = _room(device.type).hindrance(shape, device)
+    return answer
 
 
 def _is_wrapped(tensor: Tensor) -> bool:
@@ -96,50 +108,30 @@ def _is_watched(layer: torch.nn.Module) -> bool:
 
 def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Run:
     """`DRAW.forward` but for the likelihood."""
-    shape = recurrence.Shape.of(model.config, eps)
-    weights = recurrence.Weights.of(model, encoder=True)
+    weights = Weights.of(model, encoder=True)
     x, eps = x.contiguous(), eps.contiguous()
     if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
-        results = recurrence.Results(
-            *recurrence.Recurrence.apply(shape, x, eps, *weights)  # type: ignore[no-untyped-call]
-        )
-        return _unrecorded(results)
-    return _untracked(model, shape, weights, x, eps, record)
+        room, shape = _room(eps.device.type), Shape.of(model.config, eps)
+        return _unrecorded(room.run_with_gradients(shape, weights, x, eps))
+    return _run(model, weights, x, eps, record)
 
 
 def generate(model: Any, z: Tensor, *, record: bool) -> Run:
     """`DRAW.generate`."""
-    shape = recurrence.Shape.of(model.config, z)
-    weights = recurrence.Weights.of(model, encoder=False)
-    return _untracked(model, shape, weights, None, z.contiguous(), record)
+    return _run(model, Weights.of(model, encoder=False), None, z.contiguous(), record)
 
 
-def _untracked(
-    model: Any,
-    shape: recurrence.Shape,
-    weights: recurrence.Weights,
-    x: Tensor | None,
-    noise: Tensor,
-    record: bool,
-) -> Run:
-    """Without gradients nothing is kept from step to step."""
-    config, recording = model.config, None
-    if record:
-        params = noise.new_empty(2, shape.T, shape.B, 5)
-        recording = recurrence.Recording(
-            canvases=noise.new_empty(shape.T, shape.B, *config.image_shape),
-            reads=params[0] if x is not None and shape.n_read else None,
-            writes=params[1] if shape.n_write else None,
-        )
-    results, _ = recurrence.run(shape, weights, x, noise, recording=recording)
+def _run(model: Any, weights: Weights, x: Tensor | None, noise: Tensor, record: bool) -> Run:
+    room, shape = _room(noise.device.type), Shape.of(model.config, noise)
+    results, recording = room.run(shape, weights, x, noise, record=record)
     if recording is None:
         return _unrecorded(results)
-    read = recurrence.windows(recording.reads, config, config.read_size)
-    write = recurrence.windows(recording.writes, config, config.write_size)
+    read = windows(recording.reads, model.config, model.config.read_size)
+    write = windows(recording.writes, model.config, model.config.write_size)
     _, z, mu, log_sigma, kl = results
     return Run(recording.canvases, z, mu, log_sigma, kl, read, write)
 
 
-def _unrecorded(results: recurrence.Results) -> Run:
+def _unrecorded(results: Results) -> Run:
     canvas, z, mu, log_sigma, kl = results
     return Run(canvas[None], z, mu, log_sigma, kl, None, None)

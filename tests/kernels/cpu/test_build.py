@@ -11,7 +11,7 @@ import torch
 
 from draw import kernels
 from draw.errors import ConfigError
-from draw.kernels import build
+from draw.kernels.cpu import build
 from draw.model import DRAW, DRAWConfig
 
 TINY = DRAWConfig(height=8, width=8, glimpses=2, hidden_size=8, latent_size=3)

@@ -6,81 +6,15 @@ Python lays out the weights and owns all memory; `Job` tells the engine where ev
 import ctypes
 import weakref
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
-from typing import Any, NamedTuple
+from dataclasses import astuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from draw import attention
-from draw.attention import Window
-from draw.kernels import build
-
-
-class Weights(NamedTuple):
-    """The parameters as the engine wants them; the gradients have the same shapes and order."""
-
-    W_enc: Tensor | None  # [4 hidden, hidden + r + hidden]: of h_dec, r, h_enc
-    b_enc: Tensor | None
-    W_post: Tensor | None
-    b_post: Tensor | None
-    W_dec: Tensor  # [4 hidden, Z + hidden]
-    b_dec: Tensor
-    W_out: Tensor  # [w + 5 + 5, hidden]: patch, write window, the next step's read window
-    b_out: Tensor
-    canvas_0: Tensor
-    h_enc_0: Tensor
-    c_enc_0: Tensor
-    h_dec_0: Tensor
-    c_dec_0: Tensor
-
-    @classmethod
-    def of(cls, model: Any, *, encoder: bool) -> "Weights":
-        """Laid out by differentiable operations, so that autograd takes the gradients apart."""
-        enc, dec, r = model.encoder, model.decoder, model.encoder.weight_ih.shape[1]
-        r -= model.config.hidden_size
-        W_r, W_h_dec = enc.weight_ih[:, :r], enc.weight_ih[:, r:]
-        out = [m for m in (model.patch, model.write_window, model.read_window) if m is not None]
-        weights = cls(
-            W_enc=torch.cat([W_h_dec, W_r, enc.weight_hh], 1) if encoder else None,
-            b_enc=enc.bias_ih + enc.bias_hh if encoder else None,
-            W_post=model.posterior.weight if encoder else None,
-            b_post=model.posterior.bias if encoder else None,
-            W_dec=torch.cat([dec.weight_ih, dec.weight_hh], 1),
-            b_dec=dec.bias_ih + dec.bias_hh,
-            W_out=torch.cat([linear.weight for linear in out]),
-            b_out=torch.cat([linear.bias for linear in out]),
-            canvas_0=model.canvas_0,
-            h_enc_0=model.h_enc_0,
-            c_enc_0=model.c_enc_0,
-            h_dec_0=model.h_dec_0,
-            c_dec_0=model.c_dec_0,
-        )
-        return cls._make(w if w is None else w.contiguous() for w in weights)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of one run; `None` of the two patch sizes is 0 here: without attention."""
-
-    T: int
-    B: int
-    C: int
-    H: int
-    W: int
-    hidden: int
-    Z: int
-    n_read: int
-    n_write: int
-
-    @classmethod
-    def of(cls, config: Any, noise: Tensor) -> "Shape":
-        T, B, _ = noise.shape
-        n_read, n_write = config.read_size or 0, config.write_size or 0
-        C, H, W = config.image_shape
-        return cls(T, B, C, H, W, config.hidden_size, config.latent_size, n_read, n_write)
-
+from draw.kernels.cpu import build
+from draw.kernels.layout import Recording, Results, Shape, Weights
 
 _INTEGERS = "T B C H W hidden Z n_read n_write threads keep".split()
 _RESULTS = "canvas z mu log_sigma kl".split()
@@ -130,24 +64,6 @@ def _library() -> ctypes.CDLL:
     if library is None:
         raise RuntimeError("the fused engine is not available")
     return library
-
-
-class Results(NamedTuple):
-    """What a run leaves; without an encoder there is no posterior."""
-
-    canvas: Tensor  # [B, C, H, W], c_T
-    z: Tensor  # [T, B, Z]
-    mu: Tensor | None
-    log_sigma: Tensor | None
-    kl: Tensor | None  # [T, B]
-
-
-class Recording(NamedTuple):
-    """Room for what only pictures need."""
-
-    canvases: Tensor  # [T, B, C, H, W]
-    reads: Tensor | None  # [T, B, 5]
-    writes: Tensor | None
 
 
 def run(
@@ -248,10 +164,3 @@ class Recurrence(torch.autograd.Function):
         job.point(workspace=workspace, mu=mu, log_sigma=log_sigma)
         job.call("run_backward")
         return None, None, None, *gradients
-
-
-def windows(params: Tensor | None, config: Any, n: int | None) -> Window | None:
-    """The recorded parameters of T steps as windows."""
-    if params is None or n is None:
-        return None
-    return attention.window(params, config.height, config.width, n)
