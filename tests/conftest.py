@@ -1,7 +1,12 @@
 """For every test."""
 
+import os
+
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # then Triton interprets the kernels; it asks when first imported
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

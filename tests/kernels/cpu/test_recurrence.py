@@ -1,10 +1,5 @@
-"""The fused engine against the plain path: the same values, the same gradients.
+"""The fused engine against the plain path: the same values, the same gradients."""
 
-The plain path in float64 is the truth, and the error of a tensor is the norm of its difference
-over its own norm.
-"""
-
-import copy
 from collections.abc import Iterator
 
 import pytest
@@ -13,14 +8,12 @@ import torch
 from draw import kernels
 from draw.errors import ConfigError
 from draw.kernels.cpu import recurrence
-from draw.model import DRAW, DRAWConfig, Trace
-from draw.objectives import elbo, log_weight
+from draw.model import DRAW, DRAWConfig
+from draw.objectives import elbo
+
+from ..common import LOSSES, SMALL, TOLERANCE, VALUES, compare, error, inputs, network, plain64
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="no compiler, or no MKL")
-
-SMALL = {"height": 9, "width": 13, "glimpses": 4, "hidden_size": 20, "latent_size": 7}
-VALUES = ("canvas", "z", "mu", "log_sigma", "kl", "log_likelihood")
-TOLERANCE = 1e-5
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -29,67 +22,6 @@ def threads(request) -> Iterator[int]:
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
-
-
-def network(seed: int = 0, engine: str = "fused", **changes) -> DRAW:
-    """A float32 model, all of whose parameters, initial states too, are away from zero."""
-    torch.manual_seed(seed)
-    model = DRAW(DRAWConfig(**SMALL | changes))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    model.engine = engine
-    return model
-
-
-def plain64(model: DRAW) -> DRAW:
-    twin = copy.deepcopy(model).double()
-    twin.engine = "plain"
-    return twin
-
-
-def inputs(model: DRAW, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    config = model.config
-    return (
-        torch.rand(batch, *config.image_shape),
-        torch.randn(config.glimpses, batch, config.latent_size),
-    )
-
-
-def every_output(trace: Trace) -> torch.Tensor:
-    """A loss to which each tensor of the trace brings a gradient of its own."""
-    generator = torch.Generator().manual_seed(1)
-    values = [getattr(trace, name) for name in VALUES]
-    return sum((v * torch.randn(v.shape, generator=generator)).sum() for v in values)
-
-
-LOSSES = {
-    "elbo": lambda trace: -elbo(trace).mean(),
-    "iwae": lambda trace: -log_weight(trace).logsumexp(0),
-    "all": every_output,
-    "kl alone": lambda trace: trace.kl.sum(),
-    "canvas alone": lambda trace: trace.canvas.square().sum(),
-}
-
-
-def error(got: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((got.detach().double() - truth.detach()).norm() / truth.detach().norm())
-
-
-def compare(model: DRAW, batch: int = 3, loss: str = "elbo") -> None:
-    """Values and gradients of the fused engine are those of the plain path in float64."""
-    x, eps = inputs(model, batch)
-    truth = plain64(model)
-    exact, fused = truth(x.double(), eps=eps.double()), model(x, eps=eps)
-    for name in VALUES:
-        assert error(getattr(fused, name), getattr(exact, name)) < TOLERANCE, name
-    LOSSES[loss](exact).backward()
-    LOSSES[loss](fused).backward()
-    for (name, got), expected in zip(model.named_parameters(), truth.parameters(), strict=True):
-        if expected.grad is None or not expected.grad.any():
-            assert got.grad is None or not got.grad.any(), name
-        else:
-            assert error(got.grad, expected.grad) < TOLERANCE, name
 
 
 @pytest.mark.parametrize("channels", [1, 3])

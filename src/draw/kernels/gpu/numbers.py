@@ -1,0 +1,28 @@
+"""Functions of floats that the kernels share; none of them overflows on the way."""
+
+from typing import no_type_check
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+@no_type_check
+def sigmoid(x):
+    e = tl.exp(-tl.abs(x))
+    return tl.where(x < 0, e, 1.0) / (1.0 + e)
+
+
+@triton.jit
+@no_type_check
+def hyperbolic_tangent(x):
+    """Near zero Cephes' polynomial, where the other form would cancel."""
+    e = tl.exp(-2.0 * tl.abs(x))
+    far = (1.0 - e) / (1.0 + e)
+    s = x * x
+    p = s * -5.70498872745e-3 + 2.06390887954e-2
+    p = p * s - 5.37397155531e-2
+    p = p * s + 1.33314422036e-1
+    p = p * s - 3.33332819422e-1
+    near = x + x * (s * p)
+    return tl.where(tl.abs(x) < 0.625, near, tl.where(x < 0, -far, far))

@@ -1,0 +1,20 @@
+"""The GPU's engine: on a GPU where there is one, else on the CPU by Triton's interpreter."""
+
+import platform
+import sys
+
+import pytest
+import torch
+
+from draw import kernels
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+if (sys.platform, platform.machine()) != ("linux", "x86_64"):  # there is no Triton elsewhere
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch):
+    """What computes on this device is the GPU's engine."""
+    monkeypatch.setitem(kernels.ROOMS, DEVICE, "draw.kernels.gpu")

@@ -1,0 +1,258 @@
+"""The GPU's engine against the plain path: the same values, the same gradients.
+
+In the interpreter a kernel takes tens of milliseconds, so the networks are tiny.
+"""
+
+import logging
+import sys
+
+import pytest
+import torch
+
+from draw import kernels
+from draw.errors import ConfigError
+from draw.kernels import gpu
+from draw.kernels.gpu.layout import product_options
+from draw.model import DRAW
+from draw.objectives import elbo
+
+from .. import common
+from ..common import LOSSES, TOLERANCE, VALUES, compare, error, inputs, plain64
+from .conftest import DEVICE
+
+TINY = {"height": 7, "width": 9, "glimpses": 2, "hidden_size": 6, "latent_size": 3}
+
+
+def network(**changes) -> DRAW:
+    return common.network(**TINY | changes).to(DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("read_size", "write_size", "channels"),
+    [
+        *((None, None, 1), (2, None, 1), (None, 3, 1), (2, 5, 1), (1, 1, 1)),
+        *((None, None, 3), (2, None, 3), (None, 3, 3), (3, 2, 3)),
+    ],
+)
+def test_every_attention_in_grey_and_colour(read_size, write_size, channels):
+    model = network(read_size=read_size, write_size=write_size, channels=channels)
+    compare(model, batch=2, loss="all")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_enter_by_every_output(loss):
+    compare(network(), batch=2, loss=loss)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (16, 5), (5, 33), (40, 38)])
+def test_every_shape_of_image(height, width):
+    """From less than a tile to several, on either axis."""
+    compare(network(height=height, width=width, glimpses=1), batch=1)
+
+
+def test_patches_larger_than_the_smallest_tile():
+    compare(network(height=30, width=40, read_size=17, write_size=20, glimpses=1), batch=1)
+
+
+def test_more_rows_units_and_terms_than_a_program_takes():
+    sizes = {"read_size": None, "write_size": None, "hidden_size": 70, "latent_size": 20}
+    compare(network(glimpses=1, **sizes), batch=33)
+
+
+@pytest.mark.parametrize("glimpses", [1, 4])
+def test_every_number_of_steps(glimpses):
+    compare(network(glimpses=glimpses), batch=1)
+
+
+def test_fewer_steps_than_the_configuration_says():
+    model = network(glimpses=3)
+    x, eps = inputs(model, 2)
+    exact = plain64(model)(x.double(), eps=eps[:1].double())
+    assert error(model(x, eps=eps[:1]).kl, exact.kl) < TOLERANCE
+
+
+# ---------------------------------------------------------------- without gradients
+
+
+@pytest.mark.parametrize(("read_size", "write_size"), [(None, None), (2, None), (None, 3), (2, 5)])
+@torch.no_grad()
+def test_the_path_that_saves_nothing(read_size, write_size):
+    model = network(read_size=read_size, write_size=write_size, glimpses=3)
+    x, eps = inputs(model, 2)
+    exact = plain64(model)(x.double(), eps=eps.double(), record=True)
+    fused, lean = model(x, eps=eps, record=True), model(x, eps=eps)
+    for name in VALUES:
+        assert error(getattr(fused, name), getattr(exact, name)) < TOLERANCE, name
+    for window in ("read", "write"):
+        got, expected = getattr(fused, window) or (), getattr(exact, window) or ()
+        assert all(error(a, b) < TOLERANCE for a, b in zip(got, expected, strict=True))
+    assert torch.equal(lean.canvas[0], fused.canvas[-1])
+    assert torch.equal(lean.kl, fused.kl)
+    assert lean.read is None
+    assert lean.write is None
+
+
+@pytest.mark.parametrize(("read_size", "write_size"), [(None, None), (2, 5)])
+@torch.no_grad()
+def test_generation(read_size, write_size):
+    model = network(read_size=read_size, write_size=write_size, glimpses=3)
+    _, eps = inputs(model, 2)
+    exact = plain64(model).generate(2, eps=eps.double(), record=True)
+    fused = model.generate(2, eps=eps, record=True)
+    assert error(fused.canvas, exact.canvas) < TOLERANCE
+    assert fused.read is None
+    assert (fused.write is None) == (write_size is None)
+    if fused.write is not None:
+        assert error(fused.write.sigma2, exact.write.sigma2) < TOLERANCE
+    assert torch.equal(model.generate(2, eps=eps).canvas[0], fused.canvas[-1])
+
+
+# ---------------------------------------------------------------- order
+
+
+def test_two_forwards_before_a_backward_and_one_back_twice():
+    model = network(glimpses=1)
+    (x, eps), (x2, eps2) = inputs(model, 1), inputs(model, 1)
+
+    def gradient(loss: torch.Tensor) -> torch.Tensor:
+        model.zero_grad()
+        loss.backward(retain_graph=True)
+        return model.encoder.weight_hh.grad.clone()
+
+    alone = [gradient(elbo(model(a, eps=e)).sum()) for a, e in ((x, eps), (x2, eps2))]
+    first, second = elbo(model(x, eps=eps)).sum(), elbo(model(x2, eps=eps2)).sum()
+    assert torch.equal(gradient(second), alone[1])
+    assert torch.equal(gradient(first), alone[0])
+    assert torch.equal(gradient(first), alone[0])
+
+
+def test_the_same_inputs_give_the_same_bits():
+    def gradients() -> list[torch.Tensor]:
+        model = network()
+        x, eps = inputs(model, 2)
+        trace = model(x, eps=eps)
+        (-elbo(trace).mean()).backward()
+        return [trace.canvas, trace.kl, *(p.grad for p in model.parameters())]
+
+    assert all(torch.equal(a, b) for a, b in zip(gradients(), gradients(), strict=True))
+
+
+# ---------------------------------------------------------------- numbers at the edge
+
+
+@pytest.mark.parametrize("sizes", [{}, {"read_size": None, "write_size": None}])
+def test_not_a_number_reaches_the_loss(sizes):
+    """The guard of the training must see it."""
+    model = network(glimpses=1, **sizes)
+    x, eps = inputs(model, 3)
+    x[1, 0, 4, 5] = torch.nan
+    bound = elbo(model(x, eps=eps))
+    assert bound.isnan().tolist() == [False, True, False]
+    bound.mean().backward()
+    assert model.encoder.weight_ih.grad.isnan().any()
+
+
+@pytest.mark.parametrize("logit", [-200.0, -95.0, 89.0, 200.0])
+def test_canvases_beyond_the_range_of_exp(logit):
+    model = network()
+    with torch.no_grad():
+        model.canvas_0.fill_(logit)
+        model.canvas_0[:, ::2] = 0.3
+    compare(model, batch=1)
+
+
+def test_saturated_gates():
+    """Beyond the range of exp either way, the gates are 0 or 1, and nothing is infinite."""
+    model = network(hidden_size=4)
+    with torch.no_grad():
+        extremes = torch.tensor([-200.0, -90.0, 90.0, 200.0], device=DEVICE)
+        model.decoder.bias_ih.add_(extremes.repeat(4))
+    x, eps = inputs(model, 2)
+    trace, exact = model(x, eps=eps), plain64(model)(x.double(), eps=eps.double())
+    assert error(trace.canvas, exact.canvas) < TOLERANCE
+    elbo(trace).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, in the interpreter
+def test_an_overflowing_sigma_is_infinite():
+    model = network()
+    with torch.no_grad():
+        model.posterior.bias[TINY["latent_size"] :] = 100
+        assert not elbo(model(inputs(model, 1)[0])).isfinite().any()
+
+
+@pytest.mark.parametrize(
+    ("g", "log_sigma2", "log_delta"), [(40.0, 0.0, 0.0), (0.03, -12.0, -1.0), (-3.0, -3.0, 2.0)]
+)
+def test_windows_far_outside_or_very_sharp(g, log_sigma2, log_delta):
+    """Every exponential of a row underflows unless it is taken relative to the largest."""
+    model = network(read_size=3, write_size=3)
+    with torch.no_grad():
+        for layer in (model.read_window, model.write_window):
+            layer.weight.mul_(0.01)
+            layer.bias.copy_(torch.tensor([g, g, log_sigma2, log_delta, 0.1]))
+    x, eps = inputs(model, 1)
+    trace = model(x, eps=eps)
+    exact = plain64(model)(x.double(), eps=eps.double())
+    assert error(trace.canvas, exact.canvas) < 1e-4
+    elbo(trace).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+# ---------------------------------------------------------------- the choice
+
+
+def test_products_are_as_exact_as_pytorch_is_told():
+    before = torch.get_float32_matmul_precision()
+    chosen = {}
+    try:
+        for name in ("highest", "high", "medium"):
+            torch.set_float32_matmul_precision(name)
+            chosen[name] = product_options()["PRECISION"]
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert chosen == {"highest": "ieee", "high": "tf32", "medium": "tf32"}
+
+
+def test_patches_that_are_too_large_are_left_to_the_plain_path():
+    model = network(read_size=65)
+    x, eps = inputs(model, 1)
+    with pytest.raises(ConfigError, match="at most 64 x 64"):
+        model(x, eps=eps)
+    model.engine = "auto"
+    assert not kernels.chosen(model, eps, x, batch=1, record=False)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "capability", "hindered"),
+    [
+        ("13.0", (9, 0), False),
+        ("13.0", (8, 0), False),
+        ("13.0", (7, 5), True),
+        (None, (9, 4), True),
+    ],
+)
+def test_only_gpus_that_have_what_it_takes(monkeypatch, cuda, capability, hindered):
+    monkeypatch.setattr("torch.version.cuda", cuda)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    model = network()
+    shape = kernels.Shape.of(model.config, inputs(model, 1)[1])
+    assert bool(gpu.hindrance(shape, torch.device("cuda"))) == hindered
+
+
+def test_without_triton_the_plain_path_runs(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    gpu.available.cache_clear()
+    try:
+        model = network(engine="auto")
+        with caplog.at_level(logging.WARNING, "draw"):
+            for _ in range(2):
+                assert elbo(model(inputs(model, 1)[0])).isfinite().all()
+        assert [r.name for r in caplog.records] == ["draw"]
+        assert "triton" in caplog.text
+        model.engine = "fused"
+        with pytest.raises(ConfigError, match="not available"):
+            model(inputs(model, 1)[0])
+    finally:
+        gpu.available.cache_clear()
