@@ -24,8 +24,12 @@ ALLOWED = {
     "pictures": {"errors", "figures", "likelihoods", "model"},
     "export": {"attention", "errors", "files", "likelihoods", "model"},
     "checkpoint": {"bundled", "errors", "files", "model"},
+    "batches": {"data"},
+    "graph": set(),
+    "optimizer": set(),
     "training": {
-        *("checkpoint", "data", "errors", "evaluation", "files", "kernels", "model", "objectives"),
+        *("batches", "checkpoint", "data", "errors", "evaluation", "files", "graph", "kernels"),
+        *("model", "objectives", "optimizer"),
     },
     "presets": {"model", "training"},
 }

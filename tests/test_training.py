@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+from draw.batches import Batches, generator
 from draw.checkpoint import RunFolder
 from draw.data.images import Images
 from draw.errors import ConfigError, RunError
 from draw.model import DRAWConfig
 from draw.training import (
     PATIENCE,
-    Batches,
     Step,
+    Steps,
     TrainConfig,
     Validation,
-    generator,
     new_learner,
     schedule,
     train,
-    train_step,
 )
 
 CONFIG = TrainConfig(
@@ -58,6 +57,14 @@ def run_to_end(config, path, stop_at=None):
     learner = new_learner(config)
     run.restore(learner)
     return learner
+
+
+def train_step(learner, config, batches) -> Step:
+    """One step, and what it gave."""
+    steps = Steps(learner, config, batches)
+    steps.take()
+    (event,) = steps.read()
+    return event
 
 
 def assert_equal(a, b):

@@ -45,9 +45,10 @@ class Learner:
         """Weights, averaged weights and optimiser state under flat names."""
         named = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                named[f"optimizer.{name}.{key}"] = value
+        if self.step > self.skipped:  # else Adam has none, or nothing but zeros
+            for name, parameter in self.model.named_parameters():
+                for key, value in self.optimizer.state.get(parameter, {}).items():
+                    named[f"optimizer.{name}.{key}"] = value
         return named
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:

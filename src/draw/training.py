@@ -1,8 +1,7 @@
 """The training loop.
 
-Randomness is a function of (seed, purpose, step): the order of the images, the noise and the
-binarisation of step s do not depend on what ran before it. A run that was interrupted needs no
-generator state to go on exactly, only its step.
+On a GPU the host runs ahead: it starts one step after another and reads what they gave only now
+and then. What is trained, logged and saved is the same; the steps are told of in bursts.
 """
 
 import copy
@@ -10,23 +9,26 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from draw import data
+from draw.batches import Batches, derived_seed, generator
 from draw.checkpoint import Learner, RunFolder
 from draw.data import Images
 from draw.data.download import Progress
 from draw.errors import ConfigError, RunError
 from draw.evaluation import Evaluation, evaluate
 from draw.files import from_dict
+from draw.graph import captured
 from draw.kernels import Engine
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
+from draw.optimizer import adam, set_learning_rate, step_if
 
 PATIENCE = 10  # steps in a row without a finite gradient, after which training stops
 LOG_EVERY = 50  # steps
@@ -172,21 +174,30 @@ def train(
     else:
         run.check_vacant()
     validation = validation.subset(config.eval_images, config.seed)
-    batches = Batches(training, config.batch_size, config.seed)
-    window: list[Step] = []
+    steps = Steps(learner, config, Batches(training, config.batch_size, config.seed))
+    window: list[Step] = []  # since the last line of the log
+
+    def tell() -> Iterator[Step]:
+        for event in steps.read():
+            window.append(event)
+            yield event
+
     while learner.step < config.steps:
-        event = train_step(learner, config, batches)
+        steps.take()
         if not run.config_file.exists():
             run.create(config.to_dict(), seen)
-        window.append(event)
-        yield event
-        if learner.step % LOG_EVERY == 0 or learner.step == config.steps:
+        every = (LOG_EVERY, config.eval_every, config.checkpoint_every)
+        logging, validating, saving = (_is_due(learner.step, n, config.steps) for n in every)
+        if learner.step % steps.read_every == 0 or logging or validating:
+            yield from tell()
+        if logging:
             run.log(_summary(window, config.batch_size))
             window.clear()
-        if learner.step % config.eval_every == 0 or learner.step == config.steps:
+        if validating:
             yield _validate(learner, config, run, validation)
         stopping = stop()
-        if learner.step % config.checkpoint_every == 0 or learner.step == config.steps or stopping:
+        if saving or stopping:
+            yield from tell()
             run.save(learner)
         if stopping:
             return
@@ -195,48 +206,100 @@ def train(
 def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Learner:
     """A fresh model, its average and its optimiser, decided by the seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_derive(config.seed, "weights"))
+        torch.manual_seed(derived_seed(config.seed, "weights"))
         model = DRAW(config.model).to(device)
     average = copy.deepcopy(model).requires_grad_(False).eval()
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    on_device = model.device.type == "cuda"
+    optimizer = adam(model.parameters(), config.learning_rate, on_device=on_device)
     return Learner(model=model, average=average, optimizer=optimizer)
 
 
-def train_step(learner: Learner, config: TrainConfig, batches: "Batches") -> Step:
-    """One minibatch: bound, gradient, clip, Adam, average (eq. 12, one sample an image)."""
-    started = time.perf_counter()
-    step, model, optimizer = learner.step, learner.model, learner.optimizer
-    device = model.device
-    x = batches[step].to(device)
-    noise = generator(config.seed, "noise", step, device=device)
+class Steps:
+    """Takes the steps of a training; what they gave is read later.
 
-    optimizer.param_groups[0]["lr"] = learning_rate = schedule(config, step)
-    optimizer.zero_grad()
-    loss = -elbo(model(x, generator=noise)).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
+    A step finds its inputs in tensors that stay where they are and never waits for the device, so
+    that on a GPU it is one CUDA graph. On the CPU there is nothing to wait for.
+    """
 
-    if math.isfinite(float(loss.detach())) and math.isfinite(norm):
-        optimizer.step()
-        _update_average(learner, config.average_decay)
-        learner.skipped_in_row = 0
-    else:
-        learner.skipped += 1
-        learner.skipped_in_row += 1
-        if learner.skipped_in_row == PATIENCE:
-            raise RunError(
-                f"the gradient was not finite {PATIENCE} times in a row, up to step {step + 1}; "
-                f"start a new run (--out) with a lower --learning-rate or --clip-norm"
+    def __init__(self, learner: Learner, config: TrainConfig, batches: Batches) -> None:
+        self.learner, self.config, self.batches = learner, config, batches
+        device, model = learner.model.device, config.model
+        self.read_every = 1 if device.type == "cpu" else LOG_EVERY
+        self.x = torch.empty(config.batch_size, *model.image_shape, device=device)
+        self.eps = torch.empty(model.glimpses, config.batch_size, model.latent_size, device=device)
+        self.share = torch.empty((), device=device)  # of the new weights in their average
+        self.measured = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
+        self.learning_rates: list[float] = []  # of the same
+        self.started = 0.0  # when the first of them was
+        self.iterate = captured(self._iterate, device)
+
+    def take(self) -> None:
+        """Start the next step."""
+        learner, config, step = self.learner, self.config, self.learner.step
+        if not self.learning_rates:
+            self.started = time.perf_counter()
+        batch, noise = self.batches[step], generator(config.seed, "noise", step, self.x.device)
+        self.x.copy_(batch.pin_memory() if self.x.is_cuda else batch, non_blocking=True)
+        self.eps.normal_(generator=noise)
+        learning_rate = schedule(config, step)
+        set_learning_rate(learner.optimizer, learning_rate)
+        # A short memory while all is young.
+        self.share.fill_(1 - min(config.average_decay, (1 + step) / (10 + step)))
+        self.measured[len(self.learning_rates)] = self.iterate()
+        self.learning_rates.append(learning_rate)
+        learner.step += 1
+
+    def _iterate(self) -> Tensor:
+        """One minibatch: bound, gradient, clip, Adam, average (eq. 12, one sample an image).
+
+        Where the gradient is not finite, nothing changes. Returns loss and norm of the gradient.
+        """
+        model, optimizer = self.learner.model, self.learner.optimizer
+        optimizer.zero_grad()
+        loss = -elbo(model(self.x, eps=self.eps)).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.clip_norm)
+        measured = torch.stack([loss.detach(), norm])
+        finite = measured.isfinite().all()
+        step_if(finite, optimizer)
+        with torch.no_grad():
+            share = self.share * finite
+            pairs = zip(self.learner.average.parameters(), model.parameters(), strict=True)
+            for average, weight in pairs:
+                average.lerp_(weight, share)
+        return measured
+
+    def read(self) -> Iterator[Step]:
+        """Wait for the steps taken since the last call, and tell what each gave.
+
+        Raises:
+            RunError: too many in a row were left out, as their gradients were not finite.
+        """
+        learner, rates = self.learner, self.learning_rates
+        measured = self.measured[: len(rates)].tolist()
+        seconds = (time.perf_counter() - self.started) / max(1, len(rates))
+        first = learner.step - len(rates) + 1
+        self.learning_rates = []
+        for step, (loss, norm), rate in zip(count(first), measured, rates, strict=False):
+            if math.isfinite(loss) and math.isfinite(norm):
+                learner.skipped_in_row = 0
+            else:
+                learner.skipped += 1
+                learner.skipped_in_row += 1
+                if learner.skipped_in_row == PATIENCE:
+                    raise RunError(
+                        f"the gradient was not finite {PATIENCE} times in a row, up to step "
+                        f"{step}; start a new run (--out) with a lower --learning-rate or "
+                        f"--clip-norm"
+                    )
+            yield Step(
+                step=step,
+                train_nats=-loss,
+                gradient_norm=norm,
+                learning_rate=rate,
+                skipped=learner.skipped,
+                seconds=seconds,
             )
-    learner.step += 1
-    return Step(
-        step=learner.step,
-        train_nats=-float(loss.detach()),
-        gradient_norm=norm,
-        learning_rate=learning_rate,
-        skipped=learner.skipped,
-        seconds=time.perf_counter() - started,
-    )
 
 
 def schedule(config: TrainConfig, step: int) -> float:
@@ -247,37 +310,8 @@ def schedule(config: TrainConfig, step: int) -> float:
     return config.learning_rate * rise * fall
 
 
-class Batches:
-    """The minibatches of a training by step: every image once an epoch, in an order of its own."""
-
-    def __init__(self, images: Images, batch_size: int, seed: int) -> None:
-        self.images, self.batch_size, self.seed = images, batch_size, seed
-        self._order: tuple[int, Tensor] | None = None  # the last epoch asked for
-
-    def __getitem__(self, step: int) -> Tensor:
-        n = len(self.images)
-        places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
-        indices = torch.cat([self._permutation(e)[places[places // n == e] % n] for e in epochs])
-        return self.images.batch(indices, generator(self.seed, "binarisation", step))
-
-    def _permutation(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            order = generator(self.seed, "order", epoch)
-            self._order = epoch, torch.randperm(len(self.images), generator=order)
-        return self._order[1]
-
-
-def generator(
-    seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu"
-) -> Generator:
-    """An independent random stream for each (seed, purpose, index)."""
-    return Generator(device).manual_seed(_derive(seed, purpose, index))
-
-
-def _derive(seed: int, purpose: str, index: int = 0) -> int:
-    stream = np.random.SeedSequence([seed, index, *purpose.encode()])
-    return int(stream.generate_state(1, np.uint64)[0] >> 1)
+def _is_due(step: int, every: int, last: int) -> bool:
+    return step % every == 0 or step == last
 
 
 def _check_same_data(run: RunFolder, seen: dict[str, str]) -> None:
@@ -288,15 +322,6 @@ def _check_same_data(run: RunFolder, seen: dict[str, str]) -> None:
             f"{run.path} was started on other data ({', '.join(changed)} changed), so it cannot "
             f"go on exactly; start a new run with --out"
         )
-
-
-@torch.no_grad()
-def _update_average(learner: Learner, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * weights; a short memory while all is young."""
-    decay = min(decay, (1 + learner.step) / (10 + learner.step))
-    pairs = zip(learner.average.parameters(), learner.model.parameters(), strict=True)
-    for average, weight in pairs:
-        average.lerp_(weight, 1 - decay)
 
 
 def _validate(
