@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from draw import graph, kernels, training
 from draw.batches import Batches
 from draw.checkpoint import RunFolder
+from draw.commands.terminal import prepare_device
 from draw.errors import RunError
 from draw.optimizer import adam
 from draw.training import PATIENCE, Steps, new_learner, train
@@ -195,3 +196,17 @@ def test_a_training_on_a_gpu_goes_on_on_the_cpu(tmp_path):
         assert event.step == 1
     steps = [e.step for e in train(CONFIG, run, images, images) if hasattr(e, "train_nats")]
     assert steps == list(range(2, 13))
+
+
+# ---------------------------------------------------------------- what the commands set
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "highest"), ("cuda", "high")])
+def test_the_commands_round_factors_on_a_gpu_alone(device, precision, monkeypatch):
+    chosen = ["highest"]
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    monkeypatch.setattr(torch, "empty", lambda *args, device: None)
+    monkeypatch.setattr(torch, "Generator", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    assert prepare_device("auto") == device
+    assert chosen[-1] == precision

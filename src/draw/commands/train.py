@@ -36,7 +36,7 @@ class Options:
     image_size: int | None = None
     """Height and width of the images, pixels."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one. There, products are in TF32."""
     engine: Engine = "auto"
     """plain is the readable path, fused the fast one; auto takes fused where it can."""
     tensorboard: bool = False
