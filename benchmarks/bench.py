@@ -2,6 +2,7 @@
 
     make bench                                  everything; about four minutes on two cores
     python benchmarks/bench.py --quick          the main table alone
+    python benchmarks/bench.py --device cuda    training on a GPU; see gpu.py
 
 Variants are measured in turn, round by round, so that a slow minute of the machine meets all of
 them; what counts are the ratios of the medians. Writes results.json and results.png.
@@ -11,24 +12,19 @@ import argparse
 import json
 import platform
 import re
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
+import gpu
 import torch
 from floor import floor, gflop
+from tasks import Run, measure, task
 
-from draw.data import Images
-from draw.evaluation import evaluate
 from draw.model import DRAW, DRAWConfig
-from draw.objectives import elbo
 
-Run = Callable[[], object]
 HERE = Path(__file__).parent
 PAPER = DRAWConfig()  # table 3, MNIST
 TASKS = ("train", "evaluate", "iwae", "generate")
@@ -40,31 +36,6 @@ SWEEPS = {
         (replace(PAPER, glimpses=16, read_size=n, write_size=n), 64) for n in (2, 5, 12)
     ],
 }
-
-
-def task(name: str, model: DRAW, batch: int) -> Run:
-    """One run of a task on random images."""
-    x = torch.bernoulli(torch.full((batch, *model.config.image_shape), 0.2))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    images = Images(pixels=(255 * x[:8]).to(torch.uint8), binarisation="static")
-
-    def train() -> None:
-        optimizer.zero_grad()
-        (-elbo(model(x)).mean()).backward()
-        optimizer.step()
-
-    @torch.no_grad()
-    def one_bound() -> None:
-        elbo(model(x))
-
-    @torch.no_grad()
-    def paint() -> None:
-        model.generate(batch)
-
-    def importance() -> None:
-        evaluate(model, images, importance_samples=batch)
-
-    return {"train": train, "evaluate": one_bound, "iwae": importance, "generate": paint}[name]
 
 
 def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> dict[str, Run]:
@@ -85,18 +56,6 @@ def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> di
         model.decode_step = torch.compile(model.decode_step)
         runs["compile"] = task(name, model, batch)
     return runs
-
-
-def measure(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """Median seconds of each, in turn, after two turns to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(rounds + 2):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if turn >= 2:
-                times[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def peak_megabytes(engine: str, batch: int) -> float:
@@ -195,8 +154,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--memory-of", choices=("plain", "fused"), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=128, help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     torch.set_flush_denormal(True)  # as the command line does
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no GPU here that PyTorch can use")
+    if options.device == "cuda":
+        results = gpu.table(PAPER, rounds=options.rounds)
+        (HERE / "results-cuda.json").write_text(json.dumps(results, indent=2) + "\n")
+        return
     if options.memory_of:
         print_peak(options.memory_of, options.batch)
         return

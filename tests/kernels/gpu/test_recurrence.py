@@ -224,6 +224,13 @@ def test_patches_that_are_too_large_are_left_to_the_plain_path():
     assert not kernels.chosen(model, eps, x, batch=1, record=False)
 
 
+def test_rows_that_32_bits_cannot_number_are_left_to_the_plain_path():
+    sizes = {"C": 3, "H": 1024, "W": 1024, "hidden": 64, "Z": 100, "n_read": 0, "n_write": 5}
+    cpu = torch.device("cpu")
+    assert gpu.hindrance(kernels.Shape(T=2, B=64, **sizes), cpu) is None
+    assert "too large" in gpu.hindrance(kernels.Shape(T=2, B=342, **sizes), cpu)
+
+
 @pytest.mark.parametrize(
     ("cuda", "capability", "hindered"),
     [

@@ -33,6 +33,9 @@ def hindrance(shape: Shape, device: torch.device) -> str | None:
         return "it is not available here"
     if max(shape.n_read, shape.n_write) > LARGEST_PATCH:
         return f"on a GPU its patches are at most {LARGEST_PATCH} x {LARGEST_PATCH}"
+    layout = importlib.import_module("draw.kernels.gpu.layout").Layout.of(shape)
+    if max(shape.B, 4 * shape.hidden) * max(layout.row, layout.out, 4 * shape.hidden) >= 2**31:
+        return "its batch is too large to be numbered in 32 bits"
     if device.type == "cuda" and torch.version.cuda is None:
         return "it is written for NVIDIA's GPUs"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:

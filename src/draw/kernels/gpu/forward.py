@@ -97,15 +97,17 @@ class Forward:
         )
 
     def _paint_and_look(self, t: int) -> None:
+        """From c_{t-1} and what was emitted to c_t, if there is a step t, and to r_{t+1}."""
         s, last, at = t % self.slots, (t - 1) % self.slots, self.at
         x = self.canvas[s] if self.x is None else self.x  # a place that is not looked at
-        paint_and_look[(self.shape.B,)](
-            *(x, self.x_hat[s], self.canvas[last], self.canvas[s]),
-            *(self.out[s], self.X[s, :, at.r :]),
-            PAINT=t > 0,
-            LOOK=self.x is not None and t < self.shape.T,
-            **canvas_options(self.shape, at),
-        )
+        if t > 0 or self.x is not None:
+            paint_and_look[(self.shape.B,)](
+                *(x, self.x_hat[s], self.canvas[last], self.canvas[s]),
+                *(self.out[s], self.X[s, :, at.r :]),
+                PAINT=t > 0,
+                LOOK=self.x is not None and t < self.shape.T,
+                **canvas_options(self.shape, at),
+            )
 
     def _encode_step(self, t: int) -> None:
         s, after, at, shape = t % self.slots, (t + 1) % self.slots, self.at, self.shape

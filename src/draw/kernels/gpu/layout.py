@@ -85,4 +85,4 @@ def product_options(columns: int = COLUMNS) -> dict[str, Any]:
 
 def grid(rows: int, columns: int, block: int = COLUMNS) -> tuple[int, int]:
     """As many programs as cover this many rows and columns."""
-    return triton.cdiv(rows, ROWS), triton.cdiv(columns, block)
+    return triton.cdiv(columns, block), triton.cdiv(rows, ROWS)

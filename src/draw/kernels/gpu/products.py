@@ -75,8 +75,8 @@ def emit(
     BLOCK_K: tl.constexpr,
 ):
     """The patch and the windows (eqs. 18, 21, 28)."""
-    rows, has_row = places(0, B, BLOCK_B)
-    columns, has_column = places(1, OUT, BLOCK_N)
+    rows, has_row = places(1, B, BLOCK_B)
+    columns, has_column = places(0, OUT, BLOCK_N)
     total = product(
         h, rows, has_row, weight, columns, has_column, ROW, HIDDEN, HIDDEN, True, PRECISION, BLOCK_K
     )
@@ -106,10 +106,10 @@ def cell(
     BLOCK_K: tl.constexpr,
 ):
     """An LSTM's step (eqs. 5, 7). The four gates of a unit stand side by side in the product."""
-    rows, has_row = places(0, B, BLOCK_B)
+    rows, has_row = places(1, B, BLOCK_B)
     UNITS: tl.constexpr = BLOCK_N // 4
     n = tl.arange(0, BLOCK_N)
-    unit = tl.program_id(1) * UNITS + n // 4
+    unit = tl.program_id(0) * UNITS + n // 4
     columns = (n % 4) * HIDDEN + unit
     total = product(
         inputs, rows, has_row, weight, columns, unit < HIDDEN, ROW, K, K, True, PRECISION, BLOCK_K
@@ -120,7 +120,7 @@ def cell(
     f, o = tl.split(odd)
     i, f, g, o = sigmoid(i), sigmoid(f), hyperbolic_tangent(g), sigmoid(o)
 
-    units, has_unit = places(1, HIDDEN, UNITS)
+    units, has_unit = places(0, HIDDEN, UNITS)
     inside = has_row[:, None] & has_unit[None, :]
     place = rows[:, None] * HIDDEN + units[None, :]
     c_new = f * tl.load(c_last + place, mask=inside, other=0.0) + i * g
@@ -156,9 +156,9 @@ def sample(
     BLOCK_K: tl.constexpr,
 ):
     """The posterior and a sample of it (eqs. 1, 2, 6); mu and log sigma of z stand side by side."""
-    rows, has_row = places(0, B, BLOCK_B)
+    rows, has_row = places(1, B, BLOCK_B)
     n = tl.arange(0, BLOCK_N)
-    latent = tl.program_id(1) * (BLOCK_N // 2) + n // 2
+    latent = tl.program_id(0) * (BLOCK_N // 2) + n // 2
     columns = (n % 2) * Z + latent
     total = product(
         h, rows, has_row, weight, columns, latent < Z, ROW, HIDDEN, HIDDEN, True, PRECISION, BLOCK_K
@@ -166,7 +166,7 @@ def sample(
     total += tl.load(bias + columns, mask=latent < Z, other=0.0)[None, :]
     m, s = tl.split(tl.reshape(total, [BLOCK_B, BLOCK_N // 2, 2]))
 
-    latents, has_latent = places(1, Z, BLOCK_N // 2)
+    latents, has_latent = places(0, Z, BLOCK_N // 2)
     inside = has_row[:, None] & has_latent[None, :]
     place = rows[:, None] * Z + latents[None, :]
     sampled = m + tl.exp(s) * tl.load(eps + place, mask=inside, other=0.0)
@@ -200,8 +200,8 @@ def cell_backward(
     BLOCK_K: tl.constexpr,
 ):
     """From the gradient of a linear layer on h, and others of h, to those of the gates."""
-    rows, has_row = places(0, B, BLOCK_B)
-    units, has_unit = places(1, HIDDEN, BLOCK_N)
+    rows, has_row = places(1, B, BLOCK_B)
+    units, has_unit = places(0, HIDDEN, BLOCK_N)
     inside = has_row[:, None] & has_unit[None, :]
     d = product(dy, rows, has_row, weight, units, has_unit, K, HIDDEN, K, False, PRECISION, BLOCK_K)
     d += tl.load(dh + rows[:, None] * ROW + units[None, :], mask=inside, other=0.0)
@@ -243,8 +243,8 @@ def decoder_inputs_backward(
     """To h_dec_{t-1}, and by z_t = mu + sigma eps to the posterior."""
     K: tl.constexpr = 4 * HIDDEN
     N: tl.constexpr = Z + HIDDEN
-    rows, has_row = places(0, B, BLOCK_B)
-    columns, has_column = places(1, N, BLOCK_N)
+    rows, has_row = places(1, B, BLOCK_B)
+    columns, has_column = places(0, N, BLOCK_N)
     d = product(
         d_gates, rows, has_row, weight, columns, has_column, K, N, K, False, PRECISION, BLOCK_K
     )
@@ -275,8 +275,8 @@ def encoder_inputs_backward(
 ):
     """To r_t and h_enc_{t-1}; to h_dec_{t-1} it is added to what the decoder brought."""
     K: tl.constexpr = 4 * HIDDEN
-    rows, has_row = places(0, B, BLOCK_B)
-    columns, has_column = places(1, N, BLOCK_N)
+    rows, has_row = places(1, B, BLOCK_B)
+    columns, has_column = places(0, N, BLOCK_N)
     d = product(
         d_gates, rows, has_row, weight, columns, has_column, K, N, K, False, PRECISION, BLOCK_K
     )

@@ -1,0 +1,123 @@
+"""Training on a GPU: the plain path and the engine, launched kernel by kernel and captured.
+
+An iteration is all that `draw train` does in one: images, noise, forward, backward, clip, Adam, the
+average of the weights; ten at a time, then the host reads what they gave. Products are in TF32.
+"""
+
+import platform
+from collections.abc import Sequence
+from datetime import date
+
+import torch
+from tasks import Run, measure, random_images, task
+
+from draw.batches import Batches
+from draw.data import Images
+from draw.model import DRAW, DRAWConfig
+from draw.training import Steps, TrainConfig, new_learner
+
+BATCHES = (32, 64, 128, 256, 512)
+VARIANTS = ("plain", "plain captured", "compile", "fused", "fused captured")
+ITERATIONS = 10  # of a training in one measurement
+OTHERS = 128  # images of what has no gradients
+
+
+def table(
+    config: DRAWConfig,
+    *,
+    device: str = "cuda",
+    batches: Sequence[int] = BATCHES,
+    variants: Sequence[str] = VARIANTS,
+    rounds: int = 7,
+) -> dict:
+    """Everything, printed as it comes."""
+    torch.set_float32_matmul_precision("high")  # as the command line does
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    print(f"{name}, torch {torch.__version__}; milliseconds a training iteration")
+    print(f"{'batch':>6}" + "".join(f"{variant:>16}" for variant in variants))
+    trained = [training_row(config, batch, device, rounds, variants) for batch in batches]
+    print(f"milliseconds of {OTHERS} images without gradients")
+    others = [other_row(name, config, device, rounds) for name in ("evaluate", "generate")]
+    return {
+        "date": date.today().isoformat(),
+        "device": name,
+        "torch": torch.__version__,
+        "train": trained,
+        "others": others,
+    }
+
+
+def training_row(
+    config: DRAWConfig, batch: int, device: str, rounds: int, variants: Sequence[str]
+) -> dict:
+    """Milliseconds an iteration and peak memory of each variant."""
+    runs: dict[str, Run] = {}
+    megabytes: dict[str, int] = {}
+    for variant in variants:
+        before = _allocated(device)
+        try:
+            runs[variant] = training(variant, config, batch, device)
+            runs[variant]()
+        except Exception as error:  # of torch.compile, above all; the others are still of use
+            print(f"{variant} does not run: {type(error).__name__}: {error}")
+            runs.pop(variant, None)
+        else:
+            megabytes[variant] = round(_peak(device) - before)
+    milliseconds = _milliseconds(runs, rounds, device, ITERATIONS)
+    cells = (f"{milliseconds[v]:16.2f}" if v in runs else " " * 16 for v in variants)
+    print(f"{batch:6}" + "".join(cells), flush=True)
+    return {"batch": batch, "milliseconds": milliseconds, "peak_megabytes": megabytes}
+
+
+def training(variant: str, config: DRAWConfig, batch: int, device: str) -> Run:
+    """Ten iterations of a training of its own."""
+    whole = TrainConfig(model=config, batch_size=batch)
+    learner = new_learner(whole, device)
+    model = learner.model
+    model.engine = "fused" if variant.startswith("fused") else "plain"
+    if variant == "compile":
+        model.encode_step = torch.compile(model.encode_step)
+        model.decode_step = torch.compile(model.decode_step)
+    pixels = (255 * random_images(4 * batch, config.image_shape)).to(torch.uint8)
+    steps = Steps(learner, whole, Batches(Images(pixels=pixels), batch, seed=0))
+    if not variant.endswith("captured"):
+        steps.iterate = steps._iterate
+
+    def run() -> None:
+        for _ in range(ITERATIONS):
+            steps.take()
+        list(steps.read())
+
+    return run
+
+
+def other_row(name: str, config: DRAWConfig, device: str, rounds: int) -> dict:
+    """Milliseconds of a task without gradients, by either engine."""
+    runs = {}
+    for engine in ("plain", "fused"):
+        model = DRAW(config).to(device)
+        model.engine = engine
+        runs[engine] = task(name, model, OTHERS)
+    milliseconds = _milliseconds(runs, rounds, device, 1)
+    print(f"{name:>9}", milliseconds, flush=True)
+    return {"task": name, "batch": OTHERS, "milliseconds": milliseconds}
+
+
+def _milliseconds(
+    runs: dict[str, Run], rounds: int, device: str, iterations: int
+) -> dict[str, float]:
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    seconds = measure(runs, rounds, wait)
+    return {name: round(1e3 * value / iterations, 3) for name, value in seconds.items()}
+
+
+def _allocated(device: str) -> float:
+    """Megabytes in use; from now on a new peak is looked for."""
+    if device != "cuda":
+        return 0.0
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated() / 2**20
+
+
+def _peak(device: str) -> float:
+    return torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
