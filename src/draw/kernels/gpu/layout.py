@@ -64,7 +64,7 @@ def canvas_options(shape: Shape, at: Layout) -> dict[str, Any]:
         "N_READ": shape.n_read,
         "P_WRITE": max(16, triton.next_power_of_2(shape.n_write)),
         "P_READ": max(16, triton.next_power_of_2(shape.n_read)),
-        "num_warps": 4,
+        "num_warps": 8,
         "num_stages": 1,
         "enable_fp_fusion": True,
     }
