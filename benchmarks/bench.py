@@ -160,7 +160,8 @@ def main() -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU here that PyTorch can use")
     if options.device == "cuda":
-        results = gpu.table(PAPER, rounds=options.rounds)
+        batches = (128,) if options.quick else gpu.BATCHES
+        results = gpu.table(PAPER, batches=batches, rounds=options.rounds)
         (HERE / "results-cuda.json").write_text(json.dumps(results, indent=2) + "\n")
         return
     if options.memory_of:

@@ -8,7 +8,7 @@
 # run.json, metrics.jsonl, model/ and the newest checkpoint, in parts if above 15 MiB.
 #
 #   --minutes N    stop training so long after this script was started (9)
-#   --check        first the tests of the kernels and the benchmark, into OUT/check.log
+#   --check        first the tests of what runs on a GPU alone and its benchmark, into OUT
 #   --wheels DIR   packages that this machine's Python lacks, as wheels; or EXTRA_SITE=DIR, installed
 #   --rehearse     a tiny network on the CPU
 #
@@ -43,8 +43,11 @@ fi
 export PYTHONPATH=$root/src${EXTRA_SITE:+:$EXTRA_SITE}${PYTHONPATH:+:$PYTHONPATH}
 
 if [[ $check ]]; then
-    (cd "$root" && "$python" -m pytest -o addopts=-q tests/kernels &&
-        "$python" benchmarks/bench.py --quick) 2>&1 | tee "$out/check.log"
+    (cd "$root" && "$python" -m pytest -o addopts=-q -o filterwarnings=default tests/kernels/gpu \
+        tests/test_graph.py tests/test_device_training.py &&
+        "$python" benchmarks/bench.py --quick --device "${device/auto/cuda}") 2>&1 |
+        tee "$out/check.log"
+    [[ $device == cpu ]] || cp "$root/benchmarks/results-cuda.json" "$out"
 fi
 
 # Leave nothing in a run folder but what the next chunk needs.
