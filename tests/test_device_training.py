@@ -201,12 +201,15 @@ def test_a_training_on_a_gpu_goes_on_on_the_cpu(tmp_path):
 # ---------------------------------------------------------------- what the commands set
 
 
-@pytest.mark.parametrize(("device", "precision"), [("cpu", "highest"), ("cuda", "high")])
-def test_the_commands_round_factors_on_a_gpu_alone(device, precision, monkeypatch):
+@pytest.mark.parametrize(
+    ("device", "tf32", "precision"),
+    [("cpu", True, "highest"), ("cuda", True, "high"), ("cuda", False, "highest")],
+)
+def test_training_rounds_factors_and_on_a_gpu_alone(device, tf32, precision, monkeypatch):
     chosen = ["highest"]
     monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
     monkeypatch.setattr(torch, "empty", lambda *args, device: None)
     monkeypatch.setattr(torch, "Generator", lambda device: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
-    assert prepare_device("auto") == device
+    assert prepare_device("auto", tf32=tf32) == device
     assert chosen[-1] == precision

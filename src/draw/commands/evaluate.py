@@ -36,7 +36,7 @@ class Options:
     seed: int = 0
     """Decides the noise, the binarisation and the choice of images."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one. There, products are in TF32."""
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     engine: Engine = "auto"
     """plain is the readable path, fused the fast one; auto takes fused where it can."""
     json: bool = False

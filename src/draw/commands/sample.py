@@ -40,7 +40,7 @@ class Options:
     skip_bad: bool = False
     """Leave out pictures of `folder` that cannot be decoded."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one. There, products are in TF32."""
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     engine: Engine = "auto"
     """plain is the readable path, fused the fast one; auto takes fused where it can."""
 

@@ -104,12 +104,14 @@ def load_images(
     return name, images
 
 
-def prepare_device(name: str) -> str:
+def prepare_device(name: str, *, tf32: bool = False) -> str:
     """The device of this name; `auto` takes a GPU if there is one.
 
     On a CPU the tails of the filters are denormal numbers, slow to multiply by: they become zero.
-    On a GPU the factors of matrix products are rounded to TF32 (10 bits), as its tensor cores
-    want them; sums and all that goes from step to step stay float32.
+
+    Args:
+        tf32: on a GPU, round the factors of matrix products to TF32 (10 bits), as its tensor cores
+            want them; sums and all that goes from step to step stay float32.
 
     Raises:
         ConfigError: there is none of this name.
@@ -122,7 +124,7 @@ def prepare_device(name: str) -> str:
         torch.Generator(name)
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ConfigError(f"the device {name!r} cannot be used here; try --device cpu") from error
-    if torch.device(name).type == "cuda":
+    if tf32 and torch.device(name).type == "cuda":
         torch.set_float32_matmul_precision("high")
     return name
 

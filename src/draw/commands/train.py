@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     started = time.monotonic()
     options, config, run = _chosen(arguments)
-    device = terminal.prepare_device(options.device)
+    device = terminal.prepare_device(options.device, tf32=True)
     summary_writer = _summary_writer() if options.tensorboard else None
     with terminal.progress_bar() as bar:
         images = config.load_images("train", terminal.reporter(bar))
