@@ -1,13 +1,19 @@
 """Pictures of a Trace: grids, films, the paper's figures, curves, and what a web page reads.
 
-They draw what they are given and run no model.
+They draw what they are given and run no model. What needs matplotlib is imported when first used:
+it takes longer to import than a film to draw.
 """
 
-from draw.figures.curves import save_curves
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from draw.figures.film import Film, check_film, save_film
 from draw.figures.grid import grid, nearest, panels, save_picture
-from draw.figures.paper import beside_nearest, patches, save_plot, stages, zoom
 from draw.figures.recording import Recording, load_recording, save_recording
+
+if TYPE_CHECKING:
+    from draw.figures.curves import save_curves
+    from draw.figures.paper import beside_nearest, patches, save_plot, stages, zoom
 
 __all__ = [
     "Film",
@@ -27,3 +33,15 @@ __all__ = [
     "stages",
     "zoom",
 ]
+
+_PLOTS = {
+    "curves": ("save_curves",),
+    "paper": ("beside_nearest", "patches", "save_plot", "stages", "zoom"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLOTS.items():
+        if name in names:
+            return getattr(import_module(f"draw.figures.{module}"), name)
+    raise AttributeError(f"module 'draw.figures' has no attribute {name!r}")
