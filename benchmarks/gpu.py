@@ -4,6 +4,7 @@ An iteration is all that `draw train` does in one: images, noise, forward, backw
 average of the weights; ten at a time, then the host reads what they gave. Products are in TF32.
 """
 
+import gc
 import platform
 from collections.abc import Sequence
 from datetime import date
@@ -66,7 +67,11 @@ def training_row(
     milliseconds = _milliseconds(runs, rounds, device, ITERATIONS)
     cells = (f"{milliseconds[v]:16.2f}" if v in runs else " " * 16 for v in variants)
     print(f"{batch:6}" + "".join(cells), flush=True)
-    return {"batch": batch, "milliseconds": milliseconds, "peak_megabytes": megabytes}
+    row = {"batch": batch, "milliseconds": milliseconds, "peak_megabytes": megabytes}
+    if {"plain", "fused captured"} <= milliseconds.keys():
+        ratio = milliseconds["plain"] / milliseconds["fused captured"]
+        row["speed_up_over_plain"] = round(ratio, 2)
+    return row
 
 
 def training(variant: str, config: DRAWConfig, batch: int, device: str) -> Run:
@@ -115,6 +120,8 @@ def _allocated(device: str) -> float:
     """Megabytes in use; from now on a new peak is looked for."""
     if device != "cuda":
         return 0.0
+    gc.collect()  # the variant before, and its graph
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     return torch.cuda.memory_allocated() / 2**20
 

@@ -42,12 +42,17 @@ if [[ $wheels ]]; then
 fi
 export PYTHONPATH=$root/src${EXTRA_SITE:+:$EXTRA_SITE}${PYTHONPATH:+:$PYTHONPATH}
 
+# What fails here is told in check.log and does not keep the machine from training.
 if [[ $check ]]; then
-    (cd "$root" && "$python" -m pytest -o addopts=-q -o filterwarnings=default tests/kernels/gpu \
-        tests/test_graph.py tests/test_device_training.py &&
-        "$python" benchmarks/bench.py --quick --device "${device/auto/cuda}") 2>&1 |
-        tee "$out/check.log"
-    [[ $device == cpu ]] || cp "$root/benchmarks/results-cuda.json" "$out"
+    kept=$(cd "$out" && pwd)
+    (
+        cd "$root"
+        timeout 200 "$python" benchmarks/bench.py --quick --device "${device/auto/cuda}" || true
+        [[ $device == cpu ]] || cp benchmarks/results-cuda.json "$kept" || true
+        timeout 300 "$python" -m pytest -o addopts=-q -o filterwarnings=default \
+            tests/kernels/gpu/test_recurrence.py tests/test_graph.py tests/test_device_training.py ||
+            echo "the tests failed, or took too long: status $?"
+    ) 2>&1 | tee "$out/check.log"
 fi
 
 # Leave nothing in a run folder but what the next chunk needs.

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from functools import partial
+from itertools import count
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from draw.batches import Batches
 from draw.checkpoint import RunFolder
 from draw.commands.terminal import prepare_device
 from draw.errors import RunError
+from draw.evaluation import evaluate
 from draw.optimizer import adam
 from draw.training import PATIENCE, Steps, new_learner, train
 
@@ -160,6 +163,24 @@ def test_a_checkpoint_goes_from_device_to_device(tmp_path, there):
     assert_close(learner, other)
 
 
+def test_a_validation_is_in_float32_and_leaves_the_training_its_precision(tmp_path, monkeypatch):
+    seen, before = [], torch.get_float32_matmul_precision()
+
+    def spy(*args, **options):
+        seen.append(torch.get_float32_matmul_precision())
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr(training, "evaluate", spy)
+    images = some_images()
+    torch.set_float32_matmul_precision("high")
+    try:
+        list(train(CONFIG, RunFolder(tmp_path / "run"), images, images))
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert set(seen) == {"highest"}
+
+
 def test_a_checkpoint_before_the_first_finite_step(tmp_path):
     learner, run = device_learner(CONFIG), RunFolder(tmp_path)
     steps = Steps(learner, CONFIG, BrokenBatches({0}))
@@ -187,6 +208,20 @@ def test_a_captured_training_is_the_same_training(engine, monkeypatch):
     assert [e.skipped for e in events] == [e.skipped for e in others]
     assert events[-1].skipped == 2
     assert events[-1].train_nats == pytest.approx(others[-1].train_nats, rel=1e-4)
+
+
+@CUDA
+def test_a_training_on_a_gpu_that_was_interrupted_ends_like_a_whole_one(tmp_path):
+    """With validations and checkpoints between the replays."""
+    images, ends = some_images(), []
+    for name, stops in (("whole", []), ("parted", [7])):
+        run = RunFolder(tmp_path / name)
+        for stop_at in [*stops, CONFIG.steps]:
+            taken = count(1)
+            stop = partial(lambda taken, at: next(taken) == at, taken, stop_at)
+            list(train(CONFIG, run, images, images, device="cuda", stop=stop))
+        ends.append(sorted(run.checkpoints.iterdir())[-1].read_bytes())
+    assert ends[0] == ends[1]
 
 
 @CUDA

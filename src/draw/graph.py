@@ -4,7 +4,6 @@ To launch a kernel takes longer than a small one runs. A graph is recorded once 
 as a whole, without Python and without a word between its kernels.
 """
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -49,9 +48,7 @@ class Captured:
     def _launch(self) -> Tensor:
         """As it is, on the stream that will record it, as CUDA graphs ask for."""
         self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream), warnings.catch_warnings():
-            # Adam, when told that it will be captured, complains until it is.
-            warnings.filterwarnings("ignore", message=".*capturable=True")
+        with torch.cuda.stream(self.stream):
             result = self.function()
         torch.cuda.current_stream().wait_stream(self.stream)
         return result

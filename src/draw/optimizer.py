@@ -1,5 +1,6 @@
 """Adam: led by the host, or all on the device so that a CUDA graph can hold it."""
 
+import warnings
 from collections.abc import Iterable
 
 import torch
@@ -40,6 +41,8 @@ def step_if(condition: Tensor, optimizer: Optimizer) -> None:
     """A step, or no change at all; the fused optimisers look for themselves, on the device."""
     if optimizer.param_groups[0]["fused"]:
         optimizer.found_inf = (~condition).float()  # type: ignore[attr-defined]
-        optimizer.step()
+        with warnings.catch_warnings():  # told that it will be captured, it complains until it is
+            warnings.filterwarnings("ignore", message=".*capturable=True")
+            optimizer.step()
     elif condition:
         optimizer.step()

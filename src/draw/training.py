@@ -4,6 +4,7 @@ On a GPU the host runs ahead: it starts one step after another and reads what th
 and then. What is trained, logged and saved is the same; the steps are told of in bursts.
 """
 
+import contextlib
 import copy
 import math
 import time
@@ -324,10 +325,22 @@ def _check_same_data(run: RunFolder, seen: dict[str, str]) -> None:
         )
 
 
+@contextlib.contextmanager
+def _exact_products() -> Iterator[None]:
+    """A bound is measured in float32, also where the training's products are in TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def _validate(
     learner: Learner, config: TrainConfig, run: RunFolder, validation: Images
 ) -> Validation:
-    result = evaluate(learner.average, validation, seed=config.seed)
+    with _exact_products():
+        result = evaluate(learner.average, validation, seed=config.seed)
     is_best = result.elbo_nats > learner.best_nats
     if is_best:
         learner.best_nats = result.elbo_nats

@@ -200,6 +200,25 @@ def test_windows_far_outside_or_very_sharp(g, log_sigma2, log_delta):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+def test_tf32_rounds_the_factors_and_stays_close():
+    model = network(hidden_size=70)
+    x, eps = inputs(model, 3)
+    exact = plain64(model)
+    trace, expected = model(x, eps=eps), exact(x.double(), eps=eps.double())
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        rounded = model(x, eps=eps)
+        elbo(rounded).sum().backward()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    elbo(expected).sum().backward()
+    assert not torch.equal(rounded.canvas, trace.canvas)
+    assert error(rounded.canvas, expected.canvas) < 1e-2
+    for (name, p), q in zip(model.named_parameters(), exact.parameters(), strict=True):
+        assert error(p.grad, q.grad) < 2e-2, name
+
+
 # ---------------------------------------------------------------- the choice
 
 

@@ -26,3 +26,11 @@ def hyperbolic_tangent(x):
     p = p * s - 3.33332819422e-1
     near = x + x * (s * p)
     return tl.where(tl.abs(x) < 0.625, near, tl.where(x < 0, -far, far))
+
+
+@triton.jit
+@no_type_check
+def to_tf32(x):
+    """Rounded to ten bits of fraction; the tensor cores would cut the others off."""
+    bits = x.to(tl.int32, bitcast=True)
+    return ((bits + 0x1000) & -0x2000).to(tl.float32, bitcast=True)

@@ -11,7 +11,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from draw.kernels.gpu.numbers import hyperbolic_tangent, sigmoid
+from draw.kernels.gpu.numbers import hyperbolic_tangent, sigmoid, to_tf32
 
 
 @triton.jit
@@ -51,6 +51,8 @@ def product(
         else:
             place = k[:, None] * WEIGHT_STRIDE + columns[None, :]
         w_tile = tl.load(weight + place, mask=(k < K)[:, None] & has_column[None, :], other=0.0)
+        if PRECISION == "tf32":
+            a_tile, w_tile = to_tf32(a_tile), to_tf32(w_tile)
         total = tl.dot(a_tile, w_tile, total, input_precision=PRECISION)
     return total
 
