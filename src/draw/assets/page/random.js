@@ -1,0 +1,43 @@
+/** Seedable standard normal noise: xoshiro128** and the Box-Muller transform. */
+
+const rotate = (x, k) => (x << k) | (x >>> (32 - k));
+
+/** Mixes one more whole number into a well-spread 32-bit state, as MurmurHash3 ends. */
+function mix(state, number) {
+  let h = Math.imul((state ^ number) + 0x9e3779b9, 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) | 0;
+}
+
+/** Uniform numbers in (0, 1), decided by whole numbers: `uniforms(seed, index)()`. */
+export function uniforms(...key) {
+  const start = key.reduce(mix, key.length);
+  const s = Int32Array.from({ length: 4 }, (_, i) => mix(start, i + 1));
+  return () => {
+    const result = Math.imul(rotate(Math.imul(s[1], 5), 7), 9) >>> 0;
+    const shifted = s[1] << 9;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= shifted;
+    s[3] = rotate(s[3], 11);
+    return (result + 0.5) / 2 ** 32;
+  };
+}
+
+/** `length` draws from N(0, 1), decided by the key alone. */
+export function normals(length, ...key) {
+  const uniform = uniforms(...key);
+  const values = new Float32Array(length);
+  for (let i = 0; i < length; i += 2) {
+    const radius = Math.sqrt(-2 * Math.log(uniform()));
+    const angle = 2 * Math.PI * uniform();
+    values[i] = radius * Math.cos(angle);
+    if (i + 1 < length) values[i + 1] = radius * Math.sin(angle);
+  }
+  return values;
+}
+
+/** A seed that a visitor can read, write down and share: 0 to 9,999. */
+export const freshSeed = () => Math.floor(Math.random() * 10_000);
