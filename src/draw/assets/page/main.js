@@ -1,0 +1,213 @@
+/** The page's frame: which view is shown, which model paints, the theme, the keys. */
+
+import { readAddress } from "./address.js";
+import { Engine } from "./engine.js";
+import { readColours } from "./pictures.js";
+import { readTrace } from "./trace.js";
+import { Compare } from "./views/compare.js";
+import { Finish } from "./views/finish.js";
+import { Fork } from "./views/fork.js";
+import { Look } from "./views/look.js";
+import { Paint } from "./views/paint.js";
+import { Sandbox } from "./views/window.js";
+
+const VIEWS = {
+  paint: Paint,
+  look: Look,
+  finish: Finish,
+  fork: Fork,
+  compare: Compare,
+  window: Sandbox,
+};
+
+const SOON = 300; // milliseconds
+
+const byId = (id) => document.getElementById(id);
+
+/** What every view is given: the models, and a way to run, to go elsewhere and to be remembered. */
+class App {
+  constructor(models) {
+    this.models = models;
+    this.engine = new Engine();
+    this.traces = new Map(); // name -> promise of a film
+    this.views = new Map(); // name -> view, made when first opened
+    this.loaded = new Map(); // name -> promise
+    this.timer = null; // until the address is written
+  }
+
+  /** Films that were made beforehand, there before any model is. */
+  trace(name = this.model.name) {
+    return once(this.traces, name, () => fetchJson(`traces/${name}.json`).then(readTrace));
+  }
+
+  /** Loads a model; ends when it can run. */
+  load(name) {
+    return once(this.loaded, name, () => this.engine.load(name));
+  }
+
+  /** The parts of one of `runs.js`, by the current model or another. */
+  run(task, args, signal, name = this.model.name) {
+    return this.engine.run(task, name, args, signal);
+  }
+
+  /** Two models that differ in attention, on pictures of the same size; null if there are none. */
+  get pair() {
+    const paints = (model) => model.config.write_size !== null;
+    const shape = ({ config }) => `${config.channels} ${config.height} ${config.width}`;
+    for (const other of this.models.filter((model) => !paints(model))) {
+      const like = (model) => paints(model) && shape(model) === shape(other);
+      const one = this.models.find(like);
+      if (one) return [one, other];
+    }
+    return null;
+  }
+
+  /** Opens what the address names; anything unknown in it is ignored. */
+  open() {
+    this.written = location.hash;
+    const { view, model, ...settings } = readAddress();
+    this.view?.close();
+    this.model = this.models.find(({ name }) => name === model) ?? this.models[0];
+    this.name = Object.hasOwn(VIEWS, view) && (view !== "compare" || this.pair) ? view : "paint";
+    for (const section of document.querySelectorAll("main section")) {
+      section.hidden = section.id !== this.name;
+    }
+    for (const link of document.querySelectorAll("nav a")) {
+      link.hash = this.address({ view: link.dataset.view });
+      if (link.dataset.view === this.name) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    byId("model").value = this.model.name;
+    byId("notice").hidden = true;
+    if (!this.views.has(this.name)) {
+      this.views.set(this.name, new VIEWS[this.name](byId(this.name), this));
+    }
+    this.view = this.views.get(this.name);
+    document.title = `${byId(`${this.name}-title`).textContent} – DRAW`;
+    this.remember(settings);
+    this.view.open(settings);
+  }
+
+  /** An address with these settings, and the model unless it is the first. */
+  address(settings) {
+    const model = this.model === this.models[0] ? undefined : this.model.name;
+    const known = Object.entries({ model, ...settings }).filter(([, value]) => value !== undefined);
+    return `#${new URLSearchParams(known)}`;
+  }
+
+  /**
+   * Keeps settings of the current view in the address, without an entry in the history: in a
+   * moment, as browsers allow it only so often.
+   */
+  remember(settings) {
+    this.newest = this.address({ view: this.name, ...settings });
+    this.timer ??= setTimeout(() => {
+      this.timer = null;
+      if (location.hash !== this.written) return; // the visitor has gone elsewhere
+      history.replaceState(null, "", this.newest);
+      this.written = location.hash;
+    }, SOON);
+  }
+
+  /** Goes to another view, or to the same with other settings; "back" returns. */
+  go(settings) {
+    location.hash = this.address(settings);
+  }
+
+  complain(error) {
+    byId("notice").textContent =
+      `Something went wrong: ${error.message}. Reload the page to try again.`;
+    byId("notice").hidden = false;
+  }
+}
+
+/** What `make` promises, made once for each name; again if it failed. */
+function once(made, name, make) {
+  if (!made.has(name)) {
+    const promise = make();
+    promise.catch(() => made.delete(name));
+    made.set(name, promise);
+  }
+  return made.get(name);
+}
+
+async function fetchJson(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url} cannot be loaded (${response.status})`);
+  return response.json();
+}
+
+/** The theme that the visitor chose, if the browser lets the page keep it. */
+function chosen() {
+  try {
+    const theme = localStorage.getItem("theme");
+    return ["light", "dark"].includes(theme) ? theme : null;
+  } catch {
+    return null;
+  }
+}
+
+function choose(theme) {
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    // It then lasts as long as the page.
+  }
+}
+
+/** The system's theme, until the visitor chooses one. */
+function prepareTheme(changed) {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const set = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    byId("theme").textContent = theme === "dark" ? "Light" : "Dark";
+    readColours();
+    changed();
+  };
+  const follow = () => set(chosen() ?? (dark.matches ? "dark" : "light"));
+  dark.addEventListener("change", follow);
+  byId("theme").addEventListener("click", () => {
+    const other = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    set(other);
+    choose(other);
+  });
+  follow();
+}
+
+/** Space plays and pauses, the arrows step, wherever the focus has no use of its own for them. */
+function hearKeys(app) {
+  document.addEventListener("keydown", (event) => {
+    const player = app.view?.player;
+    if (!player || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, select, [role=application]")) return;
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === " " && !event.target.closest("button")) player.toggle();
+    else if (step) player.seek(player.t + step);
+    else return;
+    event.preventDefault();
+  });
+}
+
+async function main() {
+  for (const transport of document.querySelectorAll(".player")) {
+    transport.append(byId("transport").content.cloneNode(true));
+  }
+  const app = new App(await fetchJson("models.json"));
+  prepareTheme(() => app.view?.redraw());
+  byId("model").replaceChildren(...app.models.map(({ name }) => new Option(name)));
+  byId("model").parentElement.hidden = app.models.length < 2;
+  byId("model").addEventListener("change", ({ target }) => {
+    app.go({ view: app.name, model: target.value });
+  });
+  document.querySelector("nav [data-view=compare]").hidden = !app.pair;
+  addEventListener("hashchange", () => app.open());
+  addEventListener("unhandledrejection", ({ reason }) => app.complain(reason));
+  addEventListener("resize", () => app.view?.redraw());
+  hearKeys(app);
+  app.open();
+}
+
+main().catch((error) => {
+  byId("notice").textContent = `The page cannot start: ${error.message}.`;
+  byId("notice").hidden = false;
+});

@@ -1,0 +1,162 @@
+/** A pad to draw on, with a finger, a mouse, a pen or the keys. */
+
+import { extend, PEN, rasterise } from "./ink.js";
+import { readColours, show } from "./pictures.js";
+
+const STEP = 1 / 28; // how far an arrow key moves the pen
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+export class Pad {
+  /**
+   * `changed(strokes)` hears of every stroke when it is finished, and of none left. `size()` gives
+   * the picture's {height, width}; with `pixels` the pad shows which of its pixels are ink.
+   */
+  constructor(canvas, { changed, size, pixels = false }) {
+    Object.assign(this, { canvas, changed, size, pixels });
+    this.strokes = [];
+    this.example = false; // the first stroke replaces an example
+    this.pen = null; // where the keys have moved the pen
+    this.down = false;
+    canvas.addEventListener("pointerdown", (event) => this.begin(event));
+    canvas.addEventListener("pointermove", (event) => this.move(event));
+    canvas.addEventListener("pointerup", () => this.end());
+    canvas.addEventListener("pointercancel", () => this.end());
+    canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("blur", () => this.leave());
+  }
+
+  /** Shows strokes as if they had been drawn; `example` ones give way to the visitor's. */
+  set(strokes, example = false) {
+    this.strokes = strokes.map((stroke) => [...stroke]);
+    this.example = example;
+    this.down = false;
+    this.draw();
+  }
+
+  clear() {
+    this.set([]);
+    this.changed(this.strokes);
+  }
+
+  begin(event) {
+    if (event.button !== 0 || !event.isPrimary) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.pen = null;
+    this.put(this.place(event));
+  }
+
+  move(event) {
+    if (!this.down || this.pen || !event.isPrimary) return;
+    for (const part of event.getCoalescedEvents?.() ?? [event]) {
+      extend(this.strokes, this.place(part));
+    }
+    this.draw();
+  }
+
+  end() {
+    if (!this.down || this.pen) return;
+    this.down = false;
+    this.changed(this.strokes);
+  }
+
+  /** Puts the pen down, which begins a stroke. */
+  put(point) {
+    if (this.example) this.strokes = [];
+    this.example = false;
+    this.down = true;
+    this.strokes.push([]);
+    extend(this.strokes, point);
+    this.draw();
+  }
+
+  /** Where in the pad's middle square the pointer is. */
+  place({ clientX, clientY }) {
+    const { left, top, width, height } = this.canvas.getBoundingClientRect();
+    const side = Math.min(width, height);
+    return [
+      (clientX - left - (width - side) / 2) / side,
+      (clientY - top - (height - side) / 2) / side,
+    ];
+  }
+
+  key(event) {
+    const move = ARROWS[event.key];
+    if (move) {
+      this.pen ??= [0.5, 0.5];
+      this.pen = this.pen.map((at, axis) => Math.min(1, Math.max(0, at + STEP * move[axis])));
+      if (this.down) extend(this.strokes, this.pen);
+    } else if (event.key === "Enter" || event.key === " ") {
+      this.pen ??= [0.5, 0.5];
+      if (this.down) this.lift();
+      else this.put(this.pen);
+    } else if (event.key === "Delete" || event.key === "Backspace") {
+      this.clear();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    this.draw();
+  }
+
+  lift() {
+    this.down = false;
+    this.changed(this.strokes);
+  }
+
+  leave() {
+    if (this.down && this.pen) this.lift();
+    this.pen = null;
+    this.draw();
+  }
+
+  draw() {
+    const { height, width } = this.size();
+    const none = new Uint8Array(height * width);
+    const values = this.pixels ? rasterise(this.strokes, height, width) : none;
+    show(this.canvas, { height, width, channels: 1, values });
+    const context = this.canvas.getContext("2d");
+    const { width: w, height: h } = this.canvas;
+    const side = Math.min(w, h);
+    const colours = readColours();
+    context.save();
+    context.translate((w - side) / 2, (h - side) / 2);
+    context.scale(side, side);
+    context.lineCap = context.lineJoin = "round";
+    this.guide(context, colours);
+    if (!this.pixels) this.ink(context, colours);
+    if (this.pen) this.cross(context, colours);
+    context.restore();
+  }
+
+  /** The square of 20 pixels of 28 that a digit of MNIST fills. */
+  guide(context, { line }) {
+    context.strokeStyle = `rgb(${line})`;
+    context.lineWidth = 0.004;
+    context.setLineDash([0.004, 0.014]);
+    context.strokeRect(4 / 28, 4 / 28, 20 / 28, 20 / 28);
+    context.setLineDash([]);
+  }
+
+  ink(context, { ink }) {
+    context.strokeStyle = `rgb(${ink})`;
+    context.lineWidth = PEN;
+    for (const stroke of this.strokes) {
+      context.beginPath();
+      context.moveTo(...stroke[0]);
+      for (const point of stroke) context.lineTo(...point);
+      context.stroke();
+    }
+  }
+
+  cross(context, { write }) {
+    const [x, y] = this.pen;
+    context.strokeStyle = `rgb(${write})`;
+    context.lineWidth = 0.008;
+    context.beginPath();
+    context.moveTo(x - 0.04, y);
+    context.lineTo(x + 0.04, y);
+    context.moveTo(x, y - 0.04);
+    context.lineTo(x, y + 0.04);
+    context.stroke();
+  }
+}

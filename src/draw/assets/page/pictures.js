@@ -1,0 +1,136 @@
+/**
+ * Pictures on canvases: crisp pixels, and the borders of windows over them.
+ *
+ * A picture is `{height, width, channels, values, windows}`. `values` [channels, height, width] are
+ * bytes, 0 paper to 255 ink; in an error picture they lie from -255, painted but not there, to 255.
+ * Each of the `windows` is `{window, n, kind}`, kind "read" or "write". `glow`, if there, tints
+ * each pixel green by so much of 1.
+ */
+
+import { box } from "./attention.js";
+
+const BORDER = 0.85; // opacity of a window's border: broad ones should not hide what they paint
+
+let colours = null; // of the theme, by name: [red, green, blue]
+
+/** The theme's colours, as the style sheet has them; call again after the theme has changed. */
+export function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  const names = ["ground", "paper", "ink", "read", "write", "line", "soft"];
+  colours = Object.fromEntries(
+    names.map((name) => {
+      const hex = style.getPropertyValue(`--${name}`).trim();
+      return [name, [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16))];
+    }),
+  );
+  return colours;
+}
+
+/** A film's picture after step t = 0..T, with the windows asked for: "read", "write". */
+export function frame(film, t, kinds = []) {
+  const { height, width, channels } = film;
+  const pixels = channels * height * width;
+  const values = t === 0 ? film.start : film.means.subarray((t - 1) * pixels, t * pixels);
+  const windows = kinds
+    .filter((kind) => t > 0 && film[kind])
+    .map((kind) => ({
+      window: film[kind][t - 1],
+      n: kind === "read" ? film.readSize : film.writeSize,
+      kind,
+    }));
+  return { height, width, channels, values, windows };
+}
+
+/** Shows a picture on a canvas element, as large as the style sheet makes the element. */
+export function show(canvas, picture) {
+  const wanted = (canvas.clientWidth * devicePixelRatio) / picture.width;
+  const scale = Math.max(1, Math.ceil(wanted - 0.01));
+  if (canvas.width !== picture.width * scale || canvas.height !== picture.height * scale) {
+    canvas.width = picture.width * scale;
+    canvas.height = picture.height * scale;
+  }
+  paint(canvas.getContext("2d"), picture, 0, 0, scale);
+}
+
+/** Paints a picture at (x, y), each of its pixels a square of `scale` pixels. */
+export function paint(context, picture, x, y, scale) {
+  const { width, height } = picture;
+  context.save();
+  context.translate(x, y);
+  context.beginPath();
+  context.rect(0, 0, width * scale, height * scale);
+  context.clip();
+  context.imageSmoothingEnabled = false;
+  context.drawImage(pixelsOf(picture), 0, 0, width * scale, height * scale);
+  for (const { window, n, kind } of picture.windows ?? []) {
+    outline(context, window, n, scale, `rgb(${colours[kind]})`);
+  }
+  context.restore();
+}
+
+/** A window's border: it lies on the patch's extent and is as wide as the filters' sigma. */
+function outline(context, window, n, scale, colour) {
+  const { left, top, right, bottom } = box(window, n);
+  const line = Math.max(1, Math.round(Math.sqrt(window.sigma2) * scale));
+  const far = 4 * Math.max(context.canvas.width, context.canvas.height);
+  const pixel = (edge) => Math.round(Math.min(far, Math.max(-far, (edge - 0.5) * scale)));
+  const [x, y] = [pixel(left), pixel(top)];
+  context.globalAlpha = BORDER;
+  context.strokeStyle = colour;
+  context.lineWidth = line;
+  const shift = (line % 2) / 2; // so that the line's edges fall between pixels
+  context.strokeRect(x + shift, y + shift, pixel(right) - x, pixel(bottom) - y);
+}
+
+/** A picture with no ink. */
+export function blank({ height, width, channels }) {
+  return { height, width, channels, values: new Uint8Array(channels * height * width) };
+}
+
+/** Fills a grid with so many canvases; inside buttons if `pick(index)` is to hear of clicks. */
+export function tiles(grid, count, name, pick) {
+  const canvases = Array.from({ length: count }, (_, i) => {
+    const canvas = document.createElement("canvas");
+    canvas.className = "square";
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${name} ${i + 1}`);
+    return canvas;
+  });
+  const cells = canvases.map((canvas, i) => {
+    if (!pick) return canvas;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(canvas);
+    button.addEventListener("click", () => pick(i));
+    return button;
+  });
+  grid.replaceChildren(...cells);
+  return canvases;
+}
+
+const scratch = new Map(); // "height x width" -> a small canvas and its image data
+
+function pixelsOf({ height, width, channels, values, glow }) {
+  const key = `${height} x ${width}`;
+  if (!scratch.has(key)) {
+    const canvas = document.createElement("canvas");
+    Object.assign(canvas, { height, width });
+    const context = canvas.getContext("2d");
+    scratch.set(key, { canvas, context, image: context.createImageData(width, height) });
+  }
+  const { canvas, context, image } = scratch.get(key);
+  const { paper, ink, read, write } = colours;
+  const area = height * width;
+  const mix = (from, to, share) => from + share * (to - from);
+  for (let i = 0; i < area; i++) {
+    for (let c = 0; c < 3; c++) {
+      let value = values[channels === 1 ? i : c * area + i];
+      if (channels === 1)
+        value = mix(paper[c], (value < 0 ? write : ink)[c], Math.abs(value) / 255);
+      image.data[4 * i + c] = glow ? mix(value, read[c], 0.8 * glow[i]) : value;
+    }
+    image.data[4 * i + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}

@@ -1,0 +1,88 @@
+/** Part of a digit, and the model's proposals for the rest. */
+
+import { whole } from "../address.js";
+import { beginning, EXAMPLES, exampleButtons } from "../examples.js";
+import { fromText, rasterise, toText } from "../ink.js";
+import { Pad } from "../pad.js";
+import { blank, frame, tiles } from "../pictures.js";
+import { freshSeed } from "../random.js";
+import { FilmView } from "./film.js";
+
+const COUNT = 9;
+const ROUNDS = 12; // of clamped iterations; later ones change little
+const SHARE = 0.45; // of an example's strokes
+
+export class Finish extends FilmView {
+  constructor(root, app) {
+    super(root, app, 3);
+    this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
+    this.films = [];
+    this.pad = new Pad(this.find(".pad"), {
+      changed: () => this.renew(this.seed),
+      size: () => app.model.config,
+      pixels: true,
+    });
+    exampleButtons(this.find(".examples"), (strokes) => {
+      this.pad.set(beginning(strokes, SHARE), true);
+      this.renew(this.seed);
+    });
+    this.find(".clear").addEventListener("click", () => this.pad.clear());
+  }
+
+  async open({ ink, seed, t }) {
+    const signal = this.renewed();
+    this.seed = whole(seed, 0, 999_999_999) ?? this.seed ?? freshSeed();
+    this.films = [];
+    this.player.load(this.app.model.config.glimpses);
+    this.player.hold(this.player.last);
+    const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
+    const own = strokes.length > 0;
+    this.pad.set(own ? strokes : beginning(EXAMPLES[3], SHARE), own ? this.pad.example : true);
+    if (await this.ready(signal)) await this.renew(this.seed, t);
+  }
+
+  /** Walks anew; each round's pictures are shown as they come. */
+  async renew(seed, t) {
+    const signal = this.renewed();
+    this.seed = seed;
+    this.settings = { ink: toText(this.pad.strokes), seed };
+    this.gif.disabled = true;
+    if (!this.pad.strokes.length) {
+      this.films = [];
+      this.player.hold(this.player.last);
+      this.say("Draw part of a digit on the pad");
+      this.again.disabled = true;
+      return this.app.remember({});
+    }
+    this.again.disabled = false;
+    this.remember();
+    const { height, width, channels } = this.app.model.config;
+    const grey = rasterise(this.pad.strokes, height, width);
+    const ink = Uint8Array.from(
+      { length: channels * grey.length },
+      (_, i) => grey[i % grey.length],
+    );
+    const args = { ink, seed, count: COUNT, rounds: ROUNDS };
+    this.player.hold(this.player.last);
+    for await (const { round, films } of this.app.run("complete", args, signal)) {
+      this.films = films;
+      this.redraw();
+      this.say(round < ROUNDS ? `Round ${round} of ${ROUNDS}` : "");
+    }
+    if (signal.aborted) return;
+    this.gif.disabled = false;
+    this.player.hold(whole(t, 0, this.player.last) ?? this.player.last);
+    this.remember();
+  }
+
+  redraw() {
+    this.pad.draw();
+    super.redraw();
+  }
+
+  pictures(t, resting) {
+    const empty = blank(this.app.model.config);
+    const kinds = this.kinds(resting, "read", "write");
+    return this.canvases.map((_, i) => (this.films[i] ? frame(this.films[i], t, kinds) : empty));
+  }
+}

@@ -1,0 +1,84 @@
+/** One painting, frozen, and the futures that grow from there. */
+
+import { whole } from "../address.js";
+import { blank, frame, show, tiles } from "../pictures.js";
+import { freshSeed } from "../random.js";
+import { stepOf } from "../player.js";
+import { FilmView } from "./film.js";
+
+const COUNT = 9;
+const OFTEN = 24; // paintings of a seed: as many as Paint shows
+
+export class Fork extends FilmView {
+  constructor(root, app) {
+    super(root, app, 3);
+    this.canvases = tiles(this.find(".tiles"), COUNT, "Future");
+    this.parent = this.find(".parent");
+    this.films = [];
+    this.freeze = this.find(".freeze");
+    this.freeze.addEventListener("input", () => this.grow());
+    this.find(".next").addEventListener("click", () => {
+      this.index = (this.index + 1) % OFTEN;
+      if (this.index === 0) this.seed = freshSeed();
+      this.grow();
+    });
+  }
+
+  async open({ seed, index, at, branch, t }) {
+    const signal = this.renewed();
+    const { glimpses } = this.app.model.config;
+    this.films = [];
+    this.seed = whole(seed, 0, 999_999_999) ?? this.seed ?? freshSeed();
+    this.index = whole(index, 0, OFTEN - 1) ?? this.index ?? 0;
+    this.branch = whole(branch, 0, 999_999_999) ?? this.branch ?? 0;
+    this.freeze.max = glimpses - 1;
+    this.freeze.value = whole(at, 0, glimpses - 1) ?? Math.floor(glimpses / 4);
+    this.player.load(glimpses);
+    this.player.hold(0);
+    this.find(".next").disabled = true;
+    if (!(await this.ready(signal))) return;
+    this.find(".next").disabled = false;
+    await this.grow(t);
+  }
+
+  renew(branch) {
+    this.branch = branch;
+    return this.grow();
+  }
+
+  /** Nine futures from the step that the slider shows. */
+  async grow(t) {
+    const signal = this.renewed();
+    const at = Number(this.freeze.value);
+    const { seed, index, branch } = this;
+    this.settings = { seed, index, at, branch };
+    this.label(at);
+    const args = { seed, index, t: at, count: COUNT, branch };
+    for await (const { films } of this.app.run("fork", args, signal)) {
+      this.films = films;
+      this.gif.disabled = false;
+      this.player.load(films[0].steps, at);
+      this.start(t);
+    }
+  }
+
+  label(at) {
+    this.freeze.nextElementSibling.textContent = stepOf(at, this.app.model.config.glimpses);
+    this.freeze.style.setProperty("--done", at / Number(this.freeze.max));
+    this.find(".progress").textContent = `Painting ${this.index + 1} of seed ${this.seed}, frozen`;
+  }
+
+  draw(t, resting) {
+    super.draw(t, resting);
+    const frozen = Number(this.freeze.value);
+    const kinds = this.kinds(false, "write");
+    const empty = blank(this.app.model.config);
+    show(this.parent, this.films.length ? frame(this.films[0], frozen, kinds) : empty);
+  }
+
+  pictures(t, resting) {
+    const empty = blank(this.app.model.config);
+    const kinds = this.kinds(resting, "write");
+    return this.canvases.map((_, i) => (this.films[i] ? frame(this.films[i], t, kinds) : empty));
+  }
+}

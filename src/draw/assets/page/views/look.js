@@ -1,0 +1,144 @@
+/** A visitor's digit: the model reads it, repaints it, and pays in nats. */
+
+import { whole } from "../address.js";
+import { EXAMPLES, exampleButtons } from "../examples.js";
+import { centred, fromText, rasterise, toText } from "../ink.js";
+import { Pad } from "../pad.js";
+import { blank, frame, readColours } from "../pictures.js";
+import { freshSeed } from "../random.js";
+import { FilmView } from "./film.js";
+
+export class Look extends FilmView {
+  constructor(root, app) {
+    super(root, app, 3);
+    this.canvases = [".input", ".error", ".canvas"].map((name) => this.find(name));
+    this.bars = this.find(".bars");
+    this.film = null;
+    this.pixels = null;
+    this.pad = new Pad(this.find(".pad"), {
+      changed: (strokes) => this.take(strokes),
+      size: () => app.model.config,
+    });
+    exampleButtons(this.find(".examples"), (strokes) => this.example(strokes));
+    this.find(".clear").addEventListener("click", () => this.pad.clear());
+    const seek = ({ offsetX, buttons, type }) => {
+      if (!this.film || (type === "pointermove" && !buttons)) return;
+      this.player.seek(1 + Math.floor((offsetX / this.bars.clientWidth) * this.film.steps));
+    };
+    this.bars.addEventListener("pointerdown", seek);
+    this.bars.addEventListener("pointermove", seek);
+  }
+
+  async open({ ink, seed, t }) {
+    const signal = this.renewed();
+    this.seed = whole(seed, 0, 999_999_999) ?? this.seed ?? freshSeed();
+    this.player.load(this.app.model.config.glimpses);
+    const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
+    const own = strokes.length > 0;
+    this.pad.set(own ? strokes : EXAMPLES[5], own ? this.pad.example : true);
+    this.prepare();
+    if (await this.ready(signal)) await this.renew(this.seed, t);
+  }
+
+  example(strokes) {
+    this.pad.set(strokes, true);
+    return this.take(strokes);
+  }
+
+  take() {
+    this.prepare();
+    return this.renew(this.seed);
+  }
+
+  /** The picture that the model is given, of the strokes on the pad. */
+  prepare() {
+    const { height, width, channels } = this.app.model.config;
+    const { strokes } = this.pad;
+    const drawn = strokes.length > 0;
+    this.film = null;
+    this.gif.disabled = this.again.disabled = true;
+    this.pixels = new Uint8Array(channels * height * width);
+    if (drawn) {
+      const grey = rasterise(centred(strokes, height, width), height, width);
+      for (let c = 0; c < channels; c++) this.pixels.set(grey, c * height * width);
+    } else {
+      this.say("Draw a digit on the pad");
+    }
+    this.player.hold(0);
+  }
+
+  /** Looks at the picture with the noise of a seed. */
+  async renew(seed, t) {
+    const signal = this.renewed();
+    this.seed = seed;
+    this.settings = { ink: toText(this.pad.strokes), seed };
+    if (!this.pad.strokes.length) return this.app.remember({});
+    this.say("");
+    const args = { pixels: this.pixels, seed };
+    for await (const { films } of this.app.run("reconstruct", args, signal)) {
+      [this.film] = films;
+      this.gif.disabled = this.again.disabled = false;
+      this.start(t);
+    }
+  }
+
+  redraw() {
+    this.pad.draw();
+    super.redraw();
+  }
+
+  draw(t, resting) {
+    super.draw(t, resting);
+    this.drawBars(t);
+    this.tell(t);
+  }
+
+  /** x and x_hat_t, both read through one window, and c_t; at the end what is still missing. */
+  pictures(t, resting) {
+    const empty = blank(this.app.model.config);
+    const input = { ...empty, values: this.pixels ?? empty.values };
+    if (!this.film) return [input, empty, empty];
+    const canvas = frame(this.film, t, this.kinds(resting, "write"));
+    const before = frame(this.film, resting ? t : Math.max(0, t - 1));
+    const { windows } = frame(this.film, t, this.kinds(resting, "read"));
+    const error = Int16Array.from(this.pixels, (x, i) => x - before.values[i]); // eq. 3
+    const values = empty.channels === 1 ? error : error.map((e) => (e + 255) / 2); // grey: none
+    return [{ ...input, windows }, { ...empty, values, windows }, canvas];
+  }
+
+  drawBars(t) {
+    const [width, height] = [this.bars.clientWidth, this.bars.clientHeight];
+    Object.assign(this.bars, {
+      width: width * devicePixelRatio,
+      height: height * devicePixelRatio,
+    });
+    const context = this.bars.getContext("2d");
+    const { ink, line, write } = readColours();
+    context.scale(devicePixelRatio, devicePixelRatio);
+    context.fillStyle = `rgb(${line})`;
+    context.fillRect(0, height - 1, width, 1);
+    const { kl = [], steps = 1 } = this.film ?? {};
+    const most = Math.max(...kl, 1e-9);
+    const each = width / steps;
+    kl.forEach((nats, i) => {
+      const bar = Math.max(1, (nats / most) * (height - 2));
+      context.fillStyle = `rgb(${i + 1 === t ? write : i < t ? ink : line})`;
+      context.fillRect(i * each, height - bar, Math.max(1, each - Math.min(3, each / 4)), bar);
+    });
+    const peak = this.film ? `highest ${most.toFixed(1)} at step ${1 + kl.indexOf(most)}` : "";
+    this.find(".peak").textContent = peak;
+  }
+
+  /** What has been spent so far, and what the pixels would still cost. */
+  tell(t) {
+    const { kl, logLikelihood, steps } = this.film ?? {};
+    const latent = kl?.slice(0, t).reduce((sum, nats) => sum + nats, 0);
+    const parts = { ".latent": latent, ".pixels": -logLikelihood?.[t] };
+    parts[".bound"] = parts[".latent"] + parts[".pixels"];
+    for (const [name, nats] of Object.entries(parts)) {
+      this.find(name).textContent = this.film ? nats.toFixed(1) : "–";
+    }
+    this.find(".says").textContent =
+      t === steps ? "nats, at least −log p(x)" : "nats, if it stopped here";
+  }
+}

@@ -1,0 +1,230 @@
+/** The attention window by hand: no model, equations 19 to 29 alone. */
+
+import { box, centre, filterbanks, read, write } from "../attention.js";
+import { EXAMPLES, exampleButtons } from "../examples.js";
+import { rasterise } from "../ink.js";
+import { show } from "../pictures.js";
+
+const SIZE = 28; // pixels a side
+const START = { g_x: 14.5, g_y: 14.5, delta: 4, sigma: 1, gamma: 1, n: 5 };
+const RANGES = {
+  g_x: [-4, 33, 0.1],
+  g_y: [-4, 33, 0.1],
+  delta: [0.2, 12, 0.1],
+  sigma: [0.1, 6, 0.1],
+  gamma: [0.2, 4, 0.1],
+  n: [1, 12, 1],
+};
+const SVG = "http://www.w3.org/2000/svg";
+
+export class Sandbox {
+  constructor(root, app) {
+    this.app = app;
+    this.root = root;
+    this.values = { ...START };
+    this.picked = null; // [i, j], the pixel of the patch that is pointed at
+    this.image = null; // intensities in [0, 1]
+    for (const [name, [min, max, step]] of Object.entries(RANGES)) {
+      const input = this.find(`[name=${name}]`);
+      Object.assign(input, { min, max, step });
+      input.addEventListener("input", () => this.change({ [name]: Number(input.value) }));
+    }
+    this.find(".reset").addEventListener("click", () => this.change(START));
+    exampleButtons(this.find(".examples"), (strokes) => this.look(strokes));
+    for (const svg of root.querySelectorAll(".filters")) svg.setAttribute("viewBox", "0 0 1 1");
+    this.find(".overlay").setAttribute("viewBox", `0.5 0.5 ${SIZE} ${SIZE}`); // pixel 1 is at 1
+    this.hearPointer();
+    this.hearPatch();
+    this.look(EXAMPLES[3]);
+  }
+
+  find(name) {
+    return this.root.querySelector(name);
+  }
+
+  open(settings) {
+    const known = Object.keys(RANGES).filter((name) => settings[name] !== undefined);
+    const values = known.map((name) => [name, Number(settings[name])]);
+    this.change(Object.fromEntries(values.filter(([, value]) => Number.isFinite(value))));
+  }
+
+  close() {}
+
+  redraw() {
+    this.draw();
+  }
+
+  look(strokes) {
+    this.image = Float32Array.from(rasterise(strokes, SIZE, SIZE), (byte) => byte / 255);
+    this.draw();
+  }
+
+  /** Takes new values, each brought into its range. */
+  change(values) {
+    for (const [name, value] of Object.entries(values)) {
+      const [low, high, step] = RANGES[name];
+      const rounded = Math.round(value / step) * step;
+      this.values[name] = Number(Math.min(high, Math.max(low, rounded)).toFixed(1));
+    }
+    const changed = Object.entries(this.values).filter(([name, v]) => v !== START[name]);
+    this.app.remember(Object.fromEntries(changed));
+    this.draw();
+  }
+
+  /** Dragging the window moves it; dragging its corner changes the stride. */
+  hearPointer() {
+    const overlay = this.find(".overlay");
+    const place = ({ clientX, clientY }) => {
+      const { left, top, width } = overlay.getBoundingClientRect();
+      return [clientX, clientY].map((at, axis) => 0.5 + ((at - [left, top][axis]) / width) * SIZE);
+    };
+    let drag = null;
+    overlay.addEventListener("pointerdown", (event) => {
+      overlay.setPointerCapture(event.pointerId);
+      const [x, y] = place(event);
+      const { g_x, g_y } = this.values;
+      const corner = event.target.classList.contains("corner");
+      drag = corner ? { corner } : { from: [x - g_x, y - g_y] };
+      if (!corner && event.target === overlay) drag = { from: [0, 0] }; // beside it: it jumps there
+      event.preventDefault();
+      move(event);
+    });
+    const move = (event) => {
+      if (!drag) return;
+      const [x, y] = place(event);
+      const { g_x, g_y, n } = this.values;
+      if (drag.corner) this.change({ delta: (2 * Math.max(x - g_x, y - g_y)) / n });
+      else this.change({ g_x: x - drag.from[0], g_y: y - drag.from[1] });
+    };
+    overlay.addEventListener("pointermove", move);
+    for (const end of ["pointerup", "pointercancel"]) {
+      overlay.addEventListener(end, () => (drag = null));
+    }
+  }
+
+  hearPatch() {
+    const patch = this.find(".patch");
+    patch.addEventListener("pointermove", ({ offsetX, offsetY }) => {
+      const at = (offset) =>
+        Math.min(this.values.n - 1, Math.floor((offset / patch.clientWidth) * this.values.n));
+      this.picked = [at(offsetX), at(offsetY)];
+      this.draw();
+    });
+    patch.addEventListener("pointerleave", () => {
+      this.picked = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { sigma, n, ...rest } = this.values;
+    const window = { ...rest, sigma2: sigma ** 2 };
+    const { F_x, F_y } = filterbanks(window, n, SIZE, SIZE);
+    const patch = read(this.image, 1, SIZE, SIZE, window, n);
+    const back = write(patch, 1, SIZE, SIZE, window, n);
+    if (this.picked && Math.max(...this.picked) >= n) this.picked = null;
+    show(this.find(".image"), this.lit(F_x, F_y));
+    const brightest = Math.max(...back, 1e-9); // far below 1 where the window spreads its ink
+    show(this.find(".patch"), pictureOf(patch, n));
+    show(
+      this.find(".back"),
+      pictureOf(
+        back.map((value) => value / brightest),
+        SIZE,
+      ),
+    );
+    this.find(".brightest").textContent = brightest.toFixed(2);
+    this.drawOverlay(window, n);
+    this.drawFilters(this.find(".filters.x"), F_x, n, this.picked?.[0]);
+    this.drawFilters(this.find(".filters.y"), F_y, n, this.picked?.[1]);
+    this.drawNumbers(window, n);
+  }
+
+  /** The picture; if a pixel of the patch is pointed at, where its two filters look. */
+  lit(F_x, F_y) {
+    const picture = pictureOf(this.image, SIZE);
+    if (!this.picked) return picture;
+    const [i, j] = this.picked;
+    const weights = Float32Array.from(this.image, (_, at) => {
+      const [row, column] = [Math.floor(at / SIZE), at % SIZE];
+      return F_x[i * SIZE + column] * F_y[j * SIZE + row];
+    });
+    const most = Math.max(...weights);
+    return { ...picture, glow: weights.map((weight) => weight / most) };
+  }
+
+  drawOverlay(window, n) {
+    const { left, top, right, bottom } = box(window, n);
+    const set = (name, attributes) => {
+      for (const [key, value] of Object.entries(attributes)) {
+        this.find(name).setAttribute(key, value);
+      }
+    };
+    const line = Math.sqrt(window.sigma2);
+    set(".frame", { x: left, y: top, width: right - left, height: bottom - top });
+    set(".frame", { "stroke-width": line });
+    set(".corner", { cx: Math.min(right, SIZE), cy: Math.min(bottom, SIZE), r: 0.7 });
+    const dots = [];
+    for (let j = 1; j <= n; j++) {
+      for (let i = 1; i <= n; i++) {
+        const dot = document.createElementNS(SVG, "circle");
+        dot.setAttribute("cx", centre(window.g_x, window.delta, n, i));
+        dot.setAttribute("cy", centre(window.g_y, window.delta, n, j));
+        dot.setAttribute("r", 0.18);
+        dots.push(dot);
+      }
+    }
+    this.find(".dots").replaceChildren(...dots);
+  }
+
+  /** One curve a filter; F_X runs along the picture's width, F_Y down its height. */
+  drawFilters(svg, F, n, picked) {
+    const upright = svg.classList.contains("y");
+    const most = Math.max(...F);
+    const paths = Array.from({ length: n }, (_, i) => {
+      const points = Array.from({ length: SIZE }, (_, a) => {
+        const along = (a + 0.5) / SIZE;
+        const high = F[i * SIZE + a] / most;
+        return upright ? `${1 - high} ${along}` : `${along} ${1 - high}`;
+      });
+      const path = document.createElementNS(SVG, "path");
+      const ends = upright ? ["1 0", "1 1"] : ["0 1", "1 1"];
+      path.setAttribute("d", `M${[ends[0], ...points, ends[1]].join("L")}`);
+      if (picked !== undefined) path.setAttribute("class", i === picked ? "picked" : "faint");
+      return path;
+    });
+    svg.replaceChildren(...paths);
+  }
+
+  drawNumbers({ g_x, g_y, delta, sigma2, gamma }, n) {
+    for (const [name, value] of Object.entries(this.values)) {
+      const input = this.find(`[name=${name}]`);
+      const [low, high] = RANGES[name];
+      input.value = value;
+      input.style.setProperty("--done", (value - low) / (high - low));
+      input.nextElementSibling.textContent = name === "n" ? value : value.toFixed(1);
+    }
+    const centres = (g) => {
+      const all = Array.from({ length: n }, (_, i) => number(centre(g, delta, n, i + 1), 1));
+      return n <= 4 ? all.join(", ") : [...all.slice(0, 2), "…", all.at(-1)].join(", ");
+    };
+    const told = {
+      g_x_raw: number((2 * g_x) / (SIZE + 1) - 1, 2),
+      g_y_raw: number((2 * g_y) / (SIZE + 1) - 1, 2),
+      delta_raw: number(Math.log((delta * Math.max(n - 1, 1)) / (SIZE - 1)), 2),
+      mu_x: centres(g_x),
+      mu_y: centres(g_y),
+      sigma_raw: number(Math.log(sigma2), 2),
+      gamma_raw: number(Math.log(gamma), 2),
+    };
+    for (const [name, text] of Object.entries(told)) this.find(`.${name}`).textContent = text;
+  }
+}
+
+/** A number with a true minus sign. */
+const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+
+function pictureOf(intensities, size) {
+  const values = Uint8Array.from(intensities, (v) => Math.round(255 * Math.min(1, Math.max(0, v))));
+  return { height: size, width: size, channels: 1, values };
+}
