@@ -20,6 +20,7 @@ draw: a recurrent neural network that paints an image step by step (Gregor et al
   draw sample MODEL [--count 64] [--seed S] [--film FILE]    paint new images: a picture, a film
   draw reconstruct MODEL IMAGES... [--film FILE]             repaint pictures of yours
   draw figure NAME [MODEL] | draw figure list                the paper's figures
+  draw page [MODEL] [--export DIR]                           watch it paint, in the browser
   draw export MODEL --onnx DIR                               the two steps, for other runtimes
   draw models                                                the trained models at hand
   draw data list | draw data fetch NAME                      the data sets
@@ -28,7 +29,9 @@ PRESET is quick, mnist, mnist-no-attention or folder (your own pictures: --data-
 MODEL is a trained model's name, a run folder, a saved model's folder or a Hugging Face hub id.
 Every command tells all its options with --help."""
 
-COMMANDS = ("train", "evaluate", "sample", "reconstruct", "figure", "export", "models", "data")
+COMMANDS = (
+    *("train", "evaluate", "sample", "reconstruct", "figure", "page", "export", "models", "data"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,62 @@
+"""draw page: a page in the browser where the model paints."""
+
+import contextlib
+import re
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import tyro
+
+from draw import page
+from draw.checkpoint import load_model
+from draw.commands import terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Open a page in the browser where the model paints, served on this computer alone."""
+
+    model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
+    """A trained model's name, a run folder, a saved model's folder or a hub id: shown first."""
+    port: int = 0
+    """Where to serve it; 0 takes a port that is free."""
+    browser: bool = True
+    """Open it in the browser; else only tell its address."""
+    export: Path | None = None
+    """Write the page into this folder for any static host instead of serving it."""
+
+    def __post_init__(self) -> None:
+        terminal.check_range(0, 65_535, port=self.port)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status."""
+    options = terminal.parse(Options, "draw page", arguments)
+    terminal.prepare_device("cpu")
+    models = {} if options.model is None else {_short(options.model): load_model(options.model)}
+    if options.export is not None:
+        page.assemble(options.export, models)
+        terminal.say(f"{options.export}: for any static host; opened as a file it cannot run")
+        return 0
+    with TemporaryDirectory(prefix="draw-page-") as folder:
+        page.assemble(Path(folder), models)
+        with page.PageServer(Path(folder), options.port) as server:
+            terminal.say(f"{server.url}   (Ctrl-C ends it)")
+            if options.browser:
+                webbrowser.open(server.url)
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
+    return 0
+
+
+def _short(name: str) -> str:
+    """What to call a model: the last part of its path or hub id, fit for an address.
+
+    >>> _short("runs/my digits/"), _short("someone/digits"), _short("..")
+    ('my-digits', 'digits', 'model')
+    """
+    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
+    return re.sub(r"[^\w.-]+", "-", last).strip(".-") or "model"

@@ -1,0 +1,59 @@
+"""draw page."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from draw import bundled, page
+
+
+def test_export_writes_the_page_and_says_where(run, draw):
+    result = draw("page", run, "--export", "site")
+    assert result.status == 0
+    assert result.out.startswith("site: ")
+    index = json.loads(Path("site/models.json").read_text())
+    assert [entry["name"] for entry in index] == ["run", *bundled.names()]
+    weights = Path("site/models/run/model.safetensors").read_bytes()
+    assert weights == (run / "model/model.safetensors").read_bytes()
+
+
+def test_it_serves_until_it_is_interrupted(run):
+    command = [sys.executable, "-m", "draw", "page", str(run), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        url = process.stdout.readline().decode().split()[0]
+        assert url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert b"<title>DRAW" in answer.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == b""
+
+
+def test_it_opens_the_browser_unless_told_not_to(run, draw, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(page.PageServer, "serve_forever", lambda _: None)
+    result = draw("page", run)
+    assert result.status == 0
+    assert opened == [result.out.split()[0]]
+    assert draw("page", run, "--no-browser").status == 0
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("nowhere", "nowhere is not a run folder or a saved model's folder"),
+        ("run run", "run"),
+        ("run --port 70000", "--port is 70000; it must be from 0 to 65,535"),
+        ("run --export run", "run holds something other than a page; name a new folder"),
+        ("run --export run/run.json", "run/run.json"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(run, refused, arguments, told):
+    assert told in refused("page", *arguments.split())

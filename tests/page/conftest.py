@@ -1,0 +1,106 @@
+"""A browser, and a server of the page with a few tiny models; skipped where no browser is."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from draw import DRAW, DRAWConfig
+from draw.page import PageServer, assemble
+
+from .chromium import Chromium, Page, executable
+
+TINY = {"height": 14, "width": 14, "glimpses": 6, "hidden_size": 16, "latent_size": 4}
+CONFIGS = {
+    "attentive": DRAWConfig(**TINY, read_size=3, write_size=4),
+    "plain": DRAWConfig(**TINY, read_size=None, write_size=None),
+    "colour": DRAWConfig(**TINY | {"width": 10}, channels=3, read_size=2, write_size=3),
+}
+
+BLANK = "blank.html"  # a page of the same origin in which nothing runs
+
+
+def wild(config: DRAWConfig, seed: int = 0) -> DRAW:
+    """A model with weights of every size, so that canvases, windows and posteriors all move."""
+    torch.manual_seed(seed)
+    model = DRAW(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    model.engine = "plain"
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, DRAW]:
+    return {name: wild(config) for name, config in CONFIGS.items()}
+
+
+@pytest.fixture(scope="session")
+def folder(models: dict[str, DRAW], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with the models, assembled."""
+    path = tmp_path_factory.mktemp("page") / "site"
+    assemble(path, models)
+    add_blank(path)
+    return path
+
+
+def add_blank(folder: Path) -> None:
+    (folder / BLANK).write_text('<link rel="icon" href="icon.svg">')
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[[Path], str]]:
+    """Serves a folder; its address."""
+    servers = []
+
+    def start(path: Path) -> str:
+        server = PageServer(path)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.url
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="session")
+def site(folder: Path, serve: Callable[[Path], str]) -> str:
+    """The page's address."""
+    return serve(folder)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    if executable() is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    chromium = Chromium(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+def page(browser: Chromium, site: str) -> Iterator[Page]:
+    """A tab; nothing may go wrong in it that the test has not looked for, and removed."""
+    with browser.page() as tab:
+        yield tab
+        assert tab.problems == []
+        assert all(url.startswith((site, "blob:", "data:")) for url in tab.requests.values())
+
+
+@pytest.fixture
+def module(page: Page, site: str) -> Callable[[str], Any]:
+    """Runs a script with the page's modules at hand: `random.normals(3, 1)`."""
+    return at_hand(page, site)
+
+
+def at_hand(page: Page, url: str) -> Callable[[str], Any]:
+    names = "attention examples gif ink model pictures random runs safetensors trace".split()
+    imports = "".join(f'const {name} = await import("{url}{name}.js");' for name in names)
+    page.open(url + BLANK)
+    return lambda script: page.run(f"(async () => {{ {imports} {script} }})()")
