@@ -65,8 +65,10 @@ def test_the_first_snippet_paints(newcomer):
         assert picture.size == (8 * 86 - 2, 8 * 86 - 2)  # 8 x 8 tiles of 84 pixels, gaps of 2
 
 
-def test_commands_run(newcomer):
+def test_commands_run(newcomer, monkeypatch):
     """In the order of the README, each made tiny; a resumed run takes no options."""
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
+    monkeypatch.setattr("draw.page.PageServer.serve_forever", lambda _: None)
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("draw ")]
     assert len(commands) >= 9

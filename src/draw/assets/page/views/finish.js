@@ -10,7 +10,7 @@ import { FilmView } from "./film.js";
 
 const COUNT = 9;
 const ROUNDS = 12; // of clamped iterations; later ones change little
-const SHARE = 0.45; // of an example's strokes
+const SHARE = 0.4; // of an example's strokes
 
 export class Finish extends FilmView {
   constructor(root, app) {
