@@ -30,7 +30,8 @@ from draw.files import write_atomic
 from draw.model import DRAW
 
 ASSETS = Path(__file__).parent / "assets" / "page"
-SAMPLES = 24  # of each trace: as many as the page shows
+SAMPLES = 24  # of each trace: as many as the page shows,
+MAX_PIXELS = 2**24  # or fewer, of large pictures
 INDEX = "models.json"
 
 TYPES = {
@@ -86,7 +87,9 @@ def _trace(name: str, model: DRAW) -> bytes:
     noise = Generator(model.device).manual_seed(0)
     plain = copy(model)
     plain.engine = "plain"  # a moment's work, for which nothing need be compiled
-    trace = plain.generate(SAMPLES, generator=noise, record=True)
+    size = model.config.glimpses * model.canvas_0.numel()
+    count = max(1, min(SAMPLES, MAX_PIXELS // size))
+    trace = plain.generate(count, generator=noise, record=True)
     content = {
         "format": "draw-trace",
         "version": 1,
@@ -104,7 +107,7 @@ def _trace(name: str, model: DRAW) -> bytes:
                 "elbo_nats": None,
                 "input": None,
             }
-            for b in range(SAMPLES)
+            for b in range(count)
         ],
     }
     return json.dumps(content, separators=(",", ":")).encode()

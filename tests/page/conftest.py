@@ -93,10 +93,12 @@ def page(browser: Chromium, site: str) -> Iterator[Page]:
         assert all(url.startswith((site, "blob:", "data:")) for url in tab.requests.values())
 
 
-@pytest.fixture
-def module(page: Page, site: str) -> Callable[[str], Any]:
+@pytest.fixture(scope="module")
+def module(browser: Chromium, site: str) -> Iterator[Callable[[str], Any]]:
     """Runs a script with the page's modules at hand: `random.normals(3, 1)`."""
-    return at_hand(page, site)
+    with browser.page() as tab:
+        yield at_hand(tab, site)
+        assert tab.problems == []
 
 
 def at_hand(page: Page, url: str) -> Callable[[str], Any]:

@@ -77,6 +77,24 @@ def test_bundled_models_are_copied_as_they_are(tmp_path):
     assert index[0]["config"]["height"] == 14
 
 
+@pytest.mark.parametrize("name", bundled.names())
+def test_what_a_visitor_loads_is_small(tmp_path, name):
+    """The page, and one model with its trace: under 5 MB."""
+    page.assemble(tmp_path / "site", {})
+    files = contents(tmp_path / "site")
+    loaded = {file for file in files if not file.startswith(("models/", "traces/"))}
+    loaded |= {f"models/{name}/config.json", f"models/{name}/model.safetensors"}
+    loaded |= {f"traces/{name}.json"}
+    assert sum(len(files[file]) for file in loaded) < 5_000_000
+
+
+def test_traces_of_large_pictures_are_shorter(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "MAX_PIXELS", 6 * 14 * 14 * 5)
+    page.assemble(tmp_path / "site", TINY_MODELS)
+    trace = json.loads((tmp_path / "site/traces/plain.json").read_text())
+    assert len(trace["samples"]) == 5
+
+
 def test_the_page_is_small_and_names_nothing_from_elsewhere():
     files = contents(page.ASSETS)
     assert sum(map(len, files.values())) < 200_000

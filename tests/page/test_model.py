@@ -57,7 +57,7 @@ def address(networks, serve, tmp_path_factory) -> str:
     return url
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def script(browser: Chromium, address: str) -> Any:
     """Runs a script with the page's modules, and `load(name)` for a model."""
     with browser.page() as tab:

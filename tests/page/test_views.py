@@ -185,6 +185,22 @@ def test_every_control_has_a_name_and_can_be_reached(go):
         assert tab.run("document.querySelector('nav [aria-current]').dataset.view") == view
 
 
+def test_the_skip_link_leads_to_the_picture_and_leaves_the_view(go):
+    tab = go("view=window")
+    tab.press("Tab")
+    assert tab.run("document.activeElement.className") == "skip"
+    tab.press("Enter")
+    assert tab.run("document.activeElement.id") == "main"
+    assert not tab.run("document.querySelector('#window').hidden")
+
+
+def test_opened_as_a_file_it_says_what_to_do(browser, folder):
+    with browser.page() as tab:
+        tab.open(folder.as_uri() + "/index.html")
+        tab.wait("getComputedStyle(document.querySelector('#notice')).visibility === 'visible'", 10)
+        assert "Serve its folder" in " ".join(says(tab, "#notice").split())
+
+
 def test_back_returns_to_the_view_before(go):
     tab = go("view=paint&seed=5")
     tab.click("nav [data-view=window]")
@@ -392,7 +408,7 @@ def test_a_drawn_digit_is_repainted_and_its_bound_is_torchs(go, models, noise, b
     expected = [latent, total - latent, total]
     assert np.isfinite(shown).all()
     assert shown == pytest.approx(expected, abs=0.051)
-    assert "at least \u2212log p(x)" in says(tab, "#look .says")
+    assert says(tab, "#look .says") == "nats, a sample of the bound"
     assert says(tab, "#look .peak") == (
         f"highest {float(trace.kl.max()):.1f} at step {int(trace.kl.argmax()) + 1}"
     )
@@ -739,6 +755,15 @@ def test_pointing_at_the_patch_shows_the_two_filters(go):
     assert (pixels(tab, "#window .image") != plain).any()
     tab.hover("#window h1")
     assert (pixels(tab, "#window .image") == plain).all()
+    tab.run("document.querySelector('#window .patch').focus()")
+    for key, place in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowLeft", 0)):
+        tab.press(key)
+        assert (
+            tab.run(
+                f"document.querySelectorAll('#window .filters.x path')[{place}].className.baseVal"
+            )
+            == "picked"
+        )
 
 
 def test_the_border_is_sigma_wide_and_each_filter_a_curve(go):

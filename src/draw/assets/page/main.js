@@ -115,10 +115,14 @@ class App {
   }
 
   complain(error) {
-    byId("notice").textContent =
-      `Something went wrong: ${error.message}. Reload the page to try again.`;
-    byId("notice").hidden = false;
+    tell(`Something went wrong: ${error.message}. Reload the page to try again.`);
   }
+}
+
+function tell(text) {
+  byId("notice").textContent = text;
+  byId("notice").classList.remove("late");
+  byId("notice").hidden = false;
 }
 
 /** What `make` promises, made once for each name; again if it failed. */
@@ -189,6 +193,7 @@ function hearKeys(app) {
 }
 
 async function main() {
+  byId("notice").hidden = true;
   for (const transport of document.querySelectorAll(".player")) {
     transport.append(byId("transport").content.cloneNode(true));
   }
@@ -199,6 +204,10 @@ async function main() {
   byId("model").addEventListener("change", ({ target }) => {
     app.go({ view: app.name, model: target.value });
   });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address is for the view
+    byId("main").focus();
+  });
   document.querySelector("nav [data-view=compare]").hidden = !app.pair;
   addEventListener("hashchange", () => app.open());
   addEventListener("unhandledrejection", ({ reason }) => app.complain(reason));
@@ -208,6 +217,5 @@ async function main() {
 }
 
 main().catch((error) => {
-  byId("notice").textContent = `The page cannot start: ${error.message}.`;
-  byId("notice").hidden = false;
+  tell(`The page cannot start: ${error.message}.`);
 });

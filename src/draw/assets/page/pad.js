@@ -1,10 +1,15 @@
 /** A pad to draw on, with a finger, a mouse, a pen or the keys. */
 
 import { extend, PEN, rasterise } from "./ink.js";
-import { readColours, show } from "./pictures.js";
+import { colours, show } from "./pictures.js";
 
 const STEP = 1 / 28; // how far an arrow key moves the pen
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+export const ARROWS = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
 
 export class Pad {
   /**
@@ -117,28 +122,27 @@ export class Pad {
     const context = this.canvas.getContext("2d");
     const { width: w, height: h } = this.canvas;
     const side = Math.min(w, h);
-    const colours = readColours();
     context.save();
     context.translate((w - side) / 2, (h - side) / 2);
     context.scale(side, side);
     context.lineCap = context.lineJoin = "round";
-    this.guide(context, colours);
-    if (!this.pixels) this.ink(context, colours);
-    if (this.pen) this.cross(context, colours);
+    this.guide(context);
+    if (!this.pixels) this.ink(context);
+    if (this.pen) this.cross(context);
     context.restore();
   }
 
   /** The square of 20 pixels of 28 that a digit of MNIST fills. */
-  guide(context, { line }) {
-    context.strokeStyle = `rgb(${line})`;
+  guide(context) {
+    context.strokeStyle = `rgb(${colours.line})`;
     context.lineWidth = 0.004;
     context.setLineDash([0.004, 0.014]);
     context.strokeRect(4 / 28, 4 / 28, 20 / 28, 20 / 28);
     context.setLineDash([]);
   }
 
-  ink(context, { ink }) {
-    context.strokeStyle = `rgb(${ink})`;
+  ink(context) {
+    context.strokeStyle = `rgb(${colours.ink})`;
     context.lineWidth = PEN;
     for (const stroke of this.strokes) {
       context.beginPath();
@@ -148,9 +152,9 @@ export class Pad {
     }
   }
 
-  cross(context, { write }) {
+  cross(context) {
     const [x, y] = this.pen;
-    context.strokeStyle = `rgb(${write})`;
+    context.strokeStyle = `rgb(${colours.write})`;
     context.lineWidth = 0.008;
     context.beginPath();
     context.moveTo(x - 0.04, y);

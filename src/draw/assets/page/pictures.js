@@ -11,9 +11,9 @@ import { box } from "./attention.js";
 
 const BORDER = 0.85; // opacity of a window's border: broad ones should not hide what they paint
 
-let colours = null; // of the theme, by name: [red, green, blue]
+export let colours = null; // of the theme, by name: [red, green, blue]
 
-/** The theme's colours, as the style sheet has them; call again after the theme has changed. */
+/** The theme's colours, as the style sheet has them; call again when the theme changes. */
 export function readColours() {
   const style = getComputedStyle(document.documentElement);
   const names = ["ground", "paper", "ink", "read", "write", "line", "soft"];
@@ -23,7 +23,6 @@ export function readColours() {
       return [name, [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16))];
     }),
   );
-  return colours;
 }
 
 /** A film's picture after step t = 0..T, with the windows asked for: "read", "write". */

@@ -25,6 +25,7 @@ export class Player {
     this.draw = draw;
     this.settled = settled;
     this.playing = false;
+    this.frame = null; // the browser's next, while playing
     this.first = this.t = this.last = 0;
     this.button.addEventListener("click", () => this.toggle());
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
@@ -67,19 +68,24 @@ export class Player {
   }
 
   play() {
-    this.since = performance.now(); // when the step that is shown began
-    if (!this.playing) requestAnimationFrame((now) => this.tick(now));
+    this.pause();
     this.playing = true;
+    this.since = performance.now(); // when the step that is shown began
+    this.next();
     this.show();
   }
 
   pause() {
     this.playing = false;
+    cancelAnimationFrame(this.frame);
     this.label();
   }
 
+  next() {
+    this.frame = requestAnimationFrame((now) => this.tick(now));
+  }
+
   tick(now) {
-    if (!this.playing) return;
     const due = this.t === this.last ? REST : stepTime(this.last);
     if (now - this.since >= due) {
       const late = now - this.since > 2 * due; // the page was hidden, or busy: go on from here
@@ -87,7 +93,7 @@ export class Player {
       this.t = this.t === this.last ? this.first : this.t + 1;
       this.show();
     }
-    requestAnimationFrame((later) => this.tick(later));
+    this.next();
   }
 
   show() {

@@ -3,9 +3,9 @@
  *
  * A film is one picture being painted: `{steps, height, width, channels, readSize, writeSize,
  * start, means, read, write, kl}`. `start` is the mean picture of c_0 and `means` are those of
- * c_1..c_T, as bytes [channels, height, width] one after the other; `read` and `write` hold a window
- * a step, `kl` the nats of each. What a film does not have is null. `trace.js` reads films from
- * files.
+ * c_1..c_T, as bytes [channels, height, width] one after the other; `read` and `write` hold a
+ * window a step, `kl` the nats of each. What a film does not have is null. `trace.js` reads films
+ * from files.
  */
 
 import { logLikelihood, sigmoid } from "./model.js";

@@ -1,7 +1,7 @@
 /** Saves what a view plays as an animated GIF. */
 
 import { Gif } from "./gif.js";
-import { paint, readColours } from "./pictures.js";
+import { colours, paint } from "./pictures.js";
 import { REST, stepTime } from "./player.js";
 
 const WIDTH = 720; // pixels, at most
@@ -28,7 +28,7 @@ export async function saveFilm(name, button, steps, columns, sheet) {
   const says = button.textContent;
   button.disabled = true;
   for (const [t, pictures] of sheets.entries()) {
-    context.fillStyle = `rgb(${readColours().ground})`;
+    context.fillStyle = `rgb(${colours.ground})`;
     context.fillRect(0, 0, canvas.width, canvas.height);
     pictures.forEach((picture, i) => {
       const [x, y] = [(i % columns) * across, Math.floor(i / columns) * down];

@@ -4,7 +4,7 @@ import { whole } from "../address.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
 import { centred, fromText, rasterise, toText } from "../ink.js";
 import { Pad } from "../pad.js";
-import { blank, frame, readColours } from "../pictures.js";
+import { blank, colours, frame } from "../pictures.js";
 import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
 
@@ -16,7 +16,7 @@ export class Look extends FilmView {
     this.film = null;
     this.pixels = null;
     this.pad = new Pad(this.find(".pad"), {
-      changed: (strokes) => this.take(strokes),
+      changed: () => this.take(),
       size: () => app.model.config,
     });
     exampleButtons(this.find(".examples"), (strokes) => this.example(strokes));
@@ -113,7 +113,7 @@ export class Look extends FilmView {
       height: height * devicePixelRatio,
     });
     const context = this.bars.getContext("2d");
-    const { ink, line, write } = readColours();
+    const { ink, line, write } = colours;
     context.scale(devicePixelRatio, devicePixelRatio);
     context.fillStyle = `rgb(${line})`;
     context.fillRect(0, height - 1, width, 1);
@@ -139,6 +139,6 @@ export class Look extends FilmView {
       this.find(name).textContent = this.film ? nats.toFixed(1) : "–";
     }
     this.find(".says").textContent =
-      t === steps ? "nats, at least −log p(x)" : "nats, if it stopped here";
+      t === steps ? "nats, a sample of the bound" : "nats, if it stopped here";
   }
 }

@@ -3,6 +3,7 @@
 import { box, centre, filterbanks, read, write } from "../attention.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
 import { rasterise } from "../ink.js";
+import { ARROWS } from "../pad.js";
 import { show } from "../pictures.js";
 
 const SIZE = 28; // pixels a side
@@ -110,10 +111,21 @@ export class Sandbox {
       this.picked = [at(offsetX), at(offsetY)];
       this.draw();
     });
-    patch.addEventListener("pointerleave", () => {
-      this.picked = null;
+    patch.addEventListener("keydown", (event) => {
+      const move = ARROWS[event.key];
+      if (!move) return;
+      const last = this.values.n - 1;
+      const from = this.picked ?? [-move[0], -move[1]];
+      this.picked = from.map((at, axis) => Math.min(last, Math.max(0, at + move[axis])));
       this.draw();
+      event.preventDefault();
     });
+    for (const end of ["pointerleave", "blur"]) {
+      patch.addEventListener(end, () => {
+        this.picked = null;
+        this.draw();
+      });
+    }
   }
 
   draw() {
