@@ -32,7 +32,7 @@ ALLOWED = {
         *("model", "objectives", "optimizer"),
     },
     "presets": {"model", "training"},
-    "page": {"attention", "bundled", "errors", "files", "likelihoods", "model"},
+    "page": {"bundled", "errors", "figures", "files", "likelihoods", "model"},
 }
 ABOVE_ALL = {"cli", "commands", "__init__", "__main__"}  # imported by nobody below
 

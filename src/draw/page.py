@@ -6,10 +6,8 @@ models/NAME/                  config.json and model.safetensors: the page runs t
 traces/NAME.json              samples being painted, to be seen before the weights are there
 """
 
-import base64
 import json
 import shutil
-import zlib
 from copy import copy
 from dataclasses import asdict
 from http import HTTPStatus
@@ -18,20 +16,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
 from draw import bundled, likelihoods
-from draw.attention import Window
 from draw.errors import ConfigError
+from draw.figures import Recording, save_recording
 from draw.files import write_atomic
 from draw.model import DRAW
 
 ASSETS = Path(__file__).parent / "assets" / "page"
 SAMPLES = 24  # of each trace: as many as the page shows,
-MAX_PIXELS = 2**24  # or fewer, of large pictures
+MAX_PIXELS = 2**23  # bytes that they may take, unpacked
 INDEX = "models.json"
 
 TYPES = {
@@ -62,6 +58,12 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
 
     Raises:
         ConfigError: the folder holds something else.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     assemble(Path(folder), {})
+    ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
+    models.json
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / INDEX).is_file():
         raise ConfigError(f"{folder} holds something other than a page; name a new folder")
@@ -76,59 +78,26 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
             shutil.copytree(source, folder / "models" / name, ignore=shutil.ignore_patterns("*.md"))
             models = {**models, name: DRAW.from_pretrained(source)}
     for name, model in models.items():
-        write_atomic(folder / "traces" / f"{name}.json", _trace(name, model))
+        save_recording(folder / "traces" / f"{name}.json", _samples(name, model))
     index = [{"name": name, "config": asdict(model.config)} for name, model in models.items()]
     write_atomic(folder / INDEX, json.dumps(index).encode())
 
 
 @torch.no_grad()
-def _trace(name: str, model: DRAW) -> bytes:
-    """Some samples being painted, as a trace file (docs/trace.md)."""
-    noise = Generator(model.device).manual_seed(0)
+def _samples(name: str, model: DRAW) -> Recording:
+    """Some samples being painted: always the same ones."""
     plain = copy(model)
     plain.engine = "plain"  # a moment's work, for which nothing need be compiled
     size = model.config.glimpses * model.canvas_0.numel()
     count = max(1, min(SAMPLES, MAX_PIXELS // size))
-    trace = plain.generate(count, generator=noise, record=True)
-    content = {
-        "format": "draw-trace",
-        "version": 1,
-        "model": name,
-        "config": asdict(model.config),
-        "steps": len(trace.z),
-        "start": _pack(likelihoods.mean(model.canvas_0)[None]),
-        "samples": [
-            {
-                "label": f"sample {b + 1}",
-                "means": _pack(trace.mean[:, b]),
-                "read": None,
-                "write": _columns(trace.write, b),
-                "kl_nats": None,
-                "elbo_nats": None,
-                "input": None,
-            }
-            for b in range(count)
-        ],
-    }
-    return json.dumps(content, separators=(",", ":")).encode()
-
-
-def _columns(window: Window | None, b: int) -> dict[str, list[float]] | None:
-    if window is None:
-        return None
-    values = window._asdict()
-    values["sigma"] = values.pop("sigma2").sqrt()
-    return {
-        key: [float(f"{value:.5g}") for value in column[:, b].tolist()]
-        for key, column in values.items()
-    }
-
-
-def _pack(means: Float[Tensor, "T C H W"]) -> str:
-    """Pictures in bytes, each as its difference to the one before; deflated; in base64."""
-    values = (means * 255).round().to(torch.uint8).cpu().numpy()
-    changes = np.diff(values, axis=0, prepend=np.zeros_like(values[:1]))
-    return base64.b64encode(zlib.compress(changes.tobytes(), 9)).decode()
+    noise = Generator(model.device).manual_seed(0)
+    return Recording.of(
+        plain.generate(count, generator=noise, record=True),
+        model=name,
+        config=model.config,
+        labels=[f"seed 0, number {number}" for number in range(count)],
+        start=likelihoods.mean(model.canvas_0),
+    )
 
 
 # ------------------------------------------------------------------ the server
@@ -144,6 +113,10 @@ class PageServer(ThreadingHTTPServer):
 
     Raises:
         ConfigError: the port is taken, or not ours to take.
+
+    >>> with PageServer(ASSETS) as server:
+    ...     server.url.startswith("http://127.0.0.1:")
+    True
     """
 
     daemon_threads = True  # a slow reader does not hold up the end

@@ -159,9 +159,10 @@ class Page:
         return result["result"].get("value")
 
     def wait(self, condition: str, seconds: float = PATIENCE) -> None:
-        """Until an expression is true."""
+        """Until an expression is true; what it throws, as while a page is replaced, is false."""
+        script = f"(() => {{ try {{ return Boolean({condition}); }} catch {{ return false; }} }})()"
         end = time.monotonic() + seconds
-        while not self.run(f"Boolean({condition})"):
+        while not self.run(script):
             if time.monotonic() > end:
                 raise BrowserError(f"never true: {condition}; problems: {self.problems}")
             time.sleep(0.02)
