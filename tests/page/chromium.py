@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -162,10 +162,12 @@ class Page:
         """Until an expression is true; what it throws, as while a page is replaced, is false."""
         script = f"(() => {{ try {{ return Boolean({condition}); }} catch {{ return false; }} }})()"
         end = time.monotonic() + seconds
-        while not self.run(script):
-            if time.monotonic() > end:
-                raise BrowserError(f"never true: {condition}; problems: {self.problems}")
+        while time.monotonic() < end:
+            with suppress(BrowserError):  # the page went while it was asked
+                if self.run(script):
+                    return
             time.sleep(0.02)
+        raise BrowserError(f"never true: {condition}; problems: {self.problems}")
 
     def resize(self, width: int, height: int, scale: float = 1) -> None:
         self.send(

@@ -449,6 +449,28 @@ def test_ink_that_is_missing_and_ink_too_many_differ_in_colour(go):
     assert (reddish[x > 245] == 0).all()
 
 
+def test_the_error_of_a_step_is_of_the_canvas_before_it(go, models, noise):
+    tab = go("view=look&seed=4&t=3")
+    looked(tab)
+    shown = pixels(tab, "#look .error")
+    slide(tab, "#look .slider", 0)
+    x = to_grey(pixels(tab, "#look .input")).round() / 255
+    with torch.no_grad():
+        image = torch.tensor(x, dtype=torch.float32).view(1, 1, 14, 14)
+        canvases = models["attentive"](image, eps=noise(1, 4)[:, None], record=True).mean
+    each = shown.shape[0] // 14
+    middle = shown[each // 2 :: each, each // 2 :: each]
+    clear = middle[..., 1] <= middle[..., 0]  # of the green border
+    error = np.where(
+        middle[..., 0] - middle[..., 2] > 1,
+        -(255 - middle[..., 1]) / (255 - 0x35),  # towards the red of too much paint
+        to_grey(shown) / 255,
+    )
+    assert clear.sum() > 20
+    assert np.abs(error - (x - canvases[1, 0, 0].numpy()))[clear].max() < 0.02
+    assert np.abs(error - (x - canvases[2, 0, 0].numpy()))[clear].max() > 0.02
+
+
 def test_the_bars_are_the_kl_and_seek(go, models, noise):
     tab = go("view=look&seed=4&t=2")
     looked(tab)
