@@ -2,6 +2,7 @@
 
 import { readAddress } from "./address.js";
 import { Engine } from "./engine.js";
+import { once } from "./once.js";
 import { readColours } from "./pictures.js";
 import { readTrace } from "./trace.js";
 import { Compare } from "./views/compare.js";
@@ -29,10 +30,12 @@ class App {
   constructor(models) {
     this.models = models;
     this.engine = new Engine();
-    this.traces = new Map(); // name -> promise of a film
-    this.views = new Map(); // name -> view, made when first opened
+    this.traces = new Map(); // name -> promise of films
     this.loaded = new Map(); // name -> promise
-    this.timer = null; // until the address is written
+    this.views = new Map(); // name -> view, made when first opened
+    this.name = this.view = this.model = null; // what is shown
+    this.written = this.newest = null; // the address, and what it is to be
+    this.timer = null; // until it is written
   }
 
   /** Films that were made beforehand, there before any model is. */
@@ -123,16 +126,6 @@ function tell(text) {
   byId("notice").textContent = text;
   byId("notice").classList.remove("late");
   byId("notice").hidden = false;
-}
-
-/** What `make` promises, made once for each name; again if it failed. */
-function once(made, name, make) {
-  if (!made.has(name)) {
-    const promise = make();
-    promise.catch(() => made.delete(name));
-    made.set(name, promise);
-  }
-  return made.get(name);
 }
 
 async function fetchJson(url) {

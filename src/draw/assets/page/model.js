@@ -49,10 +49,8 @@ export class DRAW {
     this.read_window = n_read === null ? null : linear("read_window", 5); // eq. 21
     this.write_window = n_write === null ? null : linear("write_window", 5); // eq. 21, its own
     this.canvas_0 = take("canvas_0", channels, height, width);
-    this.h_enc_0 = take("h_enc_0", hidden);
-    this.c_enc_0 = take("c_enc_0", hidden);
-    this.h_dec_0 = take("h_dec_0", hidden);
-    this.c_dec_0 = take("c_dec_0", hidden);
+    for (const name of ["h_enc_0", "c_enc_0", "h_dec_0", "c_dec_0"])
+      this[name] = take(name, hidden);
   }
 
   // ------------------------------------------------------------------ the two pure steps
@@ -257,7 +255,8 @@ function perImage(windows, compute) {
   return result;
 }
 
-function repeat(values, batch) {
+/** The same values once for each image of a batch. */
+export function repeat(values, batch) {
   return perImage(new Array(batch).fill(values), (v) => v);
 }
 

@@ -13,7 +13,7 @@ export const ARROWS = {
 
 export class Pad {
   /**
-   * `changed(strokes)` hears of every stroke when it is finished, and of none left. `size()` gives
+   * `changed()` hears of every stroke when it is finished, and when none is left. `size()` gives
    * the picture's {height, width}; with `pixels` the pad shows which of its pixels are ink.
    */
   constructor(canvas, { changed, size, pixels = false }) {
@@ -40,7 +40,7 @@ export class Pad {
 
   clear() {
     this.set([]);
-    this.changed(this.strokes);
+    this.changed();
   }
 
   begin(event) {
@@ -61,7 +61,7 @@ export class Pad {
   end() {
     if (!this.down || this.pen) return;
     this.down = false;
-    this.changed(this.strokes);
+    this.changed();
   }
 
   /** Puts the pen down, which begins a stroke. */
@@ -105,7 +105,7 @@ export class Pad {
 
   lift() {
     this.down = false;
-    this.changed(this.strokes);
+    this.changed();
   }
 
   leave() {

@@ -124,8 +124,10 @@ function pixelsOf({ height, width, channels, values, glow }) {
   for (let i = 0; i < area; i++) {
     for (let c = 0; c < 3; c++) {
       let value = values[channels === 1 ? i : c * area + i];
-      if (channels === 1)
-        value = mix(paper[c], (value < 0 ? write : ink)[c], Math.abs(value) / 255);
+      if (channels === 1) {
+        const toward = value < 0 ? write : ink;
+        value = mix(paper[c], toward[c], Math.abs(value) / 255);
+      }
       image.data[4 * i + c] = glow ? mix(value, read[c], 0.8 * glow[i]) : value;
     }
     image.data[4 * i + 3] = 255;

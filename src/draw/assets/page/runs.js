@@ -8,7 +8,7 @@
  * from files.
  */
 
-import { logLikelihood, sigmoid } from "./model.js";
+import { logLikelihood, repeat, sigmoid } from "./model.js";
 import { normals, uniforms } from "./random.js";
 
 // The first number of every noise key, so that no two kinds of run share their noise.
@@ -44,11 +44,11 @@ export function* fork(model, { seed, index, t, count, branch }) {
   const { latent_size: Z } = model.config;
   const past = model.generate(noise(model, 1, () => [PRIOR, seed, index]).subarray(0, t * Z), 1);
   const state = {};
-  for (const [name, values] of Object.entries(past.state)) state[name] = copies(values, count);
+  for (const [name, values] of Object.entries(past.state)) state[name] = repeat(values, count);
   const z = noise(model, count, (b) => [FUTURE, seed, index, branch, b]).subarray(t * count * Z);
   const future = model.generate(z, count, state);
   const trace = {
-    canvas: [...past.canvas.map((canvas) => copies(canvas, count)), ...future.canvas],
+    canvas: [...past.canvas.map((canvas) => repeat(canvas, count)), ...future.canvas],
     write: [
       ...past.write.map((windows) => windows && Array(count).fill(windows[0])),
       ...future.write,
@@ -114,10 +114,4 @@ function films({ config, pixels, canvas_0 }, { canvas, read, write, kl }) {
       kl: of(kl, b) ?? null,
     };
   });
-}
-
-function copies(values, count) {
-  const many = new Float32Array(count * values.length);
-  for (let b = 0; b < count; b++) many.set(values, b * values.length);
-  return many;
 }

@@ -6,6 +6,7 @@
  */
 
 import { DRAW } from "./model.js";
+import { once } from "./once.js";
 import * as runs from "./runs.js";
 import { parseSafetensors } from "./safetensors.js";
 
@@ -26,31 +27,22 @@ async function load(name) {
   return new DRAW(config, parseSafetensors(weights));
 }
 
-function loaded(name) {
-  if (!models.has(name)) {
-    const promise = load(name);
-    promise.catch(() => models.delete(name)); // the next run tries again
-    models.set(name, promise);
-  }
-  return models.get(name);
-}
-
 /** Lets the messages that have come in meanwhile be heard. */
 const pause = () => new Promise((resolve) => setTimeout(resolve));
 
 async function start({ id, task, model: name, args }) {
   running.add(id);
   try {
-    const model = await loaded(name);
-    if (task !== "load") {
-      for (const part of runs[task](model, args)) {
-        await pause();
-        if (!running.has(id)) break;
-        postMessage(
-          { id, part },
-          part.films.map(({ means }) => means.buffer),
-        );
-      }
+    const model = await once(models, name, () => load(name));
+    const parts = task === "load" ? [].values() : runs[task](model, args);
+    for (;;) {
+      await pause();
+      const { value: part, done } = running.has(id) ? parts.next() : { done: true };
+      if (done) break;
+      postMessage(
+        { id, part },
+        part.films.map(({ means }) => means.buffer),
+      );
     }
     postMessage({ id, done: true });
   } catch (error) {

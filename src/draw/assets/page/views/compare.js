@@ -1,7 +1,7 @@
 /** The same number of samples with attention and without, in the same time. */
 
-import { whole } from "../address.js";
-import { blank, frame, tiles } from "../pictures.js";
+import { seedOf } from "../address.js";
+import { blank, tiles } from "../pictures.js";
 import { FilmView } from "./film.js";
 
 const COUNT = 16;
@@ -18,7 +18,7 @@ export class Compare extends FilmView {
 
   async open({ seed, t }) {
     const signal = this.renewed();
-    const wanted = whole(seed, 0, 999_999_999);
+    const wanted = seedOf(seed);
     this.settings = {};
     this.films = [[], []];
     this.player.load(Math.max(...this.pair.map(({ config }) => config.glimpses)));
@@ -54,13 +54,11 @@ export class Compare extends FilmView {
   }
 
   pictures(t, resting) {
-    const kinds = this.kinds(resting, "write");
     return this.pair.flatMap(({ config }, side) => {
       const step = Math.round((t * config.glimpses) / this.player.last);
-      return Array.from({ length: COUNT }, (_, i) => {
-        const film = this.films[side][i];
-        return film ? frame(film, step, kinds) : blank(config);
-      });
+      return Array.from({ length: COUNT }, (_, i) =>
+        this.films[side][i] ? this.frame(this.films[side][i], step, resting) : blank(config),
+      );
     });
   }
 

@@ -1,23 +1,24 @@
 /** What the views that show a film have in common. */
 
 import { whole } from "../address.js";
-import { show } from "../pictures.js";
+import { blank, frame, show } from "../pictures.js";
 import { Player } from "../player.js";
 import { freshSeed } from "../random.js";
 import { saveFilm } from "../save.js";
 
 /**
- * A subclass gives `open(settings)`, which shows what the address says; `renew(seed)`, which starts
- * anew with other noise; `canvases`, and `pictures(t, resting)`, one for each of them. `settings`
- * are what it wants to have kept in the address.
+ * A subclass gives `open(settings)`, which shows what the address says, and `renew(seed)`, which
+ * starts anew with other noise; it fills `canvases` and, as they come, `films`.
  */
 export class FilmView {
-  /** `columns` arranges the pictures of a saved film; null pictures leave gaps. */
-  constructor(root, app, columns) {
+  /** `columns` arranges the pictures of a saved film, and `kinds` are the windows to be seen. */
+  constructor(root, app, columns, kinds = ["write"]) {
     this.app = app;
     this.root = root;
-    this.canvases = [];
-    this.settings = {};
+    this.kinds = kinds;
+    this.canvases = []; // elements
+    this.films = []; // one for each of them; those not there yet are blank
+    this.settings = {}; // what the address is to keep
     this.player = new Player(
       this.find(".player"),
       (t, resting) => this.draw(t, resting),
@@ -35,8 +36,8 @@ export class FilmView {
     });
   }
 
-  find(name) {
-    return this.root.querySelector(name);
+  find(selector) {
+    return this.root.querySelector(selector);
   }
 
   close() {
@@ -79,9 +80,15 @@ export class FilmView {
     this.app.remember({ ...this.settings, t });
   }
 
-  /** The kinds of windows to be shown, of those asked for: none on a picture that is finished. */
-  kinds(resting, ...kinds) {
-    return resting || this.windows?.checked === false ? [] : kinds;
+  /** A film's picture after step t; no windows on a finished one, nor if they are not wanted. */
+  frame(film, t, resting, kinds = this.kinds) {
+    if (!film) return blank(this.app.model.config);
+    return frame(film, t, resting || this.windows?.checked === false ? [] : kinds);
+  }
+
+  /** One for each of the canvases. */
+  pictures(t, resting) {
+    return this.canvases.map((_, i) => this.frame(this.films[i], t, resting));
   }
 
   draw(t, resting) {
@@ -93,6 +100,7 @@ export class FilmView {
     this.player.show();
   }
 
+  /** The pictures of a saved film, row by row; null leaves a gap. */
   sheet(t, resting) {
     return this.pictures(t, resting);
   }

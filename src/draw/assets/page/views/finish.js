@@ -1,10 +1,10 @@
 /** Part of a digit, and the model's proposals for the rest. */
 
-import { whole } from "../address.js";
+import { seedOf, whole } from "../address.js";
 import { beginning, EXAMPLES, exampleButtons } from "../examples.js";
 import { fromText, rasterise, toText } from "../ink.js";
 import { Pad } from "../pad.js";
-import { blank, frame, tiles } from "../pictures.js";
+import { tiles } from "../pictures.js";
 import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
 
@@ -14,9 +14,8 @@ const SHARE = 0.4; // of an example's strokes
 
 export class Finish extends FilmView {
   constructor(root, app) {
-    super(root, app, 3);
+    super(root, app, 3, ["read", "write"]);
     this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
-    this.films = [];
     this.pad = new Pad(this.find(".pad"), {
       changed: () => this.renew(this.seed),
       size: () => app.model.config,
@@ -31,7 +30,7 @@ export class Finish extends FilmView {
 
   async open({ ink, seed, t }) {
     const signal = this.renewed();
-    this.seed = whole(seed, 0, 999_999_999) ?? this.seed ?? freshSeed();
+    this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.films = [];
     this.player.load(this.app.model.config.glimpses);
     this.player.hold(this.player.last);
@@ -78,11 +77,5 @@ export class Finish extends FilmView {
   redraw() {
     this.pad.draw();
     super.redraw();
-  }
-
-  pictures(t, resting) {
-    const empty = blank(this.app.model.config);
-    const kinds = this.kinds(resting, "read", "write");
-    return this.canvases.map((_, i) => (this.films[i] ? frame(this.films[i], t, kinds) : empty));
   }
 }

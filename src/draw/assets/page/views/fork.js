@@ -1,9 +1,9 @@
 /** One painting, frozen, and the futures that grow from there. */
 
-import { whole } from "../address.js";
-import { blank, frame, show, tiles } from "../pictures.js";
-import { freshSeed } from "../random.js";
+import { seedOf, whole } from "../address.js";
+import { show, tiles } from "../pictures.js";
 import { stepOf } from "../player.js";
+import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
 
 const COUNT = 9;
@@ -14,7 +14,6 @@ export class Fork extends FilmView {
     super(root, app, 3);
     this.canvases = tiles(this.find(".tiles"), COUNT, "Future");
     this.parent = this.find(".parent");
-    this.films = [];
     this.freeze = this.find(".freeze");
     this.freeze.addEventListener("input", () => this.grow());
     this.find(".next").addEventListener("click", () => {
@@ -28,9 +27,9 @@ export class Fork extends FilmView {
     const signal = this.renewed();
     const { glimpses } = this.app.model.config;
     this.films = [];
-    this.seed = whole(seed, 0, 999_999_999) ?? this.seed ?? freshSeed();
+    this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.index = whole(index, 0, OFTEN - 1) ?? this.index ?? 0;
-    this.branch = whole(branch, 0, 999_999_999) ?? this.branch ?? 0;
+    this.branch = seedOf(branch) ?? this.branch ?? 0;
     this.freeze.max = glimpses - 1;
     this.freeze.value = whole(at, 0, glimpses - 1) ?? Math.floor(glimpses / 4);
     this.player.load(glimpses);
@@ -70,15 +69,6 @@ export class Fork extends FilmView {
 
   draw(t, resting) {
     super.draw(t, resting);
-    const frozen = Number(this.freeze.value);
-    const kinds = this.kinds(false, "write");
-    const empty = blank(this.app.model.config);
-    show(this.parent, this.films.length ? frame(this.films[0], frozen, kinds) : empty);
-  }
-
-  pictures(t, resting) {
-    const empty = blank(this.app.model.config);
-    const kinds = this.kinds(resting, "write");
-    return this.canvases.map((_, i) => (this.films[i] ? frame(this.films[i], t, kinds) : empty));
+    show(this.parent, this.frame(this.films[0], Number(this.freeze.value), false));
   }
 }

@@ -1,6 +1,6 @@
 /** A visitor's digit: the model reads it, repaints it, and pays in nats. */
 
-import { whole } from "../address.js";
+import { seedOf } from "../address.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
 import { centred, fromText, rasterise, toText } from "../ink.js";
 import { Pad } from "../pad.js";
@@ -31,7 +31,7 @@ export class Look extends FilmView {
 
   async open({ ink, seed, t }) {
     const signal = this.renewed();
-    this.seed = whole(seed, 0, 999_999_999) ?? this.seed ?? freshSeed();
+    this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.player.load(this.app.model.config.glimpses);
     const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
     const own = strokes.length > 0;
@@ -42,7 +42,7 @@ export class Look extends FilmView {
 
   example(strokes) {
     this.pad.set(strokes, true);
-    return this.take(strokes);
+    return this.take();
   }
 
   take() {
@@ -98,9 +98,9 @@ export class Look extends FilmView {
     const empty = blank(this.app.model.config);
     const input = { ...empty, values: this.pixels ?? empty.values };
     if (!this.film) return [input, empty, empty];
-    const canvas = frame(this.film, t, this.kinds(resting, "write"));
+    const canvas = this.frame(this.film, t, resting, ["write"]);
+    const { windows } = this.frame(this.film, t, resting, ["read"]);
     const before = frame(this.film, resting ? t : Math.max(0, t - 1));
-    const { windows } = frame(this.film, t, this.kinds(resting, "read"));
     const error = Int16Array.from(this.pixels, (x, i) => x - before.values[i]); // eq. 3
     const values = empty.channels === 1 ? error : error.map((e) => (e + 255) / 2); // grey: none
     return [{ ...input, windows }, { ...empty, values, windows }, canvas];

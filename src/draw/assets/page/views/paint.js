@@ -1,7 +1,7 @@
 /** Samples being painted: bundled ones at once, new ones as soon as the model is there. */
 
-import { whole } from "../address.js";
-import { blank, frame, tiles } from "../pictures.js";
+import { seedOf } from "../address.js";
+import { tiles } from "../pictures.js";
 import { FilmView } from "./film.js";
 
 const COUNT = 24;
@@ -13,13 +13,12 @@ export class Paint extends FilmView {
     this.canvases = tiles(this.find(".tiles"), COUNT, "Sample", (index) => {
       app.go({ view: "fork", ...this.settings, index });
     });
-    this.films = [];
   }
 
   /** Shows the bundled films; then, if the address names a seed, its samples. */
   async open({ seed, t }) {
     const signal = this.renewed();
-    const wanted = whole(seed, 0, 999_999_999);
+    const wanted = seedOf(seed);
     this.films = [];
     this.settings = {};
     this.forkable(false);
@@ -56,11 +55,5 @@ export class Paint extends FilmView {
       button.disabled = !known;
       button.title = known ? "Fork this painting" : "";
     }
-  }
-
-  pictures(t, resting) {
-    const empty = blank(this.app.model.config);
-    const kinds = this.kinds(resting, "write");
-    return this.canvases.map((_, i) => (this.films[i] ? frame(this.films[i], t, kinds) : empty));
   }
 }
