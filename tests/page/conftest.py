@@ -1,5 +1,6 @@
 """A browser, and a server of the page with a few tiny models; skipped where no browser is."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ CONFIGS = {
     "colour": DRAWConfig(**TINY | {"width": 10}, channels=3, read_size=2, write_size=3),
 }
 
+T, Z = TINY["glimpses"], TINY["latent_size"]
+VIEWS = ("paint", "look", "finish", "fork", "compare", "window")
 BLANK = "blank.html"  # a page of the same origin in which nothing runs
 
 
@@ -106,3 +109,49 @@ def at_hand(page: Page, url: str) -> Callable[[str], Any]:
     imports = "".join(f'const {name} = await import("{url}{name}.js");' for name in names)
     page.open(url + BLANK)
     return lambda script: page.run(f"(async () => {{ {imports} {script} }})()")
+
+
+@pytest.fixture
+def go(page: Page, site: str) -> Callable[..., Page]:
+    """Opens a view, in the light theme unless told otherwise, and waits until it can run."""
+
+    def open_(address: str, theme: str = "light", motion: str = "no-preference") -> Page:
+        page.prefer(prefers_color_scheme=theme, prefers_reduced_motion=motion)
+        page.open(f"{site}#{address}")
+        page.wait("document.querySelector('main section:not([hidden]) h1')")
+        view = re.search(r"view=(\w+)", address)
+        if view and view[1] in VIEWS[:5]:
+            page.wait(f"!document.querySelector('#{view[1]} .again').disabled")
+        return page
+
+    return open_
+
+
+@pytest.fixture
+def noise(browser: Chromium, site: str) -> Callable[..., torch.Tensor]:
+    """The page's own noise, [T, Z], for a key."""
+
+    def draw(*key: int) -> torch.Tensor:
+        with browser.page() as tab:
+            tab.open(site + BLANK)
+            values = tab.run(
+                f"""import("{site}random.js").then(({{ normals }}) =>
+                    Array.from(normals({T * Z}, ...{[*key]})))"""
+            )
+            return torch.tensor(values).view(T, Z)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def weightless(
+    models: dict[str, DRAW],
+    serve: Callable[[Path], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """The page's address, where the models' weights are missing."""
+    folder = tmp_path_factory.mktemp("weightless") / "site"
+    assemble(folder, models)
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()
+    return serve(folder)

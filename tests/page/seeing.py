@@ -1,0 +1,82 @@
+"""What the tests of the views ask of a page: its address, its words, its pixels."""
+
+import base64
+import io
+import json
+from urllib.parse import parse_qs
+
+import numpy as np
+from PIL import Image
+
+from .chromium import Page
+from .conftest import T
+
+DIGIT = [
+    (0.7, 0.2),
+    (0.4, 0.2),
+    (0.35, 0.45),
+    (0.6, 0.5),
+    (0.6, 0.7),
+    (0.3, 0.75),
+]  # strokes of a 5, in shares of the pad
+
+
+def settings(page: Page) -> dict[str, str]:
+    """The address, after the moment that it takes to be written."""
+    page.run("new Promise((resolve) => setTimeout(resolve, 400))")
+    return {key: value[0] for key, value in parse_qs(page.run("location.hash.slice(1)")).items()}
+
+
+def pixels(page: Page, selector: str) -> np.ndarray:
+    """A canvas element's pixels [height, width, RGB]."""
+    url = page.run(f"document.querySelector({json.dumps(selector)}).toDataURL()")
+    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    return np.array(picture.convert("RGB")).astype(int)
+
+
+def tile(view: str, index: int) -> str:
+    """The canvas of one tile."""
+    child = f":nth-child({index + 1})"
+    return (
+        f"#{view} .tiles > button{child} canvas" if view == "paint" else f"#{view} .tiles > {child}"
+    )
+
+
+def step(page: Page, view: str) -> int:
+    return int(page.run(f"document.querySelector('#{view} .slider').value"))
+
+
+def steps(page: Page, view: str) -> set[int]:
+    """All that are shown in the time that a film and its rest take."""
+    return set(
+        page.run(
+            f"""new Promise((resolve) => {{
+                const slider = document.querySelector("#{view} .slider");
+                const seen = [];
+                const timer = setInterval(() => seen.push(Number(slider.value)), 20);
+                setTimeout(() => {{ clearInterval(timer); resolve(seen); }}, {250 * T + 2500});
+            }})"""
+        )
+    )
+
+
+def slide(page: Page, selector: str, value: float) -> None:
+    """Moves a slider, as the browser tells of it."""
+    page.run(
+        f"""(() => {{
+            const slider = document.querySelector({json.dumps(selector)});
+            slider.value = {value};
+            slider.dispatchEvent(new Event("input", {{ bubbles: true }}));
+        }})()"""
+    )
+
+
+def says(page: Page, selector: str) -> str:
+    return str(page.run(f"document.querySelector({json.dumps(selector)}).textContent"))
+
+
+def to_grey(picture: np.ndarray, cells: int = 14) -> np.ndarray:
+    """The middle of each of the image's pixels, ink from 0 to 255, in the light theme."""
+    each = picture.shape[1] // cells
+    ink, paper = 0x16, 0xFF
+    return (paper - picture[each // 2 :: each, each // 2 :: each, 1]) * 255 / (paper - ink)

@@ -1,0 +1,121 @@
+"""Films: play, pause, step and save."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+from .conftest import T
+from .seeing import pixels, says, settings, slide, step, steps, tile, to_grey
+
+
+def test_a_film_plays_from_the_start_and_again(go):
+    tab = go("view=paint")
+    assert steps(tab, "paint") == set(range(T + 1))
+    assert says(tab, "#paint .play") == "Pause"
+
+
+def test_play_pause_and_the_slider(go):
+    tab = go("view=paint")
+    tab.click("#paint .play")
+    assert says(tab, "#paint .play") == "Play"
+    at = step(tab, "paint")
+    assert settings(tab)["t"] == str(at)
+    assert step(tab, "paint") == at
+    slide(tab, "#paint .slider", 2)
+    assert says(tab, "#paint .step").replace("\u2007", "") == f"2 / {T}"
+    assert settings(tab)["t"] == "2"
+    tab.click("#paint .play")
+    tab.wait("document.querySelector('#paint .slider').value != 2")
+    assert "t" not in settings(tab)
+
+
+def test_the_keys_play_pause_and_step(go):
+    tab = go("view=paint&t=3")
+    for key, expected in (("ArrowRight", 4), ("ArrowLeft", 3), ("ArrowLeft", 2)):
+        tab.press(key)
+        assert step(tab, "paint") == expected
+    tab.press(" ")
+    tab.wait("document.querySelector('#paint .play').textContent === 'Pause'")
+    tab.press(" ")
+    tab.wait("document.querySelector('#paint .play').textContent === 'Play'")
+    tab.run("document.querySelector('#paint .slider').focus()")
+    slide(tab, "#paint .slider", 1)
+    tab.press("ArrowRight")  # the slider's own, once
+    assert step(tab, "paint") == 2
+    tab.run("document.querySelector('#paint .play').focus()")
+    tab.press(" ")  # the button's own, once
+    tab.wait("document.querySelector('#paint .play').textContent === 'Pause'")
+
+
+def test_who_prefers_no_motion_sees_the_finished_pictures(go):
+    tab = go("view=paint", motion="reduce")
+    assert (step(tab, "paint"), says(tab, "#paint .play")) == (T, "Play")
+    tab.click("#paint .play")
+    tab.wait("document.querySelector('#paint .slider').value == 1")
+
+
+def test_the_write_window_is_where_torch_puts_it_and_can_be_hidden(go, models):
+    tab = go("view=paint&t=4")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        trace = models["attentive"].generate(24, generator=generator, record=True)
+    tab.click("#paint .windows")
+    for index in (0, 23):
+        shown = to_grey(pixels(tab, tile("paint", index)))
+        expected = 255 * trace.mean[3, index, 0].numpy()
+        assert np.abs(shown - expected).max() < 2
+    tab.click("#paint .windows")
+    red = pixels(tab, tile("paint", 0))
+    red = red[..., 0] - red[..., 1] > 60
+    each = red.shape[0] / 14
+    half = 4 * float(trace.write.delta[3, 0]) / 2
+    line = max(1.0, float(trace.write.sigma2[3, 0].sqrt()) * each)
+    y, x = np.mgrid[: red.shape[0], : red.shape[1]] + 0.5
+    away_x = np.abs(x - (float(trace.write.g_x[3, 0]) - 0.5) * each)
+    away_y = np.abs(y - (float(trace.write.g_y[3, 0]) - 0.5) * each)
+    distance = np.maximum(away_x, away_y) - half * each  # from the window's extent
+    assert red[np.abs(distance) < line / 2 - 1.5].all()
+    assert not red[np.abs(distance) > line / 2 + 1.5].any()
+
+
+@pytest.mark.parametrize(
+    ("view", "columns", "rows"),
+    [("paint", 6, 4), ("look", 3, 1), ("fork", 3, 3), ("finish", 3, 3), ("compare", 9, 4)],
+)
+def test_a_film_is_saved_as_gif(go, view, columns, rows):
+    tab = go(f"view={view}&t=4" + ("&seed=3" if view in ("look", "fork", "finish") else ""))
+    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
+    tab.run(
+        """(() => {
+            const create = URL.createObjectURL;
+            URL.createObjectURL = (blob) => create((window.saved = blob));
+            HTMLAnchorElement.prototype.click = function () { window.called = this.download; };
+        })()"""
+    )
+    tab.click(f"#{view} .gif")
+    tab.wait("window.called")
+    assert tab.run("window.called") == f"draw-{view}-attentive.gif"
+    data = tab.run(
+        """window.saved.arrayBuffer().then((buffer) => {
+            let text = "";
+            for (const byte of new Uint8Array(buffer)) text += String.fromCharCode(byte);
+            return btoa(text);
+        })"""
+    )
+    film = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert film.n_frames == T + 2
+    width, height = film.size
+    assert (width + 4) % columns == (height + 4) % rows == 0
+    assert width <= 720
+    frames = [np.array(f.convert("RGB")).astype(int) for f in ImageSequence.Iterator(film)]
+    film.seek(film.n_frames - 1)
+    assert film.info["duration"] == 1800
+    red = [(f[..., 0] - f[..., 1] > 60).sum() for f in frames]
+    if view in ("paint", "fork", "compare"):
+        assert red[0] == red[-1] == 0  # no windows at the start and on the finished pictures
+        assert min(red[1:-1]) > 0
+    assert tab.run(f"document.querySelector('#{view} .gif').textContent") == "Save as GIF"

@@ -1,0 +1,126 @@
+"""The page as a whole: it opens without a complaint, in any width and theme, by any address."""
+
+import json
+
+import numpy as np
+import pytest
+
+from .conftest import VIEWS, T
+from .seeing import pixels, says, settings, steps, tile
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_opens_and_paints_at_any_width(go, view, theme):
+    """The page fixture sees to it that nothing is complained of, and nothing fetched elsewhere."""
+    tab = go(f"view={view}&seed=3", theme)
+    for width in (1280, 768, 390, 320):
+        tab.resize(width, 800)
+        tab.run("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 50)))")
+        assert tab.run("document.scrollingElement.scrollWidth - innerWidth") <= 0, width
+    assert tab.run("document.querySelectorAll('main section:not([hidden])').length") == 1
+    seen = pixels(tab, f"#{view} canvas.square")
+    assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1
+    assert tab.run("document.documentElement.dataset.theme") == theme
+    assert tab.run("document.querySelector('#notice').hidden")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "view=nothing&model=nobody&seed=-1&t=many",
+        "view=paint&seed=1e999&t=99999999999",
+        "view=__proto__",
+        "view=look&ink=%00%ff<script>&seed=<b>",
+        "view=finish&ink=abcd&seed=7&seed=8",
+        "view=fork&index=99&at=-3&branch=x&seed=2",
+        "view=window&g_x=NaN&delta=Infinity&sigma=-1&n=2.5&gamma=",
+        "&&&===%E0%A4%A",
+    ],
+)
+def test_an_address_of_nonsense_still_opens(go, address):
+    tab = go(address)
+    tab.wait("document.querySelectorAll('main section:not([hidden])').length === 1")
+    tab.run("new Promise((resolve) => setTimeout(resolve, 300))")
+    assert tab.run("document.querySelector('#notice').hidden")
+
+
+def test_every_control_has_a_name_and_can_be_reached(go):
+    tab = go("view=paint")
+    for view in VIEWS:
+        tab.click(f"nav [data-view={view}]")
+        tab.wait(f"!document.querySelector('#{view}').hidden")
+        unnamed = tab.run(
+            f"""[...document.querySelectorAll("#{view} button, #{view} input, #{view} canvas,"
+                + " header select, header button")].filter((element) => !(
+                element.ariaLabel || element.textContent.trim() || element.labels?.length ||
+                element.closest("[role=img]") || element.querySelector("[aria-label]")
+            )).map((element) => element.outerHTML)"""
+        )
+        assert unnamed == []
+        assert tab.run("document.querySelector('nav [aria-current]').dataset.view") == view
+
+
+def test_the_skip_link_leads_to_the_picture_and_leaves_the_view(go):
+    tab = go("view=window")
+    tab.press("Tab")
+    assert tab.run("document.activeElement.className") == "skip"
+    tab.press("Enter")
+    assert tab.run("document.activeElement.id") == "main"
+    assert not tab.run("document.querySelector('#window').hidden")
+
+
+def test_opened_as_a_file_it_says_what_to_do(browser, folder):
+    with browser.page() as tab:
+        tab.open(folder.as_uri() + "/index.html")
+        tab.wait("getComputedStyle(document.querySelector('#notice')).visibility === 'visible'", 10)
+        assert "Serve its folder" in " ".join(says(tab, "#notice").split())
+
+
+def test_back_returns_to_the_view_before(go):
+    tab = go("view=paint&seed=5")
+    tab.click("nav [data-view=window]")
+    tab.wait("!document.querySelector('#window').hidden")
+    tab.run("history.back()")
+    tab.wait("!document.querySelector('#paint').hidden")
+    assert settings(tab)["seed"] == "5"
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(go):
+    tab = go("view=paint&t=6", "dark")
+    dark = pixels(tab, tile("paint", 0))
+    assert says(tab, "#theme") == "Light"
+    tab.click("#theme")
+    assert tab.run("document.documentElement.dataset.theme") == "light"
+    light = pixels(tab, tile("paint", 0))
+    assert np.abs(dark - light).max() > 100
+    tab.run("window.old = true")
+    tab.send("Page.reload")
+    tab.wait("!window.old && document.documentElement.dataset.theme")
+    assert tab.run("document.documentElement.dataset.theme") == "light"  # it is kept
+
+
+def test_a_change_of_the_system_is_followed(go):
+    tab = go("view=window", "dark")
+    tab.prefer(prefers_color_scheme="light")
+    tab.wait("document.documentElement.dataset.theme === 'light'")
+
+
+def test_another_model_can_be_chosen_and_is_remembered(go):
+    tab = go("view=paint&t=6")
+    assert "model" not in settings(tab)
+    before = tab.run(f"document.querySelector('{tile('paint', 0)}').toDataURL()")
+    tab.run("(m => { m.value = 'colour'; m.dispatchEvent(new Event('change')) })(model)")
+    tab.wait(f"document.querySelector('{tile('paint', 0)}').toDataURL() !== {json.dumps(before)}")
+    assert settings(tab)["model"] == "colour"
+    tab.click("nav [data-view=look]")
+    assert settings(tab)["model"] == "colour"
+
+
+def test_what_cannot_be_loaded_is_told_and_the_bundled_film_plays_on(browser, weightless):
+    with browser.page() as tab:
+        tab.open(f"{weightless}#view=paint")
+        tab.wait("!document.querySelector('#notice').hidden")
+        assert "models/attentive/model.safetensors cannot be loaded (404)" in says(tab, "#notice")
+        assert steps(tab, "paint") == set(range(T + 1))
+        assert tab.run("document.querySelector('#paint .again').disabled")

@@ -1,0 +1,171 @@
+"""Look: a visitor's digit, its repainting and its bound."""
+
+import numpy as np
+import pytest
+import torch
+
+from draw import elbo
+from draw.likelihoods import mean
+
+from .chromium import Page
+from .conftest import BLANK, T
+from .seeing import DIGIT, pixels, says, settings, slide, step, to_grey
+
+
+def looked(tab: Page) -> None:
+    tab.wait("!document.querySelector('#look .gif').disabled")
+
+
+def test_a_drawn_digit_is_repainted_and_its_bound_is_torchs(go, models, noise, browser, site):
+    tab = go("view=look", motion="reduce")
+    looked(tab)
+    tab.stroke("#look .pad", DIGIT)
+    looked(tab)
+    at = settings(tab)
+    with browser.page() as other:
+        other.open(site + BLANK)
+        grey = other.run(
+            f"""import("{site}ink.js").then((ink) => Array.from(
+                ink.rasterise(ink.centred(ink.fromText("{at["ink"]}"), 14, 14), 14, 14)))"""
+        )
+    x = torch.tensor(grey, dtype=torch.float32).view(1, 1, 14, 14) / 255
+    assert (to_grey(pixels(tab, "#look .input")) > 128).astype(int).sum() == int(x.sum())
+    with torch.no_grad():
+        eps = noise(1, int(at["seed"]))[:, None]
+        trace = models["attentive"](x, eps=eps, record=True)
+    latent, total = float(trace.kl.sum()), -float(elbo(trace))
+    shown = [float(says(tab, f"#look .{part}")) for part in ("latent", "pixels", "bound")]
+    expected = [latent, total - latent, total]
+    assert np.isfinite(shown).all()
+    assert shown == pytest.approx(expected, abs=0.051)
+    assert says(tab, "#look .says") == "nats, a sample of the bound"
+    assert says(tab, "#look .peak") == (
+        f"highest {float(trace.kl.max()):.1f} at step {int(trace.kl.argmax()) + 1}"
+    )
+    slide(tab, "#look .slider", 2)
+    assert float(says(tab, "#look .latent")) == pytest.approx(float(trace.kl[:2].sum()), abs=0.051)
+    so_far = torch.nn.functional.binary_cross_entropy_with_logits(
+        trace.canvas[1], x, reduction="sum"
+    )
+    assert float(says(tab, "#look .pixels")) == pytest.approx(float(so_far), abs=0.051)
+
+
+def test_the_three_pictures_show_input_error_and_canvas_with_their_windows(go, models, noise):
+    tab = go("view=look&seed=4&t=3")
+    looked(tab)
+    shown = {part: pixels(tab, f"#look .{part}") for part in ("input", "error", "canvas")}
+    green = {part: (p[..., 1] - p[..., 0] > 60) for part, p in shown.items()}
+    red = {part: (p[..., 0] - p[..., 2] > 100) for part, p in shown.items()}
+    assert green["input"].any()
+    assert (green["input"] | ~green["error"]).all()  # the same window reads both
+    assert not green["canvas"].any()
+    assert red["canvas"].any()
+    assert not red["input"].any()
+    slide(tab, "#look .slider", 0)
+    canvas = to_grey(pixels(tab, "#look .canvas"))
+    start = 255 * mean(models["attentive"].canvas_0).detach().numpy()[0]
+    assert np.abs(canvas - start).max() < 2
+
+
+def test_ink_that_is_missing_and_ink_too_many_differ_in_colour(go):
+    tab = go("view=look&seed=4&t=0")
+    looked(tab)
+    x = to_grey(pixels(tab, "#look .input"))
+    error = pixels(tab, "#look .error")
+    each = error.shape[0] // 14
+    middle = error[each // 2 :: each, each // 2 :: each]
+    reddish = middle[..., 0] - middle[..., 2]
+    assert (reddish[x < 10] > 0).all()  # paint on an empty place, as c_0 has everywhere
+    assert (reddish[x > 245] == 0).all()
+
+
+def test_the_error_of_a_step_is_of_the_canvas_before_it(go, models, noise):
+    tab = go("view=look&seed=4&t=3")
+    looked(tab)
+    shown = pixels(tab, "#look .error")
+    slide(tab, "#look .slider", 0)
+    x = to_grey(pixels(tab, "#look .input")).round() / 255
+    with torch.no_grad():
+        image = torch.tensor(x, dtype=torch.float32).view(1, 1, 14, 14)
+        canvases = models["attentive"](image, eps=noise(1, 4)[:, None], record=True).mean
+    each = shown.shape[0] // 14
+    middle = shown[each // 2 :: each, each // 2 :: each]
+    clear = middle[..., 1] <= middle[..., 0]  # of the green border
+    error = np.where(
+        middle[..., 0] - middle[..., 2] > 1,
+        -(255 - middle[..., 1]) / (255 - 0x35),  # towards the red of too much paint
+        to_grey(shown) / 255,
+    )
+    assert clear.sum() > 20
+    assert np.abs(error - (x - canvases[1, 0, 0].numpy()))[clear].max() < 0.02
+    assert np.abs(error - (x - canvases[2, 0, 0].numpy()))[clear].max() > 0.02
+
+
+def test_the_bars_are_the_kl_and_seek(go, models, noise):
+    tab = go("view=look&seed=4&t=2")
+    looked(tab)
+    bars = pixels(tab, "#look .bars")
+    heights = []
+    for t in range(T):
+        column = bars[:, int((t + 0.4) * bars.shape[1] / T)]
+        heights.append(int((np.abs(column - column[0]).sum(-1) > 0).sum()) or len(column))
+    assert max(heights) >= bars.shape[0] - 2
+    assert len(set(heights)) > 1
+    tab.click("#look .bars", (4 + 0.5) / T, 0.5)
+    assert step(tab, "look") == 5
+    assert settings(tab)["t"] == "5"
+
+
+def test_examples_clear_and_looking_again(go):
+    tab = go("view=look", motion="reduce")
+    looked(tab)
+    seen = []
+    for index in range(1, 5):
+        tab.click(f"#look .examples button:nth-child({index})")
+        looked(tab)
+        seen.append(pixels(tab, "#look .input").tobytes())
+    assert len(set(seen)) == 4
+    first = settings(tab)
+    tab.click("#look .again")
+    looked(tab)
+    again = settings(tab)
+    assert again["ink"] == first["ink"]
+    assert again["seed"] != first["seed"]
+    tab.click("#look .clear")
+    assert says(tab, "#look .status") == "Draw a digit on the pad"
+    assert says(tab, "#look .bound") == "\u2013"
+    assert tab.run("document.querySelector('#look .again').disabled")
+    assert "ink" not in settings(tab)
+
+
+def test_the_first_stroke_replaces_the_example_and_later_ones_add(go):
+    tab = go("view=look", motion="reduce")
+    looked(tab)
+    tab.stroke("#look .pad", [(0.3, 0.3), (0.7, 0.3)])
+    looked(tab)
+    one = settings(tab)["ink"]
+    assert "." not in one
+    tab.stroke("#look .pad", [(0.5, 0.3), (0.5, 0.8)])
+    looked(tab)
+    assert settings(tab)["ink"].startswith(one + ".")
+
+
+def test_a_finger_draws(go):
+    tab = go("view=look", motion="reduce")
+    looked(tab)
+    tab.resize(390, 844, 2)
+    tab.touch("#look .pad", DIGIT)
+    looked(tab)
+    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)
+
+
+@pytest.mark.parametrize("view", ["look", "finish"])
+def test_the_keys_draw_too(go, view):
+    tab = go(f"view={view}", motion="reduce")
+    tab.run(f"document.querySelector('#{view} .pad').focus()")
+    for key in ["ArrowUp"] * 3 + ["Enter"] + ["ArrowDown"] * 6 + ["ArrowRight"] * 2 + ["Enter"]:
+        tab.press(key)
+    ink = settings(tab)["ink"]
+    assert len(ink) == 4 * 9
+    tab.press("Delete")
+    assert "ink" not in settings(tab)
