@@ -21,24 +21,27 @@ demo: .venv/installed
 	$(BIN)/draw evaluate out/demo --split valid
 	$(BIN)/draw sample $(TRAINED) --out out/demo/trained
 
-test: .venv/installed
+test: .venv/dev
 	$(BIN)/python -m pytest
 
-bench: .venv/installed
+bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
 
-lint: .venv/installed
+lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+.venv/installed: EXTRAS :=
+.venv/dev: EXTRAS := [dev]
+
 # One pip call; the index of CPU builds is named only if it answers, as pip would else wait for it.
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed .venv/dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	index=$$($(PYTHON) -c "import urllib.request as r; r.urlopen('$(CPU_TORCH)/torch/', timeout=5); \
 		print('--extra-index-url $(CPU_TORCH)')" 2>/dev/null || true); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index \
-		--constraint constraints.txt --editable '.[dev]'
+		--constraint constraints.txt --editable '.$(EXTRAS)'
 	touch $@
 
 clean:
