@@ -243,9 +243,9 @@ def test_weights_that_cannot_be_stored_are_refused():
             replace(
                 PRESETS["mnist"](),
                 model=DRAWConfig(write_size=None, glimpses=32),
-                learning_rate=0.0015,
+                learning_rate=0.0025,
             ),
-            "draw train mnist --learning-rate 0.0015 --model.glimpses 32 --model.write-size None",
+            "draw train mnist --learning-rate 0.0025 --model.glimpses 32 --model.write-size None",
         ),
     ],
 )
