@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,18 @@ def test_export_writes_the_page_and_says_where(run, draw):
     assert weights == (run / "model/model.safetensors").read_bytes()
 
 
-def test_it_serves_until_it_is_interrupted(run):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_stopped(run, stop):
+    """Even where Ctrl-C was ignored when it started, as a shell does for what runs behind."""
+    ignored = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     command = [sys.executable, "-m", "draw", "page", str(run), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, preexec_fn=ignored, **pipes) as process:
         url = process.stdout.readline().decode().split()[0]
         assert url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert b"<title>DRAW" in answer.read()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         assert process.wait(30) == 0
         assert process.stderr.read() == b""
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import re
+import signal
 import webbrowser
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,9 +49,23 @@ def main(arguments: list[str]) -> int:
             terminal.say(f"{server.url}   (Ctrl-C ends it)")
             if options.browser:
                 webbrowser.open(server.url)
-            with contextlib.suppress(KeyboardInterrupt):
+            with _until_stopped():
                 server.serve_forever()
     return 0
+
+
+@contextlib.contextmanager
+def _until_stopped() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end it, also where the shell had Ctrl-C ignored (`draw page &`)."""
+    stops = (signal.SIGINT, signal.SIGTERM)
+    previous = {stop: signal.signal(stop, signal.default_int_handler) for stop in stops}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for stop, handler in previous.items():
+            signal.signal(stop, handler)
 
 
 def _short(name: str) -> str:
