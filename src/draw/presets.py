@@ -27,7 +27,7 @@ def mnist() -> TrainConfig:
     return TrainConfig(
         model=DRAWConfig(),
         data="binarized-mnist",
-        steps=64_000,  # 128 epochs
+        steps=75_000,  # 150 epochs
         batch_size=100,
         learning_rate=1.5e-3,  # see experiments/study-mnist
         eval_every=1_000,
