@@ -140,9 +140,7 @@ def test_first_of_a_dynamic_set_is_the_same_at_every_call() -> None:
 def test_load_of_an_unknown_name_tells_the_known_ones() -> None:
     with pytest.raises(DataError, match="'mnits'") as caught:
         data.load("mnits", "train")
-    assert {name for name in data.DATASETS if name in str(caught.value)} == {
-        *("digits5k", "binarized-mnist", "mnist", "folder")
-    }
+    assert str(caught.value).endswith(", ".join(data.DATASETS))
 
 
 def test_load_of_an_unknown_split_tells_the_known_ones() -> None:

@@ -12,6 +12,7 @@ from draw.data.download import Progress
 from draw.data.folder import folder, load_picture
 from draw.data.images import Images
 from draw.data.mnist import SIDE, binarized_mnist, digits5k, mnist
+from draw.data.synthetic import cluttered_60, cluttered_100, two_digits
 from draw.errors import DataError
 
 __all__ = ["DATASETS", "SPLITS", "Images", "load", "load_picture"]
@@ -22,6 +23,9 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "digits5k": digits5k,
     "binarized-mnist": binarized_mnist,
     "mnist": mnist,
+    "cluttered-100": cluttered_100,
+    "cluttered-60": cluttered_60,
+    "two-digits": two_digits,
     "folder": folder,
 }
 

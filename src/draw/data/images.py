@@ -1,14 +1,32 @@
 """A set of pictures in memory, and how a batch of it becomes network input."""
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
 Binarisation = Literal["static", "dynamic", "none"]
+CHUNK = 1_000  # pictures that are composed at a time, where they are kept
+
+
+@runtime_checkable
+class Composition(Protocol):
+    """Makes what a network sees from stored pictures, afresh at each use: a crop, a clutter.
+
+    Its `repr` tells everything that its pictures depend on, but for the stored ones.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what it makes."""
+
+    def __call__(
+        self, pixels: UInt8[Tensor, "B C h w"], generator: Generator | None
+    ) -> UInt8[Tensor, "B C H W"]:
+        """What is seen of these pictures this time; `generator` decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +37,8 @@ class Images:
     `dynamic` pixels are drawn afresh at each use, with the intensity as the probability of a 1;
     `none` are the intensities themselves, in [0, 1].
 
+    With a `composition` each use of a picture makes another one of it, of another size.
+
     >>> images = Images(pixels=torch.full((4, 1, 8, 8), 255, dtype=torch.uint8))
     >>> images.batch(torch.tensor([0, 2])).shape, len(images)
     (torch.Size([2, 1, 8, 8]), 4)
@@ -27,29 +47,52 @@ class Images:
     pixels: UInt8[Tensor, "n C H W"]
     labels: Int[Tensor, " n"] | None = None
     binarisation: Binarisation = "none"
+    composition: Composition | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """(C, H, W) of a batch."""
+        if self.composition is not None:
+            return self.composition.shape
         C, H, W = self.pixels.shape[1:]
         return C, H, W
 
     def batch(
         self, indices: Int[Tensor, " B"], generator: Generator | None = None
     ) -> Float[Tensor, "B C H W"]:
-        """The chosen pictures in [0, 1]; `generator` decides a dynamic binarisation."""
-        intensities = self.pixels[indices].float() / 255  # [B, C, H, W]
+        """The chosen pictures in [0, 1]; `generator` decides composition and binarisation."""
+        pixels = self.pixels[indices]
+        if self.composition is not None:
+            pixels = self.composition(pixels, generator)
+        intensities = pixels.float() / 255  # [B, C, H, W]
         if self.binarisation == "dynamic":
             return torch.bernoulli(intensities, generator=generator)
         return intensities
 
     def digest(self) -> str:
-        """SHA-256 of the pixels: two sets with the same digest are the same pictures in order."""
-        shape = str(tuple(self.pixels.shape)).encode()
-        return hashlib.sha256(shape + self.pixels.numpy().tobytes()).hexdigest()
+        """SHA-256: two sets with the same digest hold the same pictures in the same order."""
+        about = str(tuple(self.pixels.shape))
+        if self.composition is not None:
+            about += repr(self.composition)
+        return hashlib.sha256(about.encode() + self.pixels.numpy().tobytes()).hexdigest()
+
+    def composed(self, seed: int) -> "Images":
+        """Each picture as its composition makes it once; always the same for a seed.
+
+        >>> from draw.data.synthetic import Cluttered
+        >>> digits = torch.full((5, 1, 28, 28), 255, dtype=torch.uint8)
+        >>> afresh = Images(pixels=digits, composition=Cluttered(digits, size=60, pieces=4))
+        >>> afresh.composed(seed=0).pixels.shape
+        torch.Size([5, 1, 60, 60])
+        """
+        if self.composition is None:
+            return self
+        generator = Generator().manual_seed(seed)
+        parts = [self.composition(part, generator) for part in torch.split(self.pixels, CHUNK)]
+        return replace(self, pixels=torch.cat(parts), composition=None)
 
     def first(self, count: int, seed: int = 0) -> Float[Tensor, "B C H W"]:
         """The first `count` pictures (or all, if fewer); always the same ones for a seed."""
@@ -65,4 +108,4 @@ class Images:
             return self
         chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
         labels = None if self.labels is None else self.labels[chosen]
-        return Images(pixels=self.pixels[chosen], labels=labels, binarisation=self.binarisation)
+        return replace(self, pixels=self.pixels[chosen], labels=labels)
