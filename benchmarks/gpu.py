@@ -13,9 +13,10 @@ import torch
 from tasks import Run, measure, random_images, task
 
 from draw.batches import Batches
+from draw.config import TrainConfig
 from draw.data import Images
 from draw.model import DRAW, DRAWConfig
-from draw.training import Steps, TrainConfig, new_learner
+from draw.steps import Steps, new_learner
 
 BATCHES = (32, 64, 128, 256, 512)
 VARIANTS = ("plain", "plain captured", "compile", "fused", "fused captured")

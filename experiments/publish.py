@@ -29,10 +29,10 @@ from torch import Tensor
 from draw import bundled, figures, pictures
 from draw.checkpoint import RunFolder, load_model
 from draw.commands import evaluate, terminal
+from draw.config import TrainConfig
 from draw.errors import DrawError, RunError
 from draw.files import write_atomic
 from draw.presets import PRESETS
-from draw.training import TrainConfig
 
 LIMIT = 4_000_000  # bytes of a model's weights
 MEASURED = ("--split train", "--split valid --samples 10")

@@ -12,10 +12,10 @@ import torch
 import draw
 from draw import bundled
 from draw.checkpoint import RunFolder
+from draw.config import TrainConfig
 from draw.data import load as load_data
 from draw.errors import DataError, ModelError
 from draw.model import DRAW
-from draw.training import TrainConfig
 
 NAMES = bundled.names()
 

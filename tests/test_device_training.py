@@ -16,7 +16,8 @@ from draw.commands.terminal import prepare_device
 from draw.errors import RunError
 from draw.evaluation import evaluate
 from draw.optimizer import adam
-from draw.training import PATIENCE, Steps, new_learner, train
+from draw.steps import PATIENCE, Steps, new_learner
+from draw.training import train
 
 from .test_training import CONFIG, BrokenBatches, some_images
 

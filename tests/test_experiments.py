@@ -21,12 +21,12 @@ from draw import bundled, cli
 from draw.checkpoint import RunFolder
 from draw.commands import evaluate
 from draw.commands import train as train_command
+from draw.config import TrainConfig
 from draw.data import DATASETS
 from draw.data.mnist import digits5k
 from draw.errors import RunError
 from draw.model import DRAW, DRAWConfig
 from draw.presets import PRESETS
-from draw.training import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 SHOW = publish.show

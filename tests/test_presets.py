@@ -3,7 +3,7 @@
 import pytest
 
 from draw import DRAW, PRESETS
-from draw.training import TrainConfig
+from draw.config import TrainConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)

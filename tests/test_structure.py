@@ -27,11 +27,16 @@ ALLOWED = {
     "batches": {"data"},
     "graph": set(),
     "optimizer": set(),
-    "training": {
-        *("batches", "checkpoint", "data", "errors", "evaluation", "files", "graph", "kernels"),
-        *("model", "objectives", "optimizer"),
+    "config": {"checkpoint", "data", "errors", "files", "model"},
+    "steps": {
+        *("batches", "checkpoint", "config", "errors", "graph", "model", "objectives"),
+        "optimizer",
     },
-    "presets": {"model", "training"},
+    "training": {
+        *("batches", "checkpoint", "config", "data", "errors", "evaluation", "kernels", "model"),
+        "steps",
+    },
+    "presets": {"config", "model"},
     "page": {"bundled", "errors", "figures", "files", "likelihoods", "model"},
 }
 ABOVE_ALL = {"cli", "commands", "__init__", "__main__"}  # imported by nobody below

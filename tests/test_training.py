@@ -14,19 +14,12 @@ import torch
 
 from draw.batches import Batches, generator
 from draw.checkpoint import RunFolder
+from draw.config import TrainConfig
 from draw.data.images import Images
 from draw.errors import ConfigError, RunError
 from draw.model import DRAWConfig
-from draw.training import (
-    PATIENCE,
-    Step,
-    Steps,
-    TrainConfig,
-    Validation,
-    new_learner,
-    schedule,
-    train,
-)
+from draw.steps import PATIENCE, Step, Steps, new_learner, schedule
+from draw.training import Validation, train
 
 CONFIG = TrainConfig(
     model=DRAWConfig(

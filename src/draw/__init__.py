@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from draw.attention import Window, box, covering_params, filterbank, read, window, write
     from draw.checkpoint import RunFolder
     from draw.checkpoint import load_model as load
+    from draw.config import TrainConfig
     from draw.errors import DrawError
     from draw.evaluation import Evaluation, evaluate
     from draw.model import DRAW, DRAWConfig, Posterior, State, Trace
     from draw.objectives import bits_per_dim, elbo, iwae, log_weight
     from draw.presets import PRESETS
-    from draw.training import TrainConfig, train
+    from draw.training import train
 
 __version__ = "0.1.0"
 
@@ -49,12 +50,13 @@ __all__ = [
 _HOMES = {
     "attention": ("Window", "box", "covering_params", "filterbank", "read", "window", "write"),
     "checkpoint": ("RunFolder",),
+    "config": ("TrainConfig",),
     "errors": ("DrawError",),
     "evaluation": ("Evaluation", "evaluate"),
     "model": ("DRAW", "DRAWConfig", "Posterior", "State", "Trace"),
     "objectives": ("bits_per_dim", "elbo", "iwae", "log_weight"),
     "presets": ("PRESETS",),
-    "training": ("TrainConfig", "train"),
+    "training": ("train",),
 }
 
 

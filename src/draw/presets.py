@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from draw.config import TrainConfig
 from draw.model import DRAWConfig
-from draw.training import TrainConfig
 
 
 def quick() -> TrainConfig:

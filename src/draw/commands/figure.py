@@ -12,9 +12,9 @@ from torch import Tensor
 
 from draw import data, figures, pictures
 from draw.commands import terminal
+from draw.config import TrainConfig
 from draw.errors import ConfigError
 from draw.model import DRAW
-from draw.training import TrainConfig
 
 DIGIT = 20  # a three, among the validation images of digits5k
 

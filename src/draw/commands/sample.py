@@ -9,11 +9,11 @@ from torch import Tensor
 
 from draw import figures, pictures
 from draw.commands import terminal
+from draw.config import TrainConfig
 from draw.errors import DataError
 from draw.kernels import Engine
 from draw.model import DRAW
 from draw.pictures import Style
-from draw.training import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from draw import bundled, data
 from draw.checkpoint import RunFolder, load_model
+from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.kernels import Engine
 from draw.model import DRAW
-from draw.training import TrainConfig
 
 T = TypeVar("T")
 

@@ -16,11 +16,13 @@ from rich.progress import Progress
 from draw import figures, pictures, training
 from draw.checkpoint import RunFolder, load_model
 from draw.commands import terminal
+from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.kernels import Engine
 from draw.presets import PRESETS
-from draw.training import Step, TrainConfig, Validation
+from draw.steps import Step
+from draw.training import Validation
 
 
 @dataclass(frozen=True, kw_only=True)

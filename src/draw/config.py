@@ -1,0 +1,81 @@
+"""What a training is: the network, the data and how it learns."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from draw import data
+from draw.checkpoint import RunFolder
+from draw.data import Images
+from draw.data.download import Progress
+from draw.errors import ConfigError
+from draw.files import from_dict
+from draw.model import DRAWConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training: the network, the data and how it learns.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+
+    model: DRAWConfig = field(default_factory=DRAWConfig)
+    data: str = "digits5k"  # a data set's name, see `draw data list`
+    data_dir: Path | None = None  # where to look for it first; the pictures of `folder`
+    skip_bad: bool = False  # leave out pictures of `folder` that cannot be decoded
+    steps: int = 10_000  # minibatches in all
+    batch_size: int = 64  # images a minibatch
+    learning_rate: float = 1e-3  # Adam's, at its highest
+    warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
+    clip_norm: float = 5.0  # gradients are scaled down to this norm
+    average_decay: float = 0.9995  # of the moving average of the weights; 0 turns it off
+    eval_every: int = 500  # steps between validations
+    eval_images: int = 2_000  # validation images each time, always the same
+    checkpoint_every: int = 500  # steps between checkpoints
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "batch_size", "eval_every", "eval_images", "checkpoint_every")
+        for name in positive:
+            if not 1 <= getattr(self, name) <= 10**9:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 1 to 10^9")
+        if self.batch_size > 100_000:
+            raise ConfigError(f"batch_size is {self.batch_size}; it must be at most 100,000")
+        if not 0 <= self.warmup_steps <= 10**9:
+            raise ConfigError(f"warmup_steps is {self.warmup_steps}; it must be from 0 to 10^9")
+        if not 0 < self.learning_rate <= 1:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
+        if not 0 < self.clip_norm < math.inf:
+            raise ConfigError(f"clip_norm is {self.clip_norm}; it must be positive and finite")
+        if not 0 <= self.average_decay < 1:
+            raise ConfigError(f"average_decay is {self.average_decay}; it must be in [0, 1)")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}; it must be from 0 to 2^63 - 1")
+        if self.data not in data.DATASETS:
+            known = ", ".join(data.DATASETS)
+            raise ConfigError(f"there is no data set {self.data!r}; there are {known}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        values = asdict(self)
+        values["data_dir"] = None if self.data_dir is None else str(self.data_dir.absolute())
+        return values
+
+    @classmethod
+    def from_run(cls, run: RunFolder) -> "TrainConfig":
+        """The configuration that a run was started with."""
+        return from_dict(cls, run.read()["config"], str(run.config_file))
+
+    def load_images(self, split: str, progress: Progress | None = None) -> Images:
+        """One split of the run's data, in the model's shape."""
+        return data.load(
+            self.data,
+            split,
+            shape=self.model.image_shape,
+            data_dir=self.data_dir,
+            skip_bad=self.skip_bad,
+            progress=progress,
+        )

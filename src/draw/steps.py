@@ -1,0 +1,146 @@
+"""The steps of a training.
+
+On a GPU the host runs ahead: it starts one step after another and reads what they gave only now
+and then. What is trained, logged and saved is the same; the steps are told of in bursts.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from draw.batches import Batches, derived_seed, generator
+from draw.checkpoint import Learner
+from draw.config import TrainConfig
+from draw.errors import RunError
+from draw.graph import captured
+from draw.model import DRAW
+from draw.objectives import elbo
+from draw.optimizer import adam, set_learning_rate, step_if
+
+PATIENCE = 10  # steps in a row without a finite gradient, after which training stops
+LOG_EVERY = 50  # steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one minibatch gave."""
+
+    step: int  # counted from 1
+    train_nats: float  # ELBO an image of this minibatch
+    gradient_norm: float
+    learning_rate: float
+    skipped: int  # steps left out so far
+    seconds: float
+
+
+def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Learner:
+    """A fresh model, its average and its optimiser, decided by the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(config.seed, "weights"))
+        model = DRAW(config.model).to(device)
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+    on_device = model.device.type == "cuda"
+    optimizer = adam(model.parameters(), config.learning_rate, on_device=on_device)
+    return Learner(model=model, average=average, optimizer=optimizer)
+
+
+class Steps:
+    """Takes the steps of a training; what they gave is read later.
+
+    A step finds its inputs in tensors that stay where they are and never waits for the device, so
+    that on a GPU it is one CUDA graph. On the CPU there is nothing to wait for.
+    """
+
+    def __init__(self, learner: Learner, config: TrainConfig, batches: Batches) -> None:
+        self.learner, self.config, self.batches = learner, config, batches
+        device, model = learner.model.device, config.model
+        self.read_every = 1 if device.type == "cpu" else LOG_EVERY
+        self.x = torch.empty(config.batch_size, *model.image_shape, device=device)
+        self.eps = torch.empty(model.glimpses, config.batch_size, model.latent_size, device=device)
+        self.share = torch.empty((), device=device)  # of the new weights in their average
+        self.measured = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
+        self.learning_rates: list[float] = []  # of the same
+        self.started = 0.0  # when the first of them was
+        self.iterate = captured(self._iterate, device)
+
+    def take(self) -> None:
+        """Start the next step."""
+        learner, config, step = self.learner, self.config, self.learner.step
+        if not self.learning_rates:
+            self.started = time.perf_counter()
+        batch, noise = self.batches[step], generator(config.seed, "noise", step, self.x.device)
+        self.x.copy_(batch.pin_memory() if self.x.is_cuda else batch, non_blocking=True)
+        self.eps.normal_(generator=noise)
+        learning_rate = schedule(config, step)
+        set_learning_rate(learner.optimizer, learning_rate)
+        # A short memory while all is young.
+        self.share.fill_(1 - min(config.average_decay, (1 + step) / (10 + step)))
+        self.measured[len(self.learning_rates)] = self.iterate()
+        self.learning_rates.append(learning_rate)
+        learner.step += 1
+
+    def _iterate(self) -> Tensor:
+        """One minibatch: bound, gradient, clip, Adam, average (eq. 12, one sample an image).
+
+        Where the gradient is not finite, nothing changes. Returns loss and norm of the gradient.
+        """
+        model, optimizer = self.learner.model, self.learner.optimizer
+        optimizer.zero_grad()
+        loss = -elbo(model(self.x, eps=self.eps)).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.clip_norm)
+        measured = torch.stack([loss.detach(), norm])
+        finite = measured.isfinite().all()
+        step_if(finite, optimizer)
+        with torch.no_grad():
+            share = self.share * finite
+            pairs = zip(self.learner.average.parameters(), model.parameters(), strict=True)
+            for average, weight in pairs:
+                average.lerp_(weight, share)
+        return measured
+
+    def read(self) -> Iterator[Step]:
+        """Wait for the steps taken since the last call, and tell what each gave.
+
+        Raises:
+            RunError: too many in a row were left out, as their gradients were not finite.
+        """
+        learner, rates = self.learner, self.learning_rates
+        measured = self.measured[: len(rates)].tolist()
+        seconds = (time.perf_counter() - self.started) / max(1, len(rates))
+        first = learner.step - len(rates) + 1
+        self.learning_rates = []
+        for step, (loss, norm), rate in zip(count(first), measured, rates, strict=False):
+            if math.isfinite(loss) and math.isfinite(norm):
+                learner.skipped_in_row = 0
+            else:
+                learner.skipped += 1
+                learner.skipped_in_row += 1
+                if learner.skipped_in_row == PATIENCE:
+                    raise RunError(
+                        f"the gradient was not finite {PATIENCE} times in a row, up to step "
+                        f"{step}; start a new run (--out) with a lower --learning-rate or "
+                        f"--clip-norm"
+                    )
+            yield Step(
+                step=step,
+                train_nats=-loss,
+                gradient_norm=norm,
+                learning_rate=rate,
+                skipped=learner.skipped,
+                seconds=seconds,
+            )
+
+
+def schedule(config: TrainConfig, step: int) -> float:
+    """The learning rate of a step: a linear rise, then half a cosine down to zero."""
+    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    fall = (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
+    return config.learning_rate * rise * fall
