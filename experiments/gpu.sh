@@ -28,7 +28,7 @@ while [[ ${1:-} == --* ]]; do
             device=cpu part=60000
             tiny=(--data digits5k --steps 6 --batch-size 4 --eval-every 2 --eval-images 8
                   --checkpoint-every 2 --model.glimpses 3 --model.hidden-size 16
-                  --model.latent-size 4) ;;
+                  --image-size 28) ;;
         *) echo "gpu.sh: unknown option $1" >&2; exit 2 ;;
     esac
     shift

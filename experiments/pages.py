@@ -9,7 +9,7 @@ import sys
 import textwrap
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from draw import bundled
 from draw.commands import report
@@ -29,10 +29,67 @@ FRONT_MATTER = """\
 ---
 library_name: draw
 license: mit
-pipeline_tag: unconditional-image-generation
-tags: [draw, vae, image-generation]
+pipeline_tag: {}
+tags: [{}]
 ---
 """
+
+
+class Words(NamedTuple):
+    """What the pages say of one kind of model."""
+
+    front_matter: str
+    does: str
+    usage: str
+    heading: str
+    measured: str
+    pictures: str
+
+
+WORDS = {
+    "DRAW": Words(
+        FRONT_MATTER.format("unconditional-image-generation", "draw, vae, image-generation"),
+        "A model of [DRAW](https://arxiv.org/abs/1502.04623), which paints an image step by step.",
+        """\
+```sh
+draw sample {name}
+draw reconstruct {name} digit.png
+draw evaluate {name}
+```
+
+```python
+import draw
+
+pictures = draw.load("{name}").generate(64).mean[-1]  # means, in [0, 1]
+```
+""",
+        "Bounds",
+        "On log p(x), higher is better: mean and standard error over the images, measured on the "
+        "weights as they are stored.",
+        "![samples, and the nearest training images](samples.png)",
+    ),
+    "GlimpseClassifier": Words(
+        FRONT_MATTER.format("image-classification", "draw, attention, image-classification"),
+        "A classifier that looks at an image through the attention of "
+        "[DRAW](https://arxiv.org/abs/1502.04623), glimpse by glimpse.",
+        """\
+```sh
+draw classify {name} picture.png --film glimpses.gif
+draw figure 5 {name}
+draw evaluate {name}
+```
+
+```python
+import draw
+
+logits = draw.load("{name}")(images).logits[-1]  # images [B, 1, H, W] in [0, 1]
+```
+""",
+        "Errors",
+        "With the 95 % confidence interval of Wilson, measured on the weights as they are stored.",
+        "![where it looks on validation images, and what it says](glimpses.png)",
+    ),
+}
 
 
 def upcoming() -> str | None:
@@ -58,30 +115,18 @@ def pages() -> dict[Path, str]:
 
 def card(row: dict[str, str], results: Results) -> str:
     """The model card: what it is, how to use it, how it was trained, what was measured."""
-    name = results["name"]
+    name, words = results["name"], WORDS[results["kind"]]
     return f"""\
-{FRONT_MATTER}
+{words.front_matter}
 # DRAW, {name}
 
 {_wrapped(row["about"])}
 
-A model of [DRAW](https://arxiv.org/abs/1502.04623), which paints an image step by step. It comes
-with the package `draw`:
+{_wrapped(f"{words.does} It comes with the package `draw`:")}
 
-```sh
-draw sample {name}
-draw reconstruct {name} digit.png
-draw evaluate {name}
-```
-
-```python
-import draw
-
-pictures = draw.load("{name}").generate(64).mean[-1]  # means, in [0, 1]
-```
-
+{words.usage.format(name=name)}
 {_facts(results)}
-All figures, with the KL of each step, are in `results.json` beside `run.json`, the configuration.
+All figures, step by step too, are in `results.json` beside `run.json`, the configuration.
 """
 
 
@@ -93,18 +138,19 @@ def experiment(row: dict[str, str], results: Results) -> str:
 {_wrapped(row["about"])}
 
 {_facts(results)}
-![samples, and the nearest training images](samples.png)
+{WORDS[results["kind"]].pictures}
 
 ![learning curve](curves.png)
 
-`metrics.jsonl` is the log of the training. Its configuration (`run.json`), all figures with the KL
-of each step (`results.json`) and the weights are in
+`metrics.jsonl` is the log of the training. Its configuration (`run.json`), all figures, step by
+step too (`results.json`), and the weights are in
 [the package](../../src/draw/assets/models/{results["name"]}).
 """
 
 
 def _facts(results: Results) -> str:
-    """Training and bounds."""
+    """Training and results."""
+    words = WORDS[results["kind"]]
     training = (
         f"Trained on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
@@ -113,9 +159,9 @@ def _facts(results: Results) -> str:
         f"parameters, stored as {results['stored_as']}."
     )
     rows = [
-        f"| {report.subject(measured)} | {bound.name} | {bound} |"
+        f"| {report.subject(measured)} | {name} | {value} |"
         for measured in results["measured"]
-        for bound in report.bounds(measured)
+        for name, value in report.figures(measured)
     ]
     return f"""\
 ## Training
@@ -126,12 +172,11 @@ def _facts(results: Results) -> str:
 
 {_wrapped(training)}
 
-## Bounds
+## {words.heading}
 
-On log p(x), nats an image, higher is better: mean and standard error over the images, measured on
-the weights as they are stored.
+{_wrapped(words.measured)}
 
-| images | bound | nats |
+| images | measured | value |
 |---|---|---|
 {NEWLINE.join(rows)}
 
@@ -150,7 +195,7 @@ def _trained_models(shown: list[str]) -> str:
         "draw models",
         "```",
         "",
-        "| model | bound, nats an image | measured on | trained by |",
+        "| model | measured | on | trained by |",
         "|---|---|---|---|",
     ]
     for name in shown:
@@ -158,7 +203,7 @@ def _trained_models(shown: list[str]) -> str:
         one = _headline(results)
         link = f"[`{name}`]({(bundled.HOME / name).relative_to(ROOT)}/model/README.md)"
         lines.append(
-            f"| {link} | {_bounds(one)} | {report.subject(one)} | `{results['command']}`, "
+            f"| {link} | {_shown(one)} | {report.subject(one)} | `{results['command']}`, "
             f"{_duration(results['training_seconds'])} on {results['hardware']} |"
         )
     lines += ["", f"![samples of {shown[0]}](experiments/{shown[0]}/samples.png)"]
@@ -179,7 +224,7 @@ def _all_experiments() -> str:
             results = bundled.results(preset)
             one = _headline(results)
             cells = [
-                f"{_bounds(one)} ({report.subject(one)})",
+                f"{_shown(one)} ({report.subject(one)})",
                 f"`{results['command']}`",
                 f"{results['hardware']}, {results['date']}",
             ]
@@ -195,10 +240,11 @@ def _headline(results: Results) -> Results:
     return dict(of_split.get("test") or of_split["valid"])
 
 
-def _bounds(measured: Results) -> str:
-    """The ELBO, and the IWAE bound of the largest k."""
-    elbo, *iwaes = report.bounds(measured)
-    return "; ".join(f"{bound.name}: **{bound}**" for bound in (elbo, *iwaes[-1:]))
+def _shown(measured: Results) -> str:
+    """The ELBO, and the IWAE bound of the largest k; or the error."""
+    first, *others = report.figures(measured)
+    shown = [first] if "errors" in measured else [first, *others[-1:]]
+    return "; ".join(f"{name}: **{value}**" for name, value in shown)
 
 
 def _wrapped(text: str) -> str:

@@ -28,18 +28,26 @@ from torch import Tensor
 
 from draw import bundled, figures, pictures
 from draw.checkpoint import RunFolder, load_model
+from draw.classifier import GlimpseClassifier
 from draw.commands import evaluate, terminal
 from draw.config import TrainConfig
 from draw.errors import DrawError, RunError
 from draw.files import write_atomic
 from draw.presets import PRESETS
+from draw.tasks import TASKS
 
 LIMIT = 4_000_000  # bytes of a model's weights
-MEASURED = ("--split train", "--split valid --samples 10")
-TESTED = (
-    "--split test --samples 10 --importance-samples 1 10 100 1000",
-    "--split test --samples 10 --importance-samples 5000 --images {subset}",
-)
+MEASURED = {
+    "DRAW": ("--split train", "--split valid --samples 10"),
+    "GlimpseClassifier": ("--split train", "--split valid"),
+}
+TESTED = {
+    "DRAW": (
+        "--split test --samples 10 --importance-samples 1 10 100 1000",
+        "--split test --samples 10 --importance-samples 5000 --images {subset}",
+    ),
+    "GlimpseClassifier": ("--split test",),
+}
 
 
 def main() -> None:
@@ -117,13 +125,16 @@ def half_precision(weights: dict[str, Tensor]) -> tuple[bytes, str]:
 def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
     """How the model was trained."""
     config, records = TrainConfig.from_run(run), run.records()
-    best = max((r for r in records if "valid_elbo_nats" in r), key=lambda r: r["valid_elbo_nats"])
+    task = TASKS[type(config.model)]
+    key = f"valid_{task.raises}_nats"
+    best = max((r for r in records if key in r), key=lambda r: r[key])
     steps = [0] + [r["step"] for r in records if "images_per_second" in r]
     speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
     images = [config.batch_size * (after - before) for before, after in pairwise(steps)]
     seconds = sum(n / speed for n, speed in zip(images, speeds, strict=True))
     return {
         "name": name,
+        "kind": task.network.__name__,
         "parameters": sum(p.numel() for p in load_model(run.path).parameters()),
         "command": train_command(config),
         "hardware": hardware,
@@ -146,7 +157,8 @@ def train_command(config: TrainConfig) -> str:
         changed = [key for key in given if given[key] != usual[key]]
         return [f"--{key.replace('_', '-')} {given[key]}" for key in changed]
 
-    preset = min(PRESETS, key=lambda name: len(changes(name)))
+    alike = [name for name in PRESETS if type(PRESETS[name]().model) is type(config.model)]
+    preset = min(alike, key=lambda name: len(changes(name)))
     return " ".join(["draw train", preset, *changes(preset)])
 
 
@@ -154,7 +166,8 @@ def measure(results: dict[str, Any], test: bool, subset: int, device: str) -> No
     """Call `draw evaluate` for what is missing, and keep each answer at once."""
     name, file = results["name"], bundled.HOME / results["name"] / "results.json"
     done = [one["command"] for one in results["measured"]]
-    for words in MEASURED + (TESTED if test else ()):
+    kind = results["kind"]
+    for words in MEASURED[kind] + (TESTED[kind] if test else ()):
         words = words.format(subset=subset)
         command = f"draw evaluate {name} {words}"
         if command in done:
@@ -168,18 +181,24 @@ def measure(results: dict[str, Any], test: bool, subset: int, device: str) -> No
 
 
 def show(run: RunFolder, name: str) -> None:
-    """The log, the learning curve and samples of the stored weights, for experiments/NAME."""
+    """The log, the learning curve and pictures of the stored weights, for experiments/NAME."""
     folder = pages.TABLE.parent / name
     folder.mkdir(exist_ok=True)
     shutil.copy(run.log_file, folder)
-    figures.save_curves(folder / "curves.png", run.records())
     config = TrainConfig.from_run(run)
+    raises = TASKS[type(config.model)].raises
+    figures.save_curves(folder / "curves.png", run.records(), raises)
+    model = load_model(bundled.HOME / name)
+    if isinstance(model, GlimpseClassifier):
+        images = config.load_images("valid").subset(8, config.seed).first(8)
+        pictures.glimpses(model, folder / "glimpses.png", images)
+        return
     with TemporaryDirectory() as scratch:
         pictures.sample(
-            load_model(bundled.HOME / name),
+            model,
             Path(scratch),
             seed=config.seed,
-            training=config.load_images("train").pixels,
+            training=config.load_images("train").pictures(),
         )
         shutil.copy(Path(scratch) / "samples.png", folder)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from draw import graph, kernels, training
+from draw import graph, kernels, tasks, training
 from draw.batches import Batches
 from draw.checkpoint import RunFolder
 from draw.commands.terminal import prepare_device
@@ -171,7 +171,7 @@ def test_a_validation_is_in_float32_and_leaves_the_training_its_precision(tmp_pa
         seen.append(torch.get_float32_matmul_precision())
         return evaluate(*args, **options)
 
-    monkeypatch.setattr(training, "evaluate", spy)
+    monkeypatch.setattr(tasks, "evaluate", spy)
     images = some_images()
     torch.set_float32_matmul_precision("high")
     try:

@@ -96,15 +96,12 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(bundled, "HOME", tmp_path / "src/draw/assets/models")
     monkeypatch.setitem(DATASETS, "digits5k", lambda split, **_: digits(split))
     monkeypatch.setattr(publish, "show", lambda run, name: None)
-    monkeypatch.setattr(publish, "MEASURED", ("--split valid --samples 2",))
-    monkeypatch.setattr(
-        publish,
-        "TESTED",
-        (
-            "--split test --importance-samples 1 3",
-            "--split test --importance-samples 5 --images {subset}",
-        ),
+    monkeypatch.setitem(publish.MEASURED, "DRAW", ("--split valid --samples 2",))
+    tested = (
+        "--split test --importance-samples 1 3",
+        "--split test --importance-samples 5 --images {subset}",
     )
+    monkeypatch.setitem(publish.TESTED, "DRAW", tested)
     return tmp_path
 
 

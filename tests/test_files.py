@@ -219,3 +219,21 @@ def test_the_error_tells_the_value_and_the_expected_type() -> None:
 def test_what_is_no_object_is_refused(values: object) -> None:
     with pytest.raises(ConfigError, match=r"run\.json must hold a JSON object"):
         from_dict(Outer, values, "run.json")
+
+
+def test_of_several_dataclasses_the_one_that_knows_all_keys_is_read() -> None:
+    @dataclass(frozen=True)
+    class Other:
+        size: int = 1
+        colour: str = "red"
+
+    @dataclass(frozen=True)
+    class Either:
+        part: Inner | Other
+
+    assert from_dict(Either, {"part": {"size": 3}}, "x").part == Inner(size=3)
+    assert from_dict(Either, {"part": {"size": 3, "colour": "blue"}}, "x").part == Other(3, "blue")
+    with pytest.raises(ConfigError, match="x: part has the unknown key 'hue'; known are size"):
+        from_dict(Either, {"part": {"hue": 3}}, "x")
+    with pytest.raises(ConfigError, match="must hold a JSON object"):
+        from_dict(Either, {"part": 3}, "x")

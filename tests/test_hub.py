@@ -10,6 +10,9 @@ import huggingface_hub.constants
 import pytest
 import torch
 
+import draw
+from draw.checkpoint import load_model
+from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.errors import ModelError
 from draw.model import DRAW, DRAWConfig
 
@@ -221,3 +224,32 @@ def test_without_a_network_a_name_that_was_never_fetched_is_refused(hub, elsewhe
 def test_what_cannot_be_a_name_on_the_hub_is_refused(name, elsewhere):
     with pytest.raises(ModelError, match="no folder here"):
         DRAW.from_pretrained(name, cache_dir=elsewhere)
+
+
+# ---------------------------------------------------------------------- several kinds of network
+
+
+def test_a_saved_network_is_loaded_as_what_its_configuration_describes(tmp_path):
+    config = ClassifierConfig(height=9, width=9, glimpses=2, hidden_size=4, read_size=2)
+    classifier = GlimpseClassifier(config)
+    classifier.save_pretrained(tmp_path / "a")
+    DRAW(CONFIG).save_pretrained(tmp_path / "b")
+    loaded = draw.load(tmp_path / "a")
+    assert type(loaded) is GlimpseClassifier
+    assert loaded.config == config
+    assert type(draw.load(tmp_path / "b")) is DRAW
+    assert type(load_model(tmp_path / "a", GlimpseClassifier)) is GlimpseClassifier
+    with pytest.raises(ModelError, match="classifies pictures; this asks for a model that paints"):
+        load_model(tmp_path / "a", DRAW)
+    with pytest.raises(ModelError, match="unknown key 'classes'"):
+        DRAW.from_pretrained(tmp_path / "a")
+
+
+def test_a_configuration_that_fits_no_network_is_told_against_the_first(tmp_path):
+    DRAW(CONFIG).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"colour": 3}')
+    with pytest.raises(ModelError, match="unknown key 'colour'"):
+        draw.load(tmp_path)
+    (tmp_path / "config.json").write_text("[")
+    with pytest.raises(ModelError, match="does not describe a model"):
+        draw.load(tmp_path)

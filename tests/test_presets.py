@@ -2,8 +2,10 @@
 
 import pytest
 
-from draw import DRAW, PRESETS
+from draw import PRESETS
 from draw.config import TrainConfig
+from draw.data import DATASETS
+from draw.tasks import TASKS
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -11,7 +13,17 @@ def test_each_builds_a_network_and_names_what_it_is_for(name):
     config = PRESETS[name]()
     assert isinstance(config, TrainConfig)
     assert config == PRESETS[name]()
-    assert DRAW(config.model).config == config.model
+    assert TASKS[type(config.model)].network(config.model).config == config.model
+    assert config.data in DATASETS
+
+
+@pytest.mark.parametrize(("name", "size"), [("cluttered-100", 100), ("cluttered-60", 60)])
+def test_cluttered_is_the_classifier_of_table_3(name, size):
+    config = PRESETS[name]()
+    model = config.model
+    assert (model.glimpses, model.hidden_size, model.read_size) == (8, 256, 12)
+    assert model.image_shape == (1, size, size)
+    assert config.data == name
     assert PRESETS[name].__doc__
 
 

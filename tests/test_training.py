@@ -137,10 +137,10 @@ def test_events_and_log_agree(tmp_path):
     checks = [e for e in events if isinstance(e, Validation)]
     assert [e.step for e in steps] == list(range(1, 13))
     assert [e.step for e in checks] == [4, 8, 12]
-    best = max(e.result.elbo_nats for e in checks)
-    assert [e for e in checks if e.is_best][-1].result.elbo_nats == best
+    best = max(e.result.nats for e in checks)
+    assert [e for e in checks if e.is_best][-1].result.nats == best
     logged = [json.loads(line) for line in run.log_file.read_text().splitlines()]
-    assert logged[0]["valid_elbo_nats"] == checks[0].result.elbo_nats
+    assert logged[0]["valid_elbo_nats"] == checks[0].result.nats
     mean = np.mean([e.train_nats for e in steps])
     assert next(r for r in logged if "train_elbo_nats" in r)["train_elbo_nats"] == pytest.approx(
         mean
@@ -177,8 +177,8 @@ class BrokenBatches(Batches):
         self.bad = bad
 
     def __getitem__(self, step):
-        x = super().__getitem__(step)
-        return x * torch.nan if step in self.bad else x
+        x, labels = super().__getitem__(step)
+        return (x * torch.nan if step in self.bad else x), labels
 
 
 def test_a_step_without_finite_gradient_is_skipped_and_counted():
@@ -229,7 +229,7 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own():
     count = 10
     pixels = torch.arange(count, dtype=torch.uint8).view(count, 1, 1, 1)
     batches = Batches(Images(pixels=pixels), 4, seed=5)
-    seen = torch.cat([(batches[step] * 255).round().flatten() for step in range(10)]).int()
+    seen = torch.cat([(batches[step][0] * 255).round().flatten() for step in range(10)]).int()
     epochs = seen.view(4, count)
     for epoch in epochs:
         assert sorted(epoch.tolist()) == list(range(count))
@@ -238,13 +238,14 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own():
 
 def test_a_batch_may_be_larger_than_the_data():
     batches = Batches(some_images(3, "none"), 8, seed=0)
-    assert batches[0].shape == (8, 1, 8, 8)
+    assert batches[0][0].shape == (8, 1, 8, 8)
 
 
 def test_dynamic_binarisation_differs_between_epochs_and_repeats_by_step():
     batches = Batches(some_images(4), 4, seed=0)
-    assert not torch.equal(batches[0].sum(0), batches[1].sum(0))
-    assert torch.equal(batches[1], Batches(some_images(4), 4, seed=0)[1])
+    (first, _), (second, _) = batches[0], batches[1]
+    assert not torch.equal(first.sum(0), second.sum(0))
+    assert torch.equal(second, Batches(some_images(4), 4, seed=0)[1][0])
 
 
 def test_random_streams_are_independent_of_each_other():

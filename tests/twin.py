@@ -89,6 +89,17 @@ def linear(weights: Weights, name: str, h: np.ndarray) -> np.ndarray:
     return weights[f"{name}.weight"] @ h + weights[f"{name}.bias"]
 
 
+def classify(weights: Weights, x: np.ndarray, glimpses: int, n: int) -> np.ndarray:
+    """Section 4.1 for one image [C, H, W]: the scores after each glimpse."""
+    h, c = weights["h_0"], weights["c_0"]
+    scores = []
+    for _ in range(glimpses):
+        r = read(x, linear(weights, "read_window", h), n).ravel()
+        h, c = lstm(weights, "cell", r, h, c)
+        scores.append(linear(weights, "answer", h))
+    return np.array(scores)
+
+
 def draw(
     weights: Weights, x: np.ndarray, eps: np.ndarray, read_n: int | None, write_n: int | None
 ) -> dict[str, Any]:

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from draw.attention import Window, box, covering_params, filterbank, read, window, write
     from draw.checkpoint import RunFolder
     from draw.checkpoint import load_model as load
+    from draw.classifier import ClassifierConfig, GlimpseClassifier
     from draw.config import TrainConfig
     from draw.errors import DrawError
-    from draw.evaluation import Evaluation, evaluate
+    from draw.evaluation import Classification, Evaluation, classify, evaluate
     from draw.model import DRAW, DRAWConfig, Posterior, State, Trace
     from draw.objectives import bits_per_dim, elbo, iwae, log_weight
     from draw.presets import PRESETS
@@ -23,9 +24,12 @@ __version__ = "0.1.0"
 __all__ = [
     "DRAW",
     "PRESETS",
+    "Classification",
+    "ClassifierConfig",
     "DRAWConfig",
     "DrawError",
     "Evaluation",
+    "GlimpseClassifier",
     "Posterior",
     "RunFolder",
     "State",
@@ -34,6 +38,7 @@ __all__ = [
     "Window",
     "bits_per_dim",
     "box",
+    "classify",
     "covering_params",
     "elbo",
     "evaluate",
@@ -50,9 +55,10 @@ __all__ = [
 _HOMES = {
     "attention": ("Window", "box", "covering_params", "filterbank", "read", "window", "write"),
     "checkpoint": ("RunFolder",),
+    "classifier": ("ClassifierConfig", "GlimpseClassifier"),
     "config": ("TrainConfig",),
     "errors": ("DrawError",),
-    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation": ("Classification", "Evaluation", "classify", "evaluate"),
     "model": ("DRAW", "DRAWConfig", "Posterior", "State", "Trace"),
     "objectives": ("bits_per_dim", "elbo", "iwae", "log_weight"),
     "presets": ("PRESETS",),

@@ -13,18 +13,23 @@ from draw.data import Images
 
 
 class Batches:
-    """The minibatches of a training by step: every image once an epoch, in an order of its own."""
+    """The minibatches of a training by step: every image once an epoch, in an order of its own.
+
+    Each is the images [B, C, H, W] and their labels [B], which are -1 where there are none.
+    """
 
     def __init__(self, images: Images, batch_size: int, seed: int) -> None:
         self.images, self.batch_size, self.seed = images, batch_size, seed
         self._order: tuple[int, Tensor] | None = None  # the last epoch asked for
 
-    def __getitem__(self, step: int) -> Tensor:
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         n = len(self.images)
         places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
         indices = torch.cat([self._permutation(e)[places[places // n == e] % n] for e in epochs])
-        return self.images.batch(indices, generator(self.seed, "binarisation", step))
+        x = self.images.batch(indices, generator(self.seed, "binarisation", step))
+        labels = self.images.labels
+        return x, torch.full_like(indices, -1) if labels is None else labels[indices]
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:

@@ -14,13 +14,14 @@ from draw.errors import ModelError
 HOME = Path(__file__).parent / "assets" / "models"
 
 
-def names() -> list[str]:
-    """Which there are.
+def names(kind: str | None = None) -> list[str]:
+    """Which there are, or which of one kind of network: DRAW or GlimpseClassifier.
 
-    >>> "quick" in names()
+    >>> "quick" in names("DRAW")
     True
     """
-    return sorted(path.parent.name for path in HOME.glob("*/results.json"))
+    found = sorted(path.parent.name for path in HOME.glob("*/results.json"))
+    return [name for name in found if kind in (None, results(name)["kind"])]
 
 
 def find(name: str | Path) -> Path:

@@ -12,7 +12,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import safetensors.torch
 import torch
@@ -20,11 +20,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from draw import bundled
-from draw.errors import RunError
+from draw.classifier import GlimpseClassifier
+from draw.errors import ModelError, RunError
 from draw.files import is_partial, one_line, write_atomic
+from draw.hub import load_fitting
 from draw.model import DRAW
+from draw.tasks import TASKS, Network
 
 KEPT = 2
+DEEDS = {DRAW: "paints pictures", GlimpseClassifier: "classifies pictures"}
 COUNTERS = ("step", "best_nats", "skipped", "skipped_in_row")
 ADAM = ("step", "exp_avg", "exp_avg_sq")  # its state of each parameter
 
@@ -33,8 +37,8 @@ ADAM = ("step", "exp_avg", "exp_avg_sq")  # its state of each parameter
 class Learner:
     """All that a training changes; what a checkpoint holds."""
 
-    model: DRAW
-    average: DRAW  # moving average of the model's weights: what is evaluated and kept
+    model: Network
+    average: Network  # moving average of the model's weights: what is evaluated and kept
     optimizer: torch.optim.Optimizer
     step: int = 0  # minibatches seen
     best_nats: float = -float("inf")  # best validation ELBO so far
@@ -204,26 +208,37 @@ class RunFolder:
         return sorted(self.checkpoints.glob("[0-9]*.safetensors"))
 
 
-def load_model(name: str | Path) -> DRAW:
+N = TypeVar("N", bound=Network)
+
+
+@overload
+def load_model(name: str | Path) -> Any: ...
+@overload
+def load_model(name: str | Path, kind: type[N] | None) -> N: ...
+def load_model(name: str | Path, kind: type[N] | None = None) -> Any:
     """A trained model, ready for use.
 
     Args:
         name: a run folder, a folder written by `save_pretrained`, the name of a model that comes
             with the package (`draw models` lists them; a folder of that name goes before it), or
             a Hugging Face hub id.
+        kind: what it must be; otherwise it is what the saved configuration describes.
 
     Raises:
-        ModelError, RunError: there is no such model, or it is damaged.
+        ModelError, RunError: there is no such model, it is damaged or of another kind.
 
     >>> load_model("quick").generate(4).mean.shape
     torch.Size([1, 4, 1, 28, 28])
     """
     run = RunFolder(bundled.find(name))
-    if not run.config_file.is_file():
-        return DRAW.from_pretrained(name)
-    if not (run.model / "model.safetensors").is_file():
+    is_run = run.config_file.is_file()
+    if is_run and not (run.model / "model.safetensors").is_file():
         raise RunError(
             f"{name} holds no model yet, as it was never validated; "
             f"continue it with draw train --resume --out {shlex.quote(str(name))}"
         )
-    return DRAW.from_pretrained(run.model)
+    networks = [task.network for task in TASKS.values()]
+    model = load_fitting(networks, run.model if is_run else name)
+    if kind is not None and not isinstance(model, kind):
+        raise ModelError(f"{name} {DEEDS[type(model)]}; this asks for a model that {DEEDS[kind]}")
+    return model

@@ -16,21 +16,24 @@ HELP = """\
 draw: a recurrent neural network that paints an image step by step (Gregor et al. 2015)
 
   draw train [PRESET] [--data NAME] [--out RUN] [--resume]   train a model (default: quick)
-  draw evaluate MODEL [--split test] [--json]                its bound on log p(x), in nats
+  draw evaluate MODEL [--split test] [--json]                its bound on log p(x), or its errors
   draw sample MODEL [--count 64] [--seed S] [--film FILE]    paint new images: a picture, a film
   draw reconstruct MODEL IMAGES... [--film FILE]             repaint pictures of yours
+  draw classify MODEL IMAGES... [--film FILE]                say what is on pictures of yours
   draw figure NAME [MODEL] | draw figure list                the paper's figures
   draw page [MODEL] [--export DIR]                           watch it paint, in the browser
   draw export MODEL --onnx DIR                               the two steps, for other runtimes
   draw models                                                the trained models at hand
   draw data list | draw data fetch NAME                      the data sets
 
-PRESET is quick, mnist, mnist-no-attention or folder (your own pictures: --data-dir DIR).
+PRESET is quick, mnist, mnist-no-attention, two-digits, cluttered-100, cluttered-60 or folder (your
+own pictures: --data-dir DIR).
 MODEL is a trained model's name, a run folder, a saved model's folder or a Hugging Face hub id.
 Every command tells all its options with --help."""
 
 COMMANDS = (
-    *("train", "evaluate", "sample", "reconstruct", "figure", "page", "export", "models", "data"),
+    *("train", "evaluate", "sample", "reconstruct", "classify", "figure", "page", "export"),
+    *("models", "data"),
 )
 
 

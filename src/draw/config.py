@@ -12,6 +12,7 @@ from draw.data.download import Progress
 from draw.errors import ConfigError
 from draw.files import from_dict
 from draw.model import DRAWConfig
+from draw.tasks import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class TrainConfig:
         ConfigError: a value is outside its range.
     """
 
-    model: DRAWConfig = field(default_factory=DRAWConfig)
+    model: NetworkConfig = field(default_factory=DRAWConfig)
     data: str = "digits5k"  # a data set's name, see `draw data list`
     data_dir: Path | None = None  # where to look for it first; the pictures of `folder`
     skip_bad: bool = False  # leave out pictures of `folder` that cannot be decoded

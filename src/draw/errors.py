@@ -26,3 +26,19 @@ class TraceError(DrawError):
 
 class RunError(DrawError):
     """A run folder is incomplete or occupied, or a training cannot go on."""
+
+
+def check_limits(prefix: str, values: object, **limits: tuple[int, int]) -> None:
+    """Refuse attributes outside their range; None, where it stands for something, is inside.
+
+    Args:
+        prefix: what the names of the attributes stand after in the message.
+        limits: the lowest and the highest value of each.
+
+    Raises:
+        ConfigError: one is outside.
+    """
+    for name, (low, high) in limits.items():
+        value = getattr(values, name)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"{prefix}{name} is {value}; it must be from {low:,} to {high:,}")

@@ -73,11 +73,18 @@ def from_dict(cls: type[T], values: object, name: str) -> T:
     return cls(**arguments)
 
 
+def knows_keys(cls: type, values: object) -> bool:
+    """Whether `values` is a JSON object whose keys are all fields of the dataclass."""
+    return isinstance(values, dict) and values.keys() <= {field.name for field in fields(cls)}
+
+
 def _convert(expected: Any, value: Any, name: str) -> Any:
     choices = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
+    structures = [choice for choice in choices if is_dataclass(choice)]
+    if structures:  # the first that knows all keys, else the first, which says what is wrong
+        fitting = [cls for cls in structures if knows_keys(cls, value)]  # type: ignore[arg-type]
+        return from_dict((*fitting, structures[0])[0], value, name)  # type: ignore[arg-type]
     for choice in choices:
-        if is_dataclass(choice):
-            return from_dict(choice, value, name)  # type: ignore[arg-type]
         if choice is Path and isinstance(value, str):
             return Path(value)
         if choice is float and type(value) is int:

@@ -5,6 +5,7 @@ are never read, and nothing is printed.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from draw.errors import ConfigError, ModelError
-from draw.files import from_dict, one_line, write_atomic
+from draw.files import from_dict, knows_keys, one_line, write_atomic
 
 M = TypeVar("M", bound="Pretrained")
 
@@ -87,6 +88,21 @@ class Pretrained(PyTorchModelHubMixin):
         self.save(save_directory)
 
 
+def load_fitting(networks: Sequence[type[M]], name: str | Path) -> M:
+    """A saved model, as that one of several classes whose configuration has its keys.
+
+    Raises:
+        ModelError: see `from_pretrained`.
+    """
+    config_file, _ = _locate(str(name))
+    try:
+        values = json.loads(config_file.read_text())
+    except (ValueError, RecursionError):
+        values = None  # what is wrong with it, whoever loads it will say
+    fitting = [network for network in networks if knows_keys(network._config_type, values)]
+    return (*fitting, networks[0])[0].from_pretrained(name)
+
+
 def _locate(name: str, **options: Any) -> list[Path]:
     """The two files of a model, from a folder or fetched from the hub."""
     folder = Path(name)
@@ -102,19 +118,22 @@ def _locate(name: str, **options: Any) -> list[Path]:
     return files
 
 
-def _fetch(name: str, *, local_files_only: bool, **options: Any) -> list[Path]:
+def _fetch(
+    name: str, *, revision: str | None = None, local_files_only: bool = False, **options: Any
+) -> list[Path]:
     """The same from the hub, or as it was fetched before."""
     if not local_files_only:
         try:
-            url = hf_hub_url(name, CONFIG, revision=options["revision"])
-            get_hf_file_metadata(url, token=options["token"])
+            url = hf_hub_url(name, CONFIG, revision=revision)
+            get_hf_file_metadata(url, token=options.get("token"))
         except (HfHubHTTPError, HFValidationError) as error:
             raise ModelError(f"{name} is no folder here, and the hub has no such model") from error
         except Exception:  # no network: without retries, see whether it was fetched before
             local_files_only = True
+    options["local_files_only"] = local_files_only
     try:
         return [
-            Path(hf_hub_download(name, file, local_files_only=local_files_only, **options))
+            Path(hf_hub_download(name, file, revision=revision, **options))
             for file in (CONFIG, WEIGHTS)
         ]
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

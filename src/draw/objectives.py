@@ -1,4 +1,4 @@
-"""What is trained and reported: bounds on log p(x), in nats an image, from a Trace.
+"""What is trained and reported, nats an image: bounds on log p(x) from a Trace, log p(label | x).
 
 Signs are honest: a bound is negative and higher is better; the paper's figures are its negative.
 """
@@ -6,9 +6,11 @@ Signs are honest: a bound is negative and higher is better; the paper's figures 
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from draw.classifier import Glimpses
 from draw.errors import TraceError
 from draw.model import Trace
 
@@ -50,6 +52,17 @@ def iwae(log_weights: Float[Tensor, "k B"]) -> Float[Tensor, " B"]:
     tensor([2.])
     """
     return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
+
+
+def log_probability(glimpses: Glimpses, labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """log p(label | x) after the last glimpse, nats an image: what a classifier learns to raise.
+
+    >>> from draw.classifier import ClassifierConfig, GlimpseClassifier
+    >>> model = GlimpseClassifier(ClassifierConfig(height=20, width=20, glimpses=3))
+    >>> log_probability(model(torch.rand(5, 1, 20, 20)), torch.tensor([0, 1, 2, 3, 9])).shape
+    torch.Size([5])
+    """
+    return -cross_entropy(glimpses.logits[-1], labels, reduction="none")
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:

@@ -72,7 +72,7 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
     shutil.copytree(ASSETS, folder, dirs_exist_ok=True)
     for name, model in models.items():
         model.save(folder / "models" / name)
-    for name in bundled.names():
+    for name in bundled.names("DRAW"):
         if name not in models:
             source = bundled.HOME / name / "model"
             shutil.copytree(source, folder / "models" / name, ignore=shutil.ignore_patterns("*.md"))

@@ -8,7 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from draw import figures, likelihoods
-from draw.errors import ConfigError
+from draw.classifier import GlimpseClassifier
+from draw.errors import check_limits
 from draw.model import DRAW, Trace
 
 FILM_MS = 4_000  # how long a film takes, but for its end
@@ -34,16 +35,14 @@ class Style:
     """Show where the model reads (green) and writes (red)."""
 
     def __post_init__(self) -> None:
-        limits = {
-            "columns": (1, 1_024),
-            "scale": (1, 64),
-            "frame_ms": (10, 10_000),
-            "hold_ms": (10, 60_000),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} is {value}; it must be from {low:,} to {high:,}")
+        check_limits(
+            "",
+            self,
+            columns=(1, 1_024),
+            scale=(1, 64),
+            frame_ms=(10, 10_000),
+            hold_ms=(10, 60_000),
+        )
 
     def columns_for(self, count: int) -> int:
         """A grid about as wide as high, and of eight columns from 32 to 64 pictures."""
@@ -51,7 +50,7 @@ class Style:
             return self.columns
         return 8 if 32 <= count <= 64 else math.ceil(math.sqrt(count))
 
-    def scale_for(self, model: DRAW) -> int:
+    def scale_for(self, model: DRAW | GlimpseClassifier) -> int:
         """Enlarges small images to tiles of about 84 pixels."""
         return self.scale or max(1, 84 // max(model.config.height, model.config.width))
 
@@ -167,6 +166,38 @@ def neighbours(model: DRAW, path: Path, training: Tensor, *, rows: int = 10, see
     found = figures.nearest(samples[9::10], training)
     scale = Style().scale_for(model)
     figures.save_picture(path, figures.beside_nearest(samples, found, scale=scale))
+
+
+@torch.no_grad()
+def glimpses(
+    model: GlimpseClassifier,
+    path: Path,
+    images: Tensor,
+    *,
+    film: Path | None = None,
+    style: Style = Style(),
+) -> Tensor:
+    """Figure 5: where a classifier looks on images, and what it says.
+
+    Args:
+        images: [B, C, H, W] in [0, 1].
+        film: where a film of it goes, if anywhere.
+
+    Returns:
+        Its probabilities [B, classes].
+    """
+    seen = model(images.to(model.device))
+    probabilities: Tensor = seen.logits[-1].softmax(-1).cpu()
+    answers = [str(answer) for answer in probabilities.argmax(-1).tolist()]
+    size, scale = model.config.read_size, style.scale_for(model)
+    sheet = figures.glimpses(images, seen.read, answers, read_size=size, scale=scale)
+    figures.save_picture(path, sheet)
+    if film is not None:
+        columns = style.columns_for(len(images))
+        shown = figures.looking(images, seen.read, read_size=size, columns=columns, scale=scale)
+        frame_ms = style.frame_ms or FILM_MS // len(shown)
+        figures.save_film(film, shown, frame_ms=frame_ms, hold_ms=style.hold_ms)
+    return probabilities
 
 
 def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None) -> figures.Film:

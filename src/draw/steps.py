@@ -19,9 +19,8 @@ from draw.checkpoint import Learner
 from draw.config import TrainConfig
 from draw.errors import RunError
 from draw.graph import captured
-from draw.model import DRAW
-from draw.objectives import elbo
 from draw.optimizer import adam, set_learning_rate, step_if
+from draw.tasks import TASKS
 
 PATIENCE = 10  # steps in a row without a finite gradient, after which training stops
 LOG_EVERY = 50  # steps
@@ -32,7 +31,7 @@ class Step:
     """What one minibatch gave."""
 
     step: int  # counted from 1
-    train_nats: float  # ELBO an image of this minibatch
+    train_nats: float  # what the task raises, mean over this minibatch's images
     gradient_norm: float
     learning_rate: float
     skipped: int  # steps left out so far
@@ -43,7 +42,7 @@ def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Lear
     """A fresh model, its average and its optimiser, decided by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
-        model = DRAW(config.model).to(device)
+        model = TASKS[type(config.model)].network(config.model).to(device)
     average = copy.deepcopy(model).requires_grad_(False).eval()
     on_device = model.device.type == "cuda"
     optimizer = adam(model.parameters(), config.learning_rate, on_device=on_device)
@@ -59,10 +58,13 @@ class Steps:
 
     def __init__(self, learner: Learner, config: TrainConfig, batches: Batches) -> None:
         self.learner, self.config, self.batches = learner, config, batches
-        device, model = learner.model.device, config.model
+        device, shape = learner.model.device, (config.batch_size, *config.model.image_shape)
+        self.task = TASKS[type(config.model)]
+        noise_shape = self.task.noise_shape(config.model, config.batch_size)
         self.read_every = 1 if device.type == "cpu" else LOG_EVERY
-        self.x = torch.empty(config.batch_size, *model.image_shape, device=device)
-        self.eps = torch.empty(model.glimpses, config.batch_size, model.latent_size, device=device)
+        self.x = torch.empty(shape, device=device)
+        self.labels = torch.empty(config.batch_size, dtype=torch.int64, device=device)
+        self.eps = torch.empty(noise_shape, device=device)
         self.share = torch.empty((), device=device)  # of the new weights in their average
         self.measured = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
         self.learning_rates: list[float] = []  # of the same
@@ -74,8 +76,9 @@ class Steps:
         learner, config, step = self.learner, self.config, self.learner.step
         if not self.learning_rates:
             self.started = time.perf_counter()
-        batch, noise = self.batches[step], generator(config.seed, "noise", step, self.x.device)
-        self.x.copy_(batch.pin_memory() if self.x.is_cuda else batch, non_blocking=True)
+        noise = generator(config.seed, "noise", step, self.x.device)
+        for place, value in zip((self.x, self.labels), self.batches[step], strict=True):
+            place.copy_(value.pin_memory() if place.is_cuda else value, non_blocking=True)
         self.eps.normal_(generator=noise)
         learning_rate = schedule(config, step)
         set_learning_rate(learner.optimizer, learning_rate)
@@ -86,13 +89,13 @@ class Steps:
         learner.step += 1
 
     def _iterate(self) -> Tensor:
-        """One minibatch: bound, gradient, clip, Adam, average (eq. 12, one sample an image).
+        """One minibatch: objective, gradient, clip, Adam, average (eq. 12, one sample an image).
 
         Where the gradient is not finite, nothing changes. Returns loss and norm of the gradient.
         """
         model, optimizer = self.learner.model, self.learner.optimizer
         optimizer.zero_grad()
-        loss = -elbo(model(self.x, eps=self.eps)).mean()
+        loss = -self.task.objective(model, self.x, self.labels, self.eps).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.clip_norm)
         measured = torch.stack([loss.detach(), norm])

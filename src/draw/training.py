@@ -12,9 +12,9 @@ from draw.checkpoint import Learner, RunFolder
 from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import RunError
-from draw.evaluation import Evaluation, evaluate
 from draw.kernels import Engine
 from draw.steps import LOG_EVERY, Step, Steps, new_learner
+from draw.tasks import TASKS, Judgement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Validation:
     """What a validation of the averaged weights gave."""
 
     step: int
-    result: Evaluation
+    result: Judgement
     is_best: bool
     learner: Learner
 
@@ -72,6 +72,9 @@ def train(
         "validation": validation.digest(),
         "binarisation": training.binarisation,
     }
+    task = TASKS[type(config.model)]
+    for images in (training, validation):
+        task.check(config.model, images)
     learner = new_learner(config, device)
     learner.model.engine = learner.average.engine = engine
     if run.config_file.exists():
@@ -97,7 +100,7 @@ def train(
         if learner.step % steps.read_every == 0 or logging or validating:
             yield from tell()
         if logging:
-            run.log(_summary(window, config.batch_size))
+            run.log(_summary(window, config.batch_size, task.raises))
             window.clear()
         if validating:
             yield _validate(learner, config, run, validation)
@@ -137,30 +140,31 @@ def _exact_products() -> Iterator[None]:
 def _validate(
     learner: Learner, config: TrainConfig, run: RunFolder, validation: Images
 ) -> Validation:
+    task = TASKS[type(config.model)]
     with _exact_products():
-        result = evaluate(learner.average, validation, seed=config.seed)
-    is_best = result.elbo_nats > learner.best_nats
+        result = task.judge(learner.average, validation, config.seed)
+    is_best = result.nats > learner.best_nats
     if is_best:
-        learner.best_nats = result.elbo_nats
+        learner.best_nats = result.nats
         learner.average.save(run.model)
     run.log(
         {
             "step": learner.step,
-            "valid_elbo_nats": result.elbo_nats,
-            "valid_elbo_stderr": result.elbo_stderr,
-            "valid_kl_nats": result.kl_nats,
+            f"valid_{task.raises}_nats": result.nats,
+            f"valid_{task.raises}_stderr": result.stderr,
+            **{f"valid_{name}": value for name, value in result.also.items()},
             "valid_images": result.images,
         }
     )
     return Validation(step=learner.step, result=result, is_best=is_best, learner=learner)
 
 
-def _summary(window: list[Step], batch_size: int) -> dict[str, Any]:
+def _summary(window: list[Step], batch_size: int, raises: str) -> dict[str, Any]:
     """One line of the log for the last few steps: means, and the speed."""
     last = window[-1]
     return {
         "step": last.step,
-        "train_elbo_nats": sum(s.train_nats for s in window) / len(window),
+        f"train_{raises}_nats": sum(s.train_nats for s in window) / len(window),
         "gradient_norm": sum(s.gradient_norm for s in window) / len(window),
         "learning_rate": last.learning_rate,
         "skipped": last.skipped,

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from draw import bundled, cli
+from draw.commands import report
 from draw.errors import DataError
 
-NAMES = bundled.names()
+NAMES, PAINTERS = bundled.names(), bundled.names("DRAW")
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +35,12 @@ def test_each_is_listed_with_its_training_its_data_and_its_bounds(draw):
         assert f"  {results['command']}\n" in result.out
         for one in results["measured"]:
             assert f"  {one['data']} {one['split']}, " in result.out
-            assert f"{one['elbo_nats']:.2f} +- {one['elbo_stderr']:.2f} nats" in result.out
+            for _, value in report.figures(one):
+                assert value in result.out
 
 
 def test_several_bounds_of_a_measurement_are_listed_by_k(draw, monkeypatch):
-    results = bundled.results(NAMES[0])
+    results = bundled.results(PAINTERS[0])
     results["measured"][-1]["iwae"] = [
         {"k": 1, "nats": -90.5, "stderr": 0.25},
         {"k": 1000, "nats": -80.125, "stderr": None},
@@ -55,7 +57,7 @@ def test_it_takes_no_arguments(refused, capsys):
     assert "draw models" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAINTERS)
 def test_it_is_sampled_without_a_network(name, draw):
     result = draw("sample", name, "--count", 4)
     assert result.status == 0
@@ -101,6 +103,6 @@ def test_it_is_evaluated_on_the_data_that_it_was_trained_for_which_are_named(dra
 
 def test_it_redraws_pictures_rounded_as_it_learned_them(draw):
     Image.new("L", (28, 28), 200).save("grey.png")
-    result = draw("reconstruct", NAMES[0], "grey.png")
+    result = draw("reconstruct", PAINTERS[0], "grey.png")
     assert result.status == 0
     assert "pixels rounded to 0 or 1" in result.out

@@ -18,7 +18,7 @@ def test_export_writes_the_page_and_says_where(run, draw):
     assert result.status == 0
     assert result.out.startswith("site: ")
     index = json.loads(Path("site/models.json").read_text())
-    assert [entry["name"] for entry in index] == ["run", *bundled.names()]
+    assert [entry["name"] for entry in index] == ["run", *bundled.names("DRAW")]
     weights = Path("site/models/run/model.safetensors").read_bytes()
     assert weights == (run / "model/model.safetensors").read_bytes()
 

@@ -339,7 +339,10 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(training, finished, draw
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("nope", "there is no preset 'nope'; there are quick, mnist, mnist-no-attention, folder"),
+        (
+            "nope",
+            "there is no preset 'nope'; there are quick, mnist, mnist-no-attention, two-digits",
+        ),
         ("quick --data nope", "there is no data set 'nope'; there are digits5k, "),
         ("quick --stepz 3", "--stepz"),
         ("quick --stepz 3", "perhaps you meant --steps"),

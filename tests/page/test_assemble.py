@@ -26,7 +26,7 @@ def test_it_holds_the_page_and_each_model_in_order(tmp_path):
     page.assemble(tmp_path / "site", TINY_MODELS)
     files = contents(tmp_path / "site")
     index = json.loads(files["models.json"])
-    names = [*TINY_MODELS, *bundled.names()]
+    names = [*TINY_MODELS, *bundled.names("DRAW")]
     assert [entry["name"] for entry in index] == names
     for entry in index:
         name = entry["name"]
@@ -65,7 +65,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 def test_bundled_models_are_copied_as_they_are(tmp_path):
-    name, *_ = bundled.names()
+    name, *_ = bundled.names("DRAW")
     source = bundled.find(name) / "model"
     page.assemble(tmp_path / "a", {})
     files = contents(tmp_path / "a" / "models" / name)
@@ -73,11 +73,11 @@ def test_bundled_models_are_copied_as_they_are(tmp_path):
     assert files["model.safetensors"] == (source / "model.safetensors").read_bytes()
     page.assemble(tmp_path / "b", {name: TINY_MODELS["plain"]})  # the one named goes before
     index = json.loads((tmp_path / "b" / "models.json").read_text())
-    assert [entry["name"] for entry in index] == bundled.names()
+    assert [entry["name"] for entry in index] == bundled.names("DRAW")
     assert index[0]["config"]["height"] == 14
 
 
-@pytest.mark.parametrize("name", bundled.names())
+@pytest.mark.parametrize("name", bundled.names("DRAW"))
 def test_what_a_visitor_loads_is_small(tmp_path, name):
     """The page, and one model with its trace: under 5 MB."""
     page.assemble(tmp_path / "site", {})

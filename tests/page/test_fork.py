@@ -89,7 +89,7 @@ def test_without_a_pair_there_is_nothing_to_compare(browser, models, tmp_path, s
         assert tab.run("document.querySelector('nav [data-view=compare]').hidden") == (
             pairs == {False}
         )
-        assert tab.run("document.querySelector('.model').hidden") == (not bundled.names())
+        assert tab.run("document.querySelector('.model').hidden") == (not bundled.names("DRAW"))
 
 
 def index(folder: Path) -> list[dict[str, Any]]:

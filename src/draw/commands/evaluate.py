@@ -1,21 +1,27 @@
 """draw evaluate: a model's bound on log p(x)."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
 
+from draw.classifier import GlimpseClassifier
 from draw.commands import report, terminal
-from draw.evaluation import evaluate
+from draw.data import Images
+from draw.errors import ConfigError
+from draw.evaluation import Classification, Evaluation, classify, evaluate
 from draw.kernels import Engine
+from draw.tasks import Network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure a model's bound on log p(x), in nats an image."""
+    """Measure a model's bound on log p(x), in nats an image, or a classifier's errors."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A trained model's name, a run folder, a saved model's folder or a hub id."""
@@ -56,7 +62,8 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(measured, indent=2))
     else:
-        terminal.console().print(_table(measured))
+        table = _errors if "errors" in measured else _table
+        terminal.console().print(table(measured))
     return 0
 
 
@@ -68,15 +75,8 @@ def measure(options: Options) -> dict[str, Any]:
     )
     images = split if options.images is None else split.subset(options.images, options.seed)
     with terminal.progress_bar() as bar:
-        shown = terminal.reporter(bar)
-        result = evaluate(
-            model,
-            images,
-            samples=options.samples,
-            importance_samples=options.importance_samples,
-            seed=options.seed,
-            progress=lambda done, total: shown("evaluating", done, total),
-        )
+        progress = partial(terminal.reporter(bar), "evaluating")
+        result = _result(options, model, images, progress)
     about = {
         "model": options.model,
         "data": name,
@@ -86,6 +86,33 @@ def measure(options: Options) -> dict[str, Any]:
         "images_in_split": len(split),
     }
     return about | asdict(result)
+
+
+def _result(
+    options: Options, model: Network, images: Images, progress: Callable[[int, int], None]
+) -> Evaluation | Classification:
+    if isinstance(model, GlimpseClassifier):
+        if options.samples > 1 or options.importance_samples:
+            raise ConfigError(
+                f"{options.model} classifies pictures: it has no bound to measure with --samples "
+                f"or --importance-samples"
+            )
+        return classify(model, images, seed=options.seed, progress=progress)
+    return evaluate(
+        model,
+        images,
+        samples=options.samples,
+        importance_samples=options.importance_samples,
+        seed=options.seed,
+        progress=progress,
+    )
+
+
+def _errors(measured: dict[str, Any]) -> Table:
+    table = Table(title=report.subject(measured), title_justify="left", show_header=False)
+    for name, value in report.figures(measured):
+        table.add_row(name, value)
+    return table
 
 
 def _table(measured: dict[str, Any]) -> Table:

@@ -4,27 +4,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import matplotlib.cbook
 import tyro
 from torch import Tensor
 
 from draw import data, figures, pictures
+from draw.classifier import GlimpseClassifier
 from draw.commands import terminal
 from draw.config import TrainConfig
 from draw.errors import ConfigError
 from draw.model import DRAW
+from draw.tasks import Network
 
+ROWS = 8  # of figure 5
 DIGIT = 20  # a three, among the validation images of digits5k
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Draw a figure of the paper: 1, 6 and 7 of a model, 3 and 4 of a picture."""
+    """Draw a figure of the paper: 1, 5, 6 and 7 of a model, 3 and 4 of a picture."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """1, 3, 4, 6, 7, or all (that the model can give), or list (what there is)."""
+    """1, 3, 4, 5, 6, 7, or all (that the model can give), or list (what there is)."""
     model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
     """A trained model's name, a run folder, a saved model's folder or a hub id."""
     image: Path | None = None
@@ -33,13 +36,13 @@ class Options:
     """The file, .png or for figures 3 and 4 also .pdf, out/figure-NAME.png unless given; of all,
     the folder."""
     data: str | None = None
-    """The data set whose nearest images figure 6 shows; the run's unless given."""
+    """The data set of the images in figures 5 and 6; the run's unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
     skip_bad: bool = False
     """Leave out pictures of `folder` that cannot be decoded."""
     seed: int = 0
-    """Decides the samples."""
+    """Decides the samples, and which images."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
 
@@ -48,11 +51,11 @@ class Options:
         if self.name not in (*FIGURES, "all", "list"):
             raise ConfigError(f"there is no figure {self.name!r}; see draw figure list")
 
-    def load(self) -> tuple[DRAW, TrainConfig | None]:
-        """The model, and how it was trained if its run folder tells."""
+    def load(self, kind: type[Network] | None = None) -> tuple[Any, TrainConfig | None]:
+        """The model, of a kind if one is asked for, and how it was trained if its run tells."""
         if self.model is None:
             raise ConfigError(f"figure {self.name} needs a model: draw figure {self.name} MODEL")
-        return terminal.load_trained(self.model, self.device, "auto")
+        return terminal.load_trained(self.model, self.device, "auto", kind)
 
 
 def main(arguments: list[str]) -> int:
@@ -77,11 +80,13 @@ def _available(options: Options) -> list[str]:
     if options.model is None:
         return ["3", "4"]
     model, _ = options.load()
+    if isinstance(model, GlimpseClassifier):
+        return ["3", "4", "5"]
     return ["3", "4", "6", "7" if model.config.write_size is None else "1"]
 
 
 def _stages(options: Options, path: Path, *, attentive: bool) -> None:
-    model, _ = options.load()
+    model, _ = options.load(DRAW)
     _check_png(path)
     if attentive != (model.config.write_size is not None):
         one, other = ("1", "7") if attentive else ("7", "1")
@@ -93,12 +98,21 @@ def _stages(options: Options, path: Path, *, attentive: bool) -> None:
 
 
 def _neighbours(options: Options, path: Path) -> None:
-    model, config = options.load()
+    model, config = options.load(DRAW)
     _check_png(path)
     _, images = terminal.load_images(
         model, config, options.data, options.data_dir, "train", options.skip_bad
     )
-    pictures.neighbours(model, path, images.pixels, seed=options.seed)
+    pictures.neighbours(model, path, images.pictures(), seed=options.seed)
+
+
+def _glimpses(options: Options, path: Path) -> None:
+    model, config = options.load(GlimpseClassifier)
+    _check_png(path)
+    _, images = terminal.load_images(
+        model, config, options.data, options.data_dir, "test", options.skip_bad
+    )
+    pictures.glimpses(model, path, images.subset(ROWS, options.seed).first(ROWS))
 
 
 def _patches(options: Options, path: Path) -> None:
@@ -132,6 +146,7 @@ FIGURES: dict[str, tuple[str, Callable[[Options, Path], None]]] = {
     ),
     "3": ("three windows on a picture, and what they read", _patches),
     "4": ("a patch that is read and painted back", _zoom),
+    "5": ("where a classifier looks on test images, and what it says", _glimpses),
     "6": ("a model's samples beside the nearest training images", _neighbours),
     "7": ("as figure 1, of a model without attention", partial(_stages, attentive=False)),
 }

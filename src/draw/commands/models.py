@@ -29,5 +29,5 @@ def _describe(name: str) -> str:
     ]
     for measured in results["measured"]:
         lines.append(f"  {report.subject(measured)}")
-        lines += [f"    {bound.name:<28}{bound} nats" for bound in report.bounds(measured)]
+        lines += [f"    {name:<28}{value}" for name, value in report.figures(measured)]
     return "\n".join(lines)

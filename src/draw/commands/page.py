@@ -15,6 +15,7 @@ import tyro
 from draw import page
 from draw.checkpoint import load_model
 from draw.commands import terminal
+from draw.model import DRAW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,9 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw page", arguments)
     terminal.prepare_device("cpu")
-    models = {} if options.model is None else {_short(options.model): load_model(options.model)}
+    models = {}
+    if options.model is not None:
+        models = {_short(options.model): load_model(options.model, DRAW)}
     if options.export is not None:
         page.assemble(options.export, models)
         terminal.say(f"{options.export}: for any static host; opened as a file it cannot run")

@@ -13,6 +13,7 @@ from draw.commands import terminal
 from draw.data import load_picture
 from draw.errors import ConfigError
 from draw.kernels import Engine
+from draw.model import DRAW
 from draw.pictures import Style
 
 
@@ -52,7 +53,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw reconstruct", arguments)
-    model, config = terminal.load_trained(options.model, options.device, options.engine)
+    model, config = terminal.load_trained(options.model, options.device, options.engine, DRAW)
     loaded = []
     for path in options.images:
         picture, note = load_picture(path, model.config.image_shape)

@@ -31,6 +31,18 @@ def subject(measured: dict[str, Any]) -> str:
     )
 
 
+def figures(measured: dict[str, Any]) -> list[tuple[str, str]]:
+    """All that was measured, each by its name and with its unit."""
+    if "errors" not in measured:
+        return [(bound.name, f"{bound} nats") for bound in bounds(measured)]
+    low, high = measured["error_interval"]
+    answer = Bound("", measured["log_likelihood_nats"], measured["log_likelihood_stderr"])
+    return [
+        ("error", f"{measured['error']:.2%} (95 %: {low:.2%} to {high:.2%})"),
+        ("log likelihood of the labels", f"{answer} nats"),
+    ]
+
+
 def bounds(measured: dict[str, Any]) -> list[Bound]:
     """The ELBO, and the IWAE bounds by k."""
     samples = f"{measured['samples']} sample{'s' if measured['samples'] > 1 else ''} an image"

@@ -54,7 +54,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw sample", arguments)
-    model, config = terminal.load_trained(options.model, options.device, options.engine)
+    model, config = terminal.load_trained(options.model, options.device, options.engine, DRAW)
     written = pictures.sample(
         model,
         options.out,
@@ -96,4 +96,4 @@ def _training_pixels(options: Options, model: DRAW, config: TrainConfig | None) 
             raise
         terminal.say(f"without the nearest training images: {error}")
         return None
-    return images.pixels
+    return images.pictures()

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import tyro
@@ -21,7 +21,7 @@ from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.kernels import Engine
-from draw.model import DRAW
+from draw.tasks import Network
 
 T = TypeVar("T")
 
@@ -68,16 +68,18 @@ def check_range(low: int, high: int, **values: int | None) -> None:
             raise ConfigError(f"{option} is {value}; it must be from {low:,} to {high:,}")
 
 
-def load_trained(name: str, device: str, engine: Engine) -> tuple[DRAW, TrainConfig | None]:
-    """A model on a device, and how it was trained if its run folder tells."""
+def load_trained(
+    name: str, device: str, engine: Engine, kind: type[Network] | None = None
+) -> tuple[Any, TrainConfig | None]:
+    """A model, of a kind if one is asked for, on a device; how it was trained if its run tells."""
     run = RunFolder(bundled.find(name))
-    model = load_model(name).to(prepare_device(device))
+    model = load_model(name, kind).to(prepare_device(device))
     model.engine = engine
     return model, TrainConfig.from_run(run) if run.config_file.is_file() else None
 
 
 def load_images(
-    model: DRAW,
+    model: Network,
     config: TrainConfig | None,
     name: str | None,
     data_dir: Path | None,

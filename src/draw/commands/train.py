@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.progress import Progress
+from torch import Tensor
 
 from draw import figures, pictures, training
 from draw.checkpoint import RunFolder, load_model
@@ -20,9 +21,20 @@ from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.kernels import Engine
+from draw.model import DRAW
 from draw.presets import PRESETS
 from draw.steps import Step
+from draw.tasks import TASKS
 from draw.training import Validation
+
+SHOWN = 8  # images on which a classifier's glimpses are shown
+PAINTED = {
+    "samples.png": "new images, beside the nearest training images",
+    "drawing.gif": "the same being painted, the write window in red",
+    "reconstructions.png": "validation images, and what the model makes of them",
+    "reconstructing.gif": "the same being looked at (green) and painted (red)",
+}
+CLASSIFIED = {"glimpses.png": "validation images, and where the model looks at them (green)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +88,9 @@ def main(arguments: list[str]) -> int:
             stop=stop.is_asked,
         )
         if summary_writer:
-            events = _written(events, summary_writer, run)
-        finished = _watch(events, config, run, bar)
+            raises = TASKS[type(config.model)].raises
+            events = _written(events, summary_writer, run, raises)
+        finished = _watch(events, config, run, bar, validation.first(SHOWN))
     if stop.signal or not finished:
         folder = shlex.quote(str(run.path))
         terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
@@ -109,9 +122,11 @@ def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
 
 
 def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Options, TrainConfig]:
+    nameless = tyro.conf.arg(name="")
+
     def command(
-        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = defaults,
-        options: Annotated[Options, tyro.conf.arg(name="")] = Options(),
+        config: Annotated[TrainConfig, nameless, tyro.conf.AvoidSubcommands] = defaults,
+        options: Annotated[Options, nameless] = Options(),
     ) -> tuple[Options, TrainConfig]:
         return options, config
 
@@ -143,6 +158,7 @@ def _watch(
     config: TrainConfig,
     run: RunFolder,
     bar: Progress,
+    shown: Tensor,
 ) -> bool:
     """Show what happens in the training as it happens; whether it came to its end."""
     task = bar.add_task("training", total=config.steps)
@@ -157,12 +173,18 @@ def _watch(
                 words += f"  {event.skipped} skipped"
             bar.update(task, completed=event.step, description=words)
         else:
-            loss, error = -event.result.elbo_nats, event.result.elbo_stderr
+            loss, stderr = -event.result.nats, event.result.stderr
             words = f"step {event.step:>6,}   validation loss {loss:.2f}"
-            words += " nats" if error is None else f" +- {error:.2f} nats"
+            words += " nats" if stderr is None else f" +- {stderr:.2f} nats"
+            if "error" in event.result.also:
+                words += f", error {event.result.also['error']:.2%}"
             terminal.say(words + ("   best so far" if event.is_best else ""), bar)
             path = run.path / "samples" / f"{event.step:09d}.png"
-            pictures.sample_grid(event.learner.average, path, seed=config.seed)
+            model = event.learner.average
+            if isinstance(model, DRAW):
+                pictures.sample_grid(model, path, seed=config.seed)
+            else:
+                pictures.glimpses(model, path, shown)
     return event is None or event.step == config.steps  # a finished run has no events left
 
 
@@ -173,17 +195,16 @@ def _smooth(mean: float | None, value: float) -> float:
 def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Images) -> None:
     """The pictures of the finished model."""
     model = load_model(run.path)
-    pictures.sample(model, run.path, seed=config.seed, training=images.pixels)
-    pictures.reconstruct(model, run.path, validation.first(32), seed=config.seed)
-    figures.save_curves(run.path / "curves.png", run.records())
+    if isinstance(model, DRAW):
+        pictures.sample(model, run.path, seed=config.seed, training=images.pictures())
+        pictures.reconstruct(model, run.path, validation.first(32), seed=config.seed)
+        made = PAINTED
+    else:
+        pictures.glimpses(model, run.path / "glimpses.png", validation.first(SHOWN))
+        made = CLASSIFIED
+    figures.save_curves(run.path / "curves.png", run.records(), TASKS[type(config.model)].raises)
     terminal.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
-    for name, what in (
-        ("samples.png", "new images, beside the nearest training images"),
-        ("drawing.gif", "the same being painted, the write window in red"),
-        ("reconstructions.png", "validation images, and what the model makes of them"),
-        ("reconstructing.gif", "the same being looked at (green) and painted (red)"),
-        ("curves.png", "the learning curve"),
-    ):
+    for name, what in (made | {"curves.png": "the learning curve"}).items():
         terminal.say(f"  {run.path / name!s:<40} {what}")
 
 
@@ -222,7 +243,10 @@ def _summary_writer() -> Callable[..., Any]:
 
 
 def _written(
-    events: Iterator[Step | Validation], summary_writer: Callable[..., Any], run: RunFolder
+    events: Iterator[Step | Validation],
+    summary_writer: Callable[..., Any],
+    run: RunFolder,
+    raises: str,
 ) -> Iterator[Step | Validation]:
     """The same events, written for TensorBoard on their way."""
     writer = None
@@ -231,7 +255,7 @@ def _written(
             if writer is None:  # what a resumed run measures again replaces what it measured
                 folder = str(run.path / "tensorboard")
                 writer = summary_writer(folder, purge_step=event.step)
-            for name, value in _scalars(event).items():
+            for name, value in _scalars(event, raises).items():
                 writer.add_scalar(name, value, event.step)
             yield event
     finally:
@@ -239,11 +263,13 @@ def _written(
             writer.close()
 
 
-def _scalars(event: Step | Validation) -> dict[str, float]:
+def _scalars(event: Step | Validation, raises: str) -> dict[str, float]:
     if isinstance(event, Step):
         return {
-            "train/elbo_nats": event.train_nats,
+            f"train/{raises}_nats": event.train_nats,
             "train/gradient_norm": event.gradient_norm,
             "train/learning_rate": event.learning_rate,
         }
-    return {"valid/elbo_nats": event.result.elbo_nats, "valid/kl_nats": event.result.kl_nats}
+    return {f"valid/{raises}_nats": event.result.nats} | {
+        f"valid/{name}": value for name, value in event.result.also.items()
+    }

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
 Binarisation = Literal["static", "dynamic", "none"]
+COMPARED = 20_000  # pictures that are composed to be compared with
 CHUNK = 1_000  # pictures that are composed at a time, where they are kept
 
 
@@ -93,6 +94,12 @@ class Images:
         generator = Generator().manual_seed(seed)
         parts = [self.composition(part, generator) for part in torch.split(self.pixels, CHUNK)]
         return replace(self, pixels=torch.cat(parts), composition=None)
+
+    def pictures(self) -> UInt8[Tensor, "m C H W"]:
+        """Pictures to compare others with: all, or of what is composed 20,000."""
+        if self.composition is None:
+            return self.pixels
+        return replace(self, pixels=self.pixels[:COMPARED]).composed(seed=0).pixels
 
     def first(self, count: int, seed: int = 0) -> Float[Tensor, "B C H W"]:
         """The first `count` pictures (or all, if fewer); always the same ones for a seed."""

@@ -7,21 +7,23 @@ it takes longer to import than a film to draw.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from draw.figures.film import Film, check_film, save_film
+from draw.figures.film import Film, check_film, looking, save_film
 from draw.figures.grid import grid, nearest, panels, save_picture
 from draw.figures.recording import Recording, load_recording, save_recording
 
 if TYPE_CHECKING:
     from draw.figures.curves import save_curves
-    from draw.figures.paper import beside_nearest, patches, save_plot, stages, zoom
+    from draw.figures.paper import beside_nearest, glimpses, patches, save_plot, stages, zoom
 
 __all__ = [
     "Film",
     "Recording",
     "beside_nearest",
     "check_film",
+    "glimpses",
     "grid",
     "load_recording",
+    "looking",
     "nearest",
     "panels",
     "patches",
@@ -36,7 +38,7 @@ __all__ = [
 
 _PLOTS = {
     "curves": ("save_curves",),
-    "paper": ("beside_nearest", "patches", "save_plot", "stages", "zoom"),
+    "paper": ("beside_nearest", "glimpses", "patches", "save_plot", "stages", "zoom"),
 }
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from draw.attention import Window
 from draw.errors import ConfigError
 from draw.figures.grid import GAP, GREEN, RED, arrange, means_by_step, panels, windowed
 from draw.files import atomic_path
@@ -83,6 +84,31 @@ class Film(Sequence[Image.Image]):
     @cached_property
     def _means(self) -> Tensor:
         return means_by_step(self.trace)
+
+
+def looking(
+    images: Float[Tensor, "B C H W"],
+    windows: Window,
+    *,
+    read_size: int,
+    columns: int,
+    scale: int = 1,
+) -> list[Image.Image]:
+    """A film of where a classifier looks in turn, in green.
+
+    Args:
+        windows: fields [T, B].
+        read_size: the patch size N of the windows.
+
+    >>> import torch
+    >>> windows = Window(*torch.ones(5, 3, 2))
+    >>> len(looking(torch.rand(2, 1, 20, 20), windows, read_size=5, columns=2))
+    3
+    """
+    return [
+        arrange(windowed(images, scale, windows, t, read_size, GREEN), columns)
+        for t in range(len(windows.g_x))
+    ]
 
 
 def save_film(path: Path, film: Sequence[Image.Image], *, frame_ms: int, hold_ms: int) -> None:

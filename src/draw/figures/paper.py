@@ -1,4 +1,4 @@
-"""The paper's figures: 1 and 7 (stages), 3 (patches), 4 (zooming), 6 (nearest neighbours)."""
+"""The paper's figures: 1, 7 (stages), 3 (patches), 4 (zooming), 5 (glimpses), 6 (neighbours)."""
 
 import itertools
 from pathlib import Path
@@ -52,14 +52,50 @@ def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Im
     means = means_by_step(trace)
     steps = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
     columns = [windowed(means[t], scale, trace.write, t, write_size, RED) for t in steps]
-    rows = np.stack(columns, axis=1)  # [B, steps, h, w, 3]
-    body = arrange(rows.reshape(-1, *rows.shape[2:]), len(steps))
+    return _columns(columns, ["step 1", *(f"{t + 1}" for t in steps[1:])])
+
+
+def glimpses(
+    images: Float[Tensor, "B C H W"],
+    windows: Window,
+    answers: list[str],
+    *,
+    read_size: int,
+    scale: int = 1,
+) -> Image.Image:
+    """A row for each image: where a classifier looks in turn, in green, and its answer (figure 5).
+
+    Args:
+        windows: fields [T, B].
+        read_size: the patch size N of the windows.
+
+    >>> windows = Window(*torch.ones(5, 3, 2))
+    >>> glimpses(torch.rand(2, 1, 20, 20), windows, ["7", "4"], read_size=5, scale=3).size
+    (270, 166)
+    """
+    steps = range(len(windows.g_x))
+    columns = [windowed(images, scale, windows, t, read_size, GREEN) for t in steps]
+    paper = np.full_like(columns[0], 255)
+    sheet = _columns([*columns, paper], ["look 1", *(f"{t + 1}" for t in steps[1:]), "answer"])
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=2 * FONT_SIZE)
+    _, height, width, _ = paper.shape
+    x = MARGIN + len(columns) * (width + GAP) + width / 2
+    for row, answer in enumerate(answers):
+        y = MARGIN + TITLE + row * (height + GAP) + height / 2
+        pen.text((x, y), answer, fill=INK, font=font, anchor="mm")
+    return sheet
+
+
+def _columns(columns: list[np.ndarray], headings: list[str]) -> Image.Image:
+    """Columns of tiles [B, h, w, 3], each below its heading."""
+    rows = np.stack(columns, axis=1)  # [B, columns, h, w, 3]
+    body = arrange(rows.reshape(-1, *rows.shape[2:]), len(columns))
     sheet = Image.new("RGB", (body.width + 2 * MARGIN, body.height + TITLE + 2 * MARGIN), PAPER)
     sheet.paste(body, (MARGIN, MARGIN + TITLE))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=FONT_SIZE)
-    for column, t in enumerate(steps):
+    for column, heading in enumerate(headings):
         x = MARGIN + column * (rows.shape[3] + GAP)
-        pen.text((x, MARGIN - 2), f"step {t + 1}" if t == 0 else f"{t + 1}", fill=INK, font=font)
+        pen.text((x, MARGIN - 2), heading, fill=INK, font=font)
     return sheet
 
 

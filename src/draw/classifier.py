@@ -1,0 +1,150 @@
+"""Glimpses that classify: an LSTM that looks at an image T times and then says what it is (4.1).
+
+The same attention as in DRAW, without a decoder: each glimpse is read through a window that the
+state before it chose, and the answer is a softmax after the last.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from draw import attention
+from draw.attention import Window
+from draw.errors import ConfigError, check_limits
+from draw.hub import Pretrained
+from draw.kernels import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The shape of a classifier; the defaults are the paper's for cluttered MNIST (table 3).
+
+    Raises:
+        ConfigError: a value is outside its range.
+
+    >>> ClassifierConfig(glimpses=4).image_shape
+    (1, 100, 100)
+    """
+
+    height: int = 100  # image height B, pixels
+    width: int = 100  # image width A, pixels
+    channels: int = 1  # 1 grey, 3 colour
+    glimpses: int = 8  # steps T
+    hidden_size: int = 256  # units of the LSTM
+    read_size: int = 12  # patch size N of read
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        check_limits(
+            "model.",
+            self,
+            height=(2, 1024),
+            width=(2, 1024),
+            channels=(1, 3),
+            glimpses=(1, 4096),
+            hidden_size=(1, 8192),
+            read_size=(1, 128),
+            classes=(2, 100_000),
+        )
+        if self.channels == 2:
+            raise ConfigError("model.channels is 2; it must be 1 (grey) or 3 (colour)")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+
+class Memory(NamedTuple):
+    """All that one glimpse hands to the next."""
+
+    h: Tensor  # [B, hidden]
+    c: Tensor  # [B, hidden], the LSTM's cell
+
+
+class Glimpses(NamedTuple):
+    """What a classifier saw and said."""
+
+    logits: Float[Tensor, "T B classes"]  # after each glimpse; its answer is the last
+    read: Window  # fields [T, B]
+
+
+class GlimpseClassifier(
+    nn.Module,
+    Pretrained,
+    config_type=ClassifierConfig,
+    library_name="draw",
+    license="mit",
+    tags=["draw", "attention", "image-classification"],
+    paper_url="https://arxiv.org/abs/1502.04623",
+):
+    """The paper's "differentiable RAM".
+
+    >>> model = GlimpseClassifier(ClassifierConfig(height=20, width=20, glimpses=3))
+    >>> seen = model(torch.rand(5, 1, 20, 20))
+    >>> seen.logits.shape, seen.read.g_x.shape
+    (torch.Size([3, 5, 10]), torch.Size([3, 5]))
+    """
+
+    engine: Engine = "auto"  # there is the plain path alone
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        C, H, W = config.image_shape
+        self.cell = nn.LSTMCell(C * config.read_size**2, config.hidden_size)
+        self.read_window = nn.Linear(config.hidden_size, 5)  # eq. 21
+        self.answer = nn.Linear(config.hidden_size, config.classes)
+        self.h_0 = nn.Parameter(torch.zeros(config.hidden_size))
+        self.c_0 = nn.Parameter(torch.zeros(config.hidden_size))
+        with torch.no_grad():  # forget gates start open, and the first window covers the image
+            self.cell.bias_ih.zero_()
+            self.cell.bias_hh.zero_()
+            self.cell.bias_ih.chunk(4)[1].fill_(1.0)  # gates in order i, f, g, o
+            cover = attention.covering_params(config.read_size, H, W, painting=False)
+            self.read_window.bias.copy_(cover)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.h_0.device
+
+    def initial_memory(self, batch_size: int) -> Memory:
+        """The learned h_0 and c_0, once for each image of the batch."""
+        return Memory(*(p.expand(batch_size, -1) for p in (self.h_0, self.c_0)))
+
+    def step(self, x: Float[Tensor, "B C H W"], memory: Memory) -> tuple[Memory, Window]:
+        """One glimpse, through the window that the memory chooses (eqs. 21-27, without x_hat)."""
+        _, H, W = self.config.image_shape
+        n = self.config.read_size
+        window = attention.window(self.read_window(memory.h), H, W, n)  # eq. 21, from h_{t-1}
+        r = attention.read(x, window, n).flatten(1)  # eq. 27
+        return Memory(*self.cell(r, tuple(memory))), window
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Glimpses:
+        """Look T times.
+
+        Args:
+            x: images in [0, 1].
+
+        Raises:
+            ConfigError: the images are of another size than the model's, or the fused engine
+                was asked for.
+        """
+        if tuple(x.shape[1:]) != self.config.image_shape:
+            raise ConfigError(
+                f"images of shape {tuple(x.shape)} given; this model takes "
+                f"(batch, {', '.join(map(str, self.config.image_shape))})"
+            )
+        if self.engine == "fused":
+            raise ConfigError("the fused engine cannot run a classifier; auto or plain can")
+        memory = self.initial_memory(len(x))
+        logits, windows = [], []
+        for _ in range(self.config.glimpses):
+            memory, window = self.step(x, memory)
+            logits.append(self.answer(memory.h))
+            windows.append(window)
+        return Glimpses(torch.stack(logits), Window(*map(torch.stack, zip(*windows, strict=True))))

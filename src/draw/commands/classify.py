@@ -1,0 +1,56 @@
+"""draw classify: what is on pictures, and where a classifier looks to find out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from draw import figures, pictures
+from draw.classifier import GlimpseClassifier
+from draw.commands import terminal
+from draw.data import load_picture
+from draw.errors import ConfigError
+from draw.pictures import Style
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Say what is on pictures of yours, and how surely; glimpses.png shows where it looked."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A trained model's name, a run folder, a saved model's folder or a hub id."""
+    images: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Picture files; resized and cropped to the model's size."""
+    out: Path = Path("out")
+    """The folder for the picture."""
+    film: Path | None = None
+    """Also make a film of the glimpses, .gif, .webp or .mp4."""
+    style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ConfigError("name at least one picture: draw classify MODEL IMAGES...")
+        terminal.check_range(1, 1_024, images=len(self.images))
+        if self.film is not None:
+            figures.check_film(self.film)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; the exit status."""
+    options = terminal.parse(Options, "draw classify", arguments)
+    model, _ = terminal.load_trained(options.model, options.device, "auto", GlimpseClassifier)
+    loaded, notes = zip(
+        *(load_picture(path, model.config.image_shape) for path in options.images), strict=True
+    )
+    picture = options.out / "glimpses.png"
+    x = torch.stack(loaded).float() / 255
+    probabilities = pictures.glimpses(model, picture, x, film=options.film, style=options.style)
+    for path, note, row in zip(options.images, notes, probabilities, strict=True):
+        answer = int(row.argmax())
+        terminal.say(f"{path}: {answer} ({row[answer]:.1%})" + (f"   {note}" if note else ""))
+    terminal.say("\n".join(str(path) for path in (picture, options.film) if path is not None))
+    return 0

@@ -1,0 +1,90 @@
+"""What a network learns: to paint the pictures of a set, or to name what is on them.
+
+A training knows neither; all that differs between the two stands here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from draw.classifier import ClassifierConfig, GlimpseClassifier
+from draw.data import Images
+from draw.errors import ConfigError
+from draw.evaluation import classify, evaluate
+from draw.model import DRAW, DRAWConfig
+from draw.objectives import elbo, log_probability
+
+Network = DRAW | GlimpseClassifier
+NetworkConfig = DRAWConfig | ClassifierConfig
+
+
+class Judgement(NamedTuple):
+    """How good a network is on some images."""
+
+    nats: float  # mean of what it learns to raise, nats an image
+    stderr: float | None  # standard error of the mean over images; None of a single one
+    images: int
+    also: dict[str, float]  # whatever else is worth a line in the log, by name
+
+
+class Task(NamedTuple):
+    """One kind of learning."""
+
+    raises: str  # the name of what is raised, nats an image: the log's word for it
+    network: Any  # the class; it takes its configuration alone
+    noise_shape: Callable[[Any, int], tuple[int, ...]]  # what a minibatch of this size needs
+    objective: Callable[[Any, Tensor, Tensor, Tensor], Tensor]  # of (network, x, labels, eps): [B]
+    judge: Callable[[Any, Images, int], Judgement]  # of (network, images, seed)
+    check: Callable[[Any, Images], None]  # refuses (configuration, images) that do not go together
+
+
+def _bound(model: DRAW, x: Tensor, labels: Tensor, eps: Tensor) -> Tensor:
+    return elbo(model(x, eps=eps))
+
+
+def _judge_bound(model: DRAW, images: Images, seed: int) -> Judgement:
+    result = evaluate(model, images, seed=seed)
+    also = {"kl_nats": result.kl_nats}
+    return Judgement(result.elbo_nats, result.elbo_stderr, result.images, also)
+
+
+def _answer(model: GlimpseClassifier, x: Tensor, labels: Tensor, eps: Tensor) -> Tensor:
+    return log_probability(model(x), labels)
+
+
+def _judge_answer(model: GlimpseClassifier, images: Images, seed: int) -> Judgement:
+    result = classify(model, images, seed=seed)
+    nats, stderr = result.log_likelihood_nats, result.log_likelihood_stderr
+    return Judgement(nats, stderr, result.images, {"error": result.error})
+
+
+def _check_labels(config: ClassifierConfig, images: Images) -> None:
+    if images.labels is None:
+        raise ConfigError("a classifier needs labels, and these images have none")
+    lowest, highest = int(images.labels.min()), int(images.labels.max())
+    if lowest < 0 or highest >= config.classes:
+        raise ConfigError(
+            f"the labels are from {lowest} to {highest}, but model.classes is {config.classes}: "
+            f"they must be from 0 to {config.classes - 1}"
+        )
+
+
+PAINTING = Task(
+    raises="elbo",
+    network=DRAW,
+    noise_shape=lambda config, B: (config.glimpses, B, config.latent_size),
+    objective=_bound,
+    judge=_judge_bound,
+    check=lambda config, images: None,
+)
+CLASSIFYING = Task(
+    raises="log_likelihood",
+    network=GlimpseClassifier,
+    noise_shape=lambda config, B: (0,),
+    objective=_answer,
+    judge=_judge_answer,
+    check=_check_labels,
+)
+
+TASKS: dict[type, Task] = {DRAWConfig: PAINTING, ClassifierConfig: CLASSIFYING}

@@ -1,0 +1,166 @@
+"""The glimpses that classify: against their twin, their start, and that they learn to look."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator
+from torch.nn.functional import cross_entropy
+
+from draw.attention import box
+from draw.batches import Batches
+from draw.classifier import ClassifierConfig, GlimpseClassifier, Glimpses
+from draw.config import TrainConfig
+from draw.data.images import Images
+from draw.data.synthetic import Cluttered
+from draw.errors import ConfigError
+from draw.evaluation import classify, wilson_interval
+from draw.objectives import log_probability
+from draw.steps import Steps, new_learner
+from draw.tasks import CLASSIFYING
+from tests import twin
+
+TINY = ClassifierConfig(height=9, width=11, glimpses=3, hidden_size=6, read_size=3, classes=4)
+
+
+def tiny_classifier(**changes) -> GlimpseClassifier:
+    """A float64 model, all of whose parameters are away from where they start."""
+    torch.manual_seed(0)
+    model = GlimpseClassifier(replace(TINY, **changes)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("read_size", [1, 3])
+def test_it_equals_its_twin(channels, read_size):
+    model = tiny_classifier(channels=channels, read_size=read_size)
+    x = torch.rand(2, *model.config.image_shape, dtype=torch.float64)
+    seen = model(x)
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    for b in range(len(x)):
+        expected = twin.classify(weights, x[b].numpy(), 3, read_size)
+        np.testing.assert_allclose(seen.logits[:, b].detach(), expected, rtol=1e-9)
+
+
+def test_every_parameter_has_a_gradient_and_gradcheck_agrees():
+    model = tiny_classifier(hidden_size=2, read_size=2, height=5, width=5, glimpses=2)
+    x, labels = torch.rand(2, 1, 5, 5, dtype=torch.float64), torch.tensor([0, 3])
+    names, values = zip(*model.named_parameters(), strict=True)
+
+    def nats(*values):
+        seen = torch.func.functional_call(model, dict(zip(names, values, strict=True)), (x,))
+        return log_probability(seen, labels)
+
+    assert torch.autograd.gradcheck(nats, values)
+    nats(*values).sum().backward()
+    assert all(value.grad.abs().max() > 0 for value in values)
+
+
+def test_the_first_glimpse_covers_the_image_and_does_not_depend_on_it():
+    model = GlimpseClassifier(ClassifierConfig())
+    window = model(torch.rand(2, 1, 100, 100)).read
+    edges = torch.stack([edge[0] for edge in box(window, 12)])  # of the first glimpse
+    expected = torch.tensor([0.5, 0.5, 100.5, 100.5])[:, None].expand(4, 2)
+    torch.testing.assert_close(edges, expected, rtol=0, atol=1e-3)
+
+
+def test_log_probability_is_that_of_the_label_after_the_last_glimpse():
+    logits = torch.randn(3, 5, 4, generator=Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 3, 0])
+    got = log_probability(Glimpses(logits, None), labels)
+    assert torch.equal(got, -cross_entropy(logits[-1], labels, reduction="none"))
+    p = np.exp(logits[-1].double().numpy())
+    p /= p.sum(1, keepdims=True)
+    np.testing.assert_allclose(got, np.log(p[range(5), labels]), rtol=1e-5)
+
+
+def test_images_of_another_size_and_the_fused_engine_are_refused():
+    model = tiny_classifier()
+    with pytest.raises(ConfigError, match=r"takes \(batch, 1, 9, 11\)"):
+        model(torch.rand(2, 1, 11, 9, dtype=torch.float64))
+    model.engine = "fused"
+    with pytest.raises(ConfigError, match="cannot run a classifier"):
+        model(torch.rand(2, 1, 9, 11, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("glimpses", 0), ("classes", 1), ("read_size", 200), ("channels", 2)]
+)
+def test_a_configuration_outside_its_range_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"model.{name} is {value}; it must be"):
+        ClassifierConfig(**{name: value})
+
+
+# ---------------------------------------------------------------------- errors
+
+
+class Oracle(GlimpseClassifier):
+    """Says of a picture what its first pixel says, and before that always 0."""
+
+    def forward(self, x):
+        last = torch.eye(10)[(x[:, 0, 0, 0] * 255).round().long()]
+        return Glimpses(torch.stack([torch.eye(10)[:1].expand(len(x), 10), last]), None)
+
+
+def test_errors_are_counted_by_glimpse():
+    pixels = torch.zeros(700, 1, 4, 4, dtype=torch.uint8)  # more than are run side by side
+    pixels[:, 0, 0, 0] = torch.arange(700) % 10
+    labels = torch.arange(700) % 10
+    labels[:7] = 9
+    progress = []
+    result = classify(
+        Oracle(TINY), Images(pixels=pixels, labels=labels), progress=lambda *p: progress.append(p)
+    )
+    assert (result.images, result.errors) == (700, 7)
+    assert result.error == 0.01
+    assert result.error_interval == wilson_interval(7, 700)
+    assert result.error_by_glimpse == (1 - 69 / 700, 0.01)
+    assert progress == [(512, 700), (700, 700)]
+    right, wrong = np.log(np.e / (np.e + 9)), np.log(1 / (np.e + 9))
+    assert result.log_likelihood_nats == pytest.approx(0.99 * right + 0.01 * wrong)
+
+
+@pytest.mark.parametrize(("errors", "trials"), [(0, 10), (10, 10), (3, 50), (336, 10_000)])
+def test_the_interval_is_wilsons(errors, trials):
+    """Its ends are the shares from which what was counted is 1.96 standard errors away."""
+    for end in wilson_interval(errors, trials):
+        deviation = 1.959964 * np.sqrt(end * (1 - end) / trials)
+        assert abs(errors / trials - end) == pytest.approx(deviation, abs=1e-9)
+
+
+def test_images_without_labels_or_with_unknown_ones_are_refused():
+    pixels = torch.zeros(3, 1, 9, 11, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="have none"):
+        CLASSIFYING.check(TINY, Images(pixels=pixels))
+    with pytest.raises(ConfigError, match="have none"):
+        classify(tiny_classifier().float(), Images(pixels=pixels))
+    with pytest.raises(ConfigError, match=r"from 0 to 4, but model\.classes is 4"):
+        CLASSIFYING.check(TINY, Images(pixels=pixels, labels=torch.tensor([0, 1, 4])))
+    CLASSIFYING.check(TINY, Images(pixels=pixels, labels=torch.tensor([0, 1, 3])))
+
+
+# ---------------------------------------------------------------------- learning
+
+
+def test_it_learns_to_tell_digits_that_lie_anywhere():
+    """Bars and blocks on a field too large to be seen sharply at once."""
+    shapes = torch.zeros(2, 1, 6, 6, dtype=torch.uint8)
+    shapes[0, 0, :, 2:4] = 255
+    shapes[1, 0, 1:5, 1:5] = 255
+    pixels, labels = shapes.repeat(20, 1, 1, 1), torch.arange(2).repeat(20)
+    clutter = Cluttered(pixels.new_zeros(1, 1, 8, 8), size=24, pieces=0)
+    images = Images(pixels=pixels, labels=labels, composition=clutter)
+    model = ClassifierConfig(
+        height=24, width=24, glimpses=3, hidden_size=32, read_size=4, classes=2
+    )
+    config = TrainConfig(model=model, data="mnist", batch_size=40, learning_rate=3e-3, steps=250)
+    learner = new_learner(config)
+    steps = Steps(learner, config, Batches(images, 40, seed=0))
+    for _ in range(250):
+        steps.take()
+        list(steps.read())
+    assert classify(learner.average, images, seed=1).errors <= 2
