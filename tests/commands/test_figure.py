@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from draw.commands.figure import FIGURES
+from draw.data import DATASETS
+from draw.data.images import Images
 from draw.figures.grid import GREEN, RED
 
+PIXELS = torch.zeros(4, 1, 12, 12, dtype=torch.uint8)
 TILE = 12 * (84 // 12) + 2  # pixels of a tile and its gap
 
 
@@ -35,7 +39,7 @@ def unattentive(training, draw) -> Path:
 
 def test_list_names_every_figure(draw):
     lines = draw("figure", "list").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["1", "3", "4", "5", "6", "7"] == [*FIGURES]
+    assert [line.split()[0] for line in lines] == ["1", *map(str, range(3, 13))] == [*FIGURES]
 
 
 @pytest.mark.parametrize("name", ["3", "4"])
@@ -86,9 +90,34 @@ def test_all_are_those_that_the_model_has(run, unattentive, draw):
     assert draw("figure", "all", "--out", "none").status == 0
     assert draw("figure", "all", run, "--out", "attentive").status == 0
     assert draw("figure", "all", unattentive, "--out", "plain-figures").status == 0
-    for folder, names in (("none", "34"), ("attentive", "1346"), ("plain-figures", "3467")):
+    for folder, names in (
+        ("none", ["3", "4"]),
+        ("attentive", ["1", "11", "3", "4", "6"]),
+        ("plain-figures", ["11", "3", "4", "6", "7"]),
+    ):
         written = sorted(path.name for path in Path(folder).iterdir())
         assert written == [f"figure-{name}.png" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "names"),
+    [("two-digits", ["8"]), ("svhn", ["9", "10"]), ("cifar10", ["12"]), ("mnist", ["6", "1"])],
+)
+def test_what_a_model_was_trained_on_decides_which_figures_are_its_own(
+    run, draw, monkeypatch, trained_on, names
+):
+    values = json.loads((run / "run.json").read_text())
+    values["config"]["data"] = trained_on
+    monkeypatch.setitem(DATASETS, trained_on, lambda split, **_: Images(pixels=PIXELS))
+    (run / "run.json").write_text(json.dumps(values))
+    made = draw("figure", "all", run).out.split()
+    assert made == [f"out/figure-{name}.png" for name in ["3", "4", *names, "11"]]
+
+
+def test_figure_11_is_the_learning_curve_of_a_run(run, draw, refused):
+    assert draw("figure", "11", run).out == "out/figure-11.png\n"
+    assert has(opened("out/figure-11.png"), (192, 57, 43))  # the validations
+    assert "quick holds none; name a run folder" in refused("figure", "11", "quick")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +127,8 @@ def test_all_are_those_that_the_model_has(run, unattentive, draw):
         ("2", "there is no figure '2'; see draw figure list"),
         ("1", "figure 1 needs a model: draw figure 1 MODEL"),
         ("6", "figure 6 needs a model: draw figure 6 MODEL"),
+        ("8", "figure 8 needs a model"),
+        ("11", "figure 11 needs a model"),
         ("7 run", "figure 7 is of a model that writes without attention; see figure 1"),
         ("1 run --out x.pdf", "x.pdf is no PNG"),
         ("6 run --out x", "x is no PNG"),

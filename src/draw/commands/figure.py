@@ -10,24 +10,26 @@ import matplotlib.cbook
 import tyro
 from torch import Tensor
 
-from draw import data, figures, pictures
+from draw import bundled, data, figures, pictures
+from draw.checkpoint import RunFolder
 from draw.classifier import GlimpseClassifier
 from draw.commands import terminal
 from draw.config import TrainConfig
 from draw.errors import ConfigError
 from draw.model import DRAW
-from draw.tasks import Network
+from draw.tasks import TASKS, Network
 
 ROWS = 8  # of figure 5
+OF_DATA = {"two-digits": ["8"], "svhn": ["9", "10"], "cifar10": ["12"]}
 DIGIT = 20  # a three, among the validation images of digits5k
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Draw a figure of the paper: 1, 5, 6 and 7 of a model, 3 and 4 of a picture."""
+    """Draw a figure of the paper: 3 and 4 of a picture, 11 of a run, the others of a model."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """1, 3, 4, 5, 6, 7, or all (that the model can give), or list (what there is)."""
+    """1 or 3 to 12, or all (that the model can give), or list (what there is)."""
     model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
     """A trained model's name, a run folder, a saved model's folder or a hub id."""
     image: Path | None = None
@@ -36,7 +38,7 @@ class Options:
     """The file, .png or for figures 3 and 4 also .pdf, out/figure-NAME.png unless given; of all,
     the folder."""
     data: str | None = None
-    """The data set of the images in figures 5 and 6; the run's unless given."""
+    """The data set of the images in figures 5, 6, 9 and 12; the run's unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
     skip_bad: bool = False
@@ -79,22 +81,41 @@ def main(arguments: list[str]) -> int:
 def _available(options: Options) -> list[str]:
     if options.model is None:
         return ["3", "4"]
-    model, _ = options.load()
+    model, config = options.load()
     if isinstance(model, GlimpseClassifier):
-        return ["3", "4", "5"]
-    return ["3", "4", "6", "7" if model.config.write_size is None else "1"]
+        own = ["5"]
+    elif config is not None and config.data in OF_DATA:
+        own = OF_DATA[config.data]
+    else:
+        own = ["6", "7" if model.config.write_size is None else "1"]
+    return ["3", "4", *own, *(["11"] if _run(options).log_file.is_file() else [])]
+
+
+def _run(options: Options) -> RunFolder:
+    return RunFolder(bundled.find(options.model or ""))
 
 
 def _stages(options: Options, path: Path, *, attentive: bool) -> None:
     model, _ = options.load(DRAW)
     _check_png(path)
     if attentive != (model.config.write_size is not None):
-        one, other = ("1", "7") if attentive else ("7", "1")
-        how = "with" if attentive else "without"
+        how, other = ("with", "7") if attentive else ("without", "1")
         raise ConfigError(
-            f"figure {one} is of a model that writes {how} attention; see figure {other}"
+            f"figure {options.name} is of a model that writes {how} attention; see figure {other}"
         )
     pictures.stages(model, path, seed=options.seed)
+
+
+def _curves(options: Options, path: Path) -> None:
+    _check_png(path)
+    _, config = options.load()
+    run = _run(options)
+    if config is None or not run.log_file.is_file():
+        raise ConfigError(
+            f"figure 11 is drawn from the log of a training, and {options.model} holds none; name "
+            f"a run folder"
+        )
+    figures.save_curves(path, run.records(), TASKS[type(config.model)].raises)
 
 
 def _neighbours(options: Options, path: Path) -> None:
@@ -149,4 +170,9 @@ FIGURES: dict[str, tuple[str, Callable[[Options, Path], None]]] = {
     "5": ("where a classifier looks on test images, and what it says", _glimpses),
     "6": ("a model's samples beside the nearest training images", _neighbours),
     "7": ("as figure 1, of a model without attention", partial(_stages, attentive=False)),
+    "8": ("as figure 1, of two digits", partial(_stages, attentive=True)),
+    "9": ("as figure 6, of house numbers", _neighbours),
+    "10": ("as figure 1, of house numbers", partial(_stages, attentive=True)),
+    "11": ("a run's bound on its training and validation images, minibatch by minibatch", _curves),
+    "12": ("as figure 6, of CIFAR-10", _neighbours),
 }
