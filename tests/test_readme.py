@@ -12,16 +12,15 @@ from draw import bundled, cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-TINY = {
-    "--data": "folder",
-    "--data-dir": "my_pictures",
+SHORT = {
     "--steps": "2",
     "--batch-size": "2",
     "--eval-images": "4",
     "--model.glimpses": "2",
     "--model.hidden-size": "8",
-    "--model.latent-size": "3",
 }
+TINY = SHORT | {"--data": "folder", "--data-dir": "my_pictures", "--model.latent-size": "3"}
+LABELLED = SHORT | {"--data": "digits5k", "--image-size": "28"}
 
 
 def blocks(language: str) -> list[str]:
@@ -30,13 +29,14 @@ def blocks(language: str) -> list[str]:
 
 def tiny(arguments: list[str]) -> list[str]:
     """The same training, but small, short and on the pictures at hand."""
+    options = LABELLED if arguments[1].startswith("cluttered") else TINY
     words, kept = iter(arguments), []
     for word in words:
-        if word in TINY:
+        if word in options:
             next(words)  # its value
         else:
             kept.append(word)
-    return kept + [word for option in TINY.items() for word in option]
+    return kept + [word for option in options.items() for word in option]
 
 
 @pytest.fixture
