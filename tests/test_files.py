@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -134,6 +135,7 @@ class Outer:
     rate: float = 0.1
     name: str = "x"
     on: bool = False
+    kind: Literal["round", "square"] = "round"
     limit: int | None = None
     folder: Path | None = None
     place: Path = Path("here")
@@ -146,9 +148,9 @@ def test_an_object_becomes_the_dataclass_with_the_defaults_of_what_it_leaves_out
 
 def test_every_kind_of_value_is_read_from_json() -> None:
     text = """{"steps": 5, "rate": 2.5, "name": "y", "on": true, "limit": 7, "folder": "a/b",
-        "place": "c", "inner": {"size": 8}}"""
+        "kind": "square", "place": "c", "inner": {"size": 8}}"""
     assert from_dict(Outer, json.loads(text), "x") == Outer(
-        **{"steps": 5, "rate": 2.5, "name": "y", "on": True, "limit": 7},
+        **{"steps": 5, "rate": 2.5, "name": "y", "on": True, "limit": 7, "kind": "square"},
         folder=Path("a/b"),
         place=Path("c"),
         inner=Inner(size=8),
@@ -194,6 +196,10 @@ def test_a_missing_key_without_a_default_is_named() -> None:
         ("name", 5),
         ("on", 1),
         ("on", "true"),
+        ("kind", "oval"),
+        ("kind", 5),
+        ("kind", None),
+        ("kind", ["round"]),
         ("limit", 5.5),
         ("limit", False),
         ("limit", "7"),
@@ -208,6 +214,11 @@ def test_a_missing_key_without_a_default_is_named() -> None:
 def test_a_value_of_another_type_is_an_error_that_names_the_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"run\.json: {key}\b"):
         from_dict(Outer, {"steps": 5} | {key: value}, "run.json")
+
+
+def test_the_error_tells_what_can_be_chosen() -> None:
+    with pytest.raises(ConfigError, match=r"kind is 'oval'.*'round', 'square'"):
+        from_dict(Outer, {"steps": 5, "kind": "oval"}, "run.json")
 
 
 def test_the_error_tells_the_value_and_the_expected_type() -> None:

@@ -91,6 +91,8 @@ def _convert(expected: Any, value: Any, name: str) -> Any:
             return float(value)
         if type(value) is choice:
             return value
+        if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
+            return value
     raise ConfigError(f"{name} is {value!r}, which is not of type {expected}")
 
 
