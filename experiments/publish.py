@@ -15,6 +15,7 @@ import hashlib
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -73,7 +74,8 @@ def publish(
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder, home = RunFolder.open(run), bundled.HOME / name
-    weights, stored_as = half_precision(load_model(run).state_dict())
+    model = load_model(run)
+    weights, stored_as = half_precision(model.state_dict())
     results = describe(folder, name, hardware) | {
         "stored_as": stored_as,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -88,7 +90,7 @@ def publish(
         )
     else:
         write_atomic(home / "model" / "model.safetensors", weights)
-        shutil.copy(folder.model / "config.json", home / "model")
+        write_atomic(home / "model" / "config.json", as_json(asdict(model.config)))
         content = folder.read()
         content["config"]["data_dir"] = None  # of the machine that trained it
         write_atomic(home / "run.json", as_json(content))

@@ -31,6 +31,7 @@ SHAPES = {
     "read alone": {"write_size": None},
     "write alone": {"read_size": None},
     "colour, one filter": {"channels": 3, "read_size": 1, "write_size": 1},
+    "colour, 256 levels": {"channels": 3, "likelihood": "logistic"},
 }
 
 

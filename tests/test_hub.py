@@ -65,6 +65,13 @@ def test_three_files_are_written_and_the_card_names_the_library_the_licence_and_
     assert config == {name: getattr(CONFIG, name) for name in DRAWConfig.__dataclass_fields__}
 
 
+def test_a_model_saved_before_there_was_a_choice_of_likelihood_is_bernoulli(model, saved):
+    values = json.loads((saved / "config.json").read_text())
+    del values["likelihood"]
+    (saved / "config.json").write_text(json.dumps(values))
+    assert DRAW.from_pretrained(saved).config == CONFIG
+
+
 def test_saving_again_replaces_the_weights(model, saved):
     with torch.no_grad():
         model.canvas_0 += 1

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 
 from draw.data import load
 from draw.errors import ConfigError
+from draw.likelihoods import LIKELIHOODS
 from draw.model import DRAW, DRAWConfig, gaussian_kl
 from draw.objectives import elbo, log_weight
 from tests import twin
@@ -30,20 +32,24 @@ def tiny_model(seed: int = 0, **changes) -> DRAW:
 
 def inputs(model: DRAW, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     config = model.config
-    x = torch.bernoulli(torch.full((batch, *config.image_shape), 0.4, dtype=torch.float64))
+    x = torch.rand(batch, *config.image_shape, dtype=torch.float64)
+    x = (x < 0.4).double() if config.likelihood == "bernoulli" else (255 * x).round() / 255
     eps = torch.randn(config.glimpses, batch, config.latent_size, dtype=torch.float64)
     return x, eps
 
 
 @pytest.mark.parametrize(("read_size", "write_size"), [*ATTENTION, (1, 1)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_network_equals_its_twin(read_size, write_size, channels):
-    model = tiny_model(read_size=read_size, write_size=write_size, channels=channels)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_network_equals_its_twin(read_size, write_size, channels, likelihood):
+    sizes = {"read_size": read_size, "write_size": write_size, "channels": channels}
+    model = tiny_model(**sizes, likelihood=likelihood)
     x, eps = inputs(model)
     trace = model(x, eps=eps, record=True)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     for b in range(len(x)):
-        expected = twin.draw(weights, x[b].numpy(), eps[:, b].numpy(), read_size, write_size)
+        given = weights, x[b].numpy(), eps[:, b].numpy()
+        expected = twin.draw(*given, read_size, write_size, likelihood)
         for name, got in {
             "canvas": trace.canvas[:, b],
             "kl": trace.kl[:, b],
@@ -142,27 +148,41 @@ def test_a_trace_keeps_pictures_only_when_asked():
     assert torch.equal(lean.kl, full.kl)
 
 
-def test_reconstruct_gives_mean_pictures():
-    model = tiny_model()
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_trace_shows_its_canvas_as_the_model_sees_it(likelihood):
+    model = tiny_model(channels=3, likelihood=likelihood)
+    x, eps = inputs(model)
+    for trace in (model(x, eps=eps, record=True), model.generate(3, eps=eps, record=True)):
+        assert trace.canvas.shape[2:] == model.config.canvas_shape
+        assert trace.mean.shape == (4, *x.shape)
+        assert torch.equal(trace.mean, model.likelihood.mean(trace.canvas))
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_reconstruct_gives_mean_pictures(likelihood):
+    model = tiny_model(likelihood=likelihood)
     x, _ = inputs(model)
     generator = torch.Generator().manual_seed(0)
     pictures = model.reconstruct(x, generator=generator)
     assert pictures.shape == x.shape
-    assert ((pictures > 0) & (pictures < 1)).all()
+    assert ((pictures >= 0) & (pictures <= 1)).all()
+    assert len(pictures.unique()) > 10
 
 
-def test_every_parameter_gets_a_gradient():
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_every_parameter_gets_a_gradient(likelihood):
     """Among them the learned initial canvas and states."""
     for read_size, write_size in ATTENTION:
-        model = tiny_model(read_size=read_size, write_size=write_size)
+        model = tiny_model(read_size=read_size, write_size=write_size, likelihood=likelihood)
         x, eps = inputs(model)
         elbo(model(x, eps=eps)).mean().backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad.abs().max() > 0, name
 
 
-def test_gradient_of_the_bound():
-    model = tiny_model()
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_gradient_of_the_bound(likelihood):
+    model = tiny_model(likelihood=likelihood)
     x, eps = inputs(model, batch=1)
     names = ["read_window.bias", "write_window.bias", "canvas_0", "h_enc_0", "h_dec_0"]
     values = [model.get_parameter(name).detach().clone().requires_grad_() for name in names]
@@ -174,8 +194,9 @@ def test_gradient_of_the_bound():
     assert torch.autograd.gradcheck(bound, values)
 
 
-def test_float32_agrees_with_float64_over_many_steps():
-    model = tiny_model(glimpses=64)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_float32_agrees_with_float64_over_many_steps(likelihood):
+    model = tiny_model(glimpses=64, likelihood=likelihood)
     x, eps = inputs(model)
     exact = elbo(model(x, eps=eps))
     single = elbo(model.float()(x.float(), eps=eps.float()))
@@ -242,9 +263,11 @@ def test_zero_initialisation_would_be_blind(digits):
         {"glimpses": 10**9},
         {"read_size": 0},
         {"write_size": 10**4},
+        {"likelihood": "gauss"},
     ],
 )
-def test_a_wrong_configuration_is_refused_by_name(wrong):
+def test_a_wrong_configuration_is_refused_by_name(wrong, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
     with pytest.raises(ConfigError, match=f"model.{next(iter(wrong))} is"):
         DRAWConfig(**wrong)
 

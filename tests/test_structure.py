@@ -23,8 +23,8 @@ ALLOWED = {
     "evaluation": {"classifier", "data", "errors", "model", "objectives"},
     "tasks": {"classifier", "data", "errors", "evaluation", "model", "objectives"},
     "figures": {"attention", "errors", "files", "model", "objectives"},
-    "pictures": {"classifier", "errors", "figures", "likelihoods", "model"},
-    "export": {"attention", "errors", "files", "likelihoods", "model"},
+    "pictures": {"classifier", "errors", "figures", "model"},
+    "export": {"attention", "errors", "files", "model"},
     "checkpoint": {"bundled", "classifier", "errors", "files", "hub", "model", "tasks"},
     "batches": {"data"},
     "graph": set(),
@@ -36,7 +36,7 @@ ALLOWED = {
         "tasks",
     },
     "presets": {"classifier", "config", "model"},
-    "page": {"bundled", "errors", "figures", "files", "likelihoods", "model"},
+    "page": {"bundled", "errors", "figures", "files", "model"},
 }
 ABOVE_ALL = {"cli", "commands", "__init__", "__main__"}  # imported by nobody below
 

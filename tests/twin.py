@@ -6,6 +6,7 @@ softmax, gates computed one by one.
 """
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -100,17 +101,64 @@ def classify(weights: Weights, x: np.ndarray, glimpses: int, n: int) -> np.ndarr
     return np.array(scores)
 
 
+def bernoulli(x: np.ndarray, c: np.ndarray) -> float:
+    """log D(x | c) of eq. 9."""
+    p = sigmoid(c)
+    return float((x * np.log(p) + (1 - x) * np.log(1 - p)).sum())
+
+
+def discretised_logistic(x: np.ndarray, c: np.ndarray) -> float:
+    """The same with a mass for each of 256 levels (Salimans et al. 2017); c is [2C, H, W].
+
+    In decimal numbers, as a mass may be smaller than every float64.
+    """
+
+    def logistic(v: float) -> Decimal:
+        return 1 / (1 + Decimal(-v).exp())
+
+    nats = 0.0
+    for place in np.ndindex(*x.shape):
+        channel, *pixel = place
+        mu = 0.5 + c[place] / 4
+        stretch = c[(len(x) + channel, *pixel)]
+        s = 0.1 * math.exp(stretch / (1 + abs(stretch) / 7))
+        k = round(255 * x[place])
+        low, high = ((k - 0.5) / 255 - mu) / s, ((k + 0.5) / 255 - mu) / s
+        if k == 0:
+            mass = logistic(high)
+        elif k == 255:
+            mass = logistic(-low)
+        elif low < 0:
+            mass = logistic(high) - logistic(low)
+        else:  # the bin mirrored at the location, where no digits cancel
+            mass = logistic(-low) - logistic(-high)
+        nats += float(mass.ln())
+    return nats
+
+
+def mean(c: np.ndarray, likelihood: str) -> np.ndarray:
+    """The canvas as a picture."""
+    if likelihood == "bernoulli":
+        return np.asarray(sigmoid(c))
+    return np.clip(0.5 + c[: len(c) // 2] / 4, 0, 1)
+
+
 def draw(
-    weights: Weights, x: np.ndarray, eps: np.ndarray, read_n: int | None, write_n: int | None
+    weights: Weights,
+    x: np.ndarray,
+    eps: np.ndarray,
+    read_n: int | None,
+    write_n: int | None,
+    likelihood: str = "bernoulli",
 ) -> dict[str, Any]:
     """Eqs. 1 to 12 for one image [C, H, W] and noise [T, Z]."""
-    C, H, W = x.shape
+    _, H, W = x.shape
     c = weights["canvas_0"]
     h_enc, c_enc = weights["h_enc_0"], weights["c_enc_0"]
     h_dec, c_dec = weights["h_dec_0"], weights["c_dec_0"]
     canvases, loss_z, log_ratio = [], [], 0.0
     for e in eps:
-        x_hat = x - sigmoid(c)
+        x_hat = x - mean(c, likelihood)
         if read_n is None:
             r = np.concatenate([x.ravel(), x_hat.ravel()])
         else:
@@ -131,13 +179,12 @@ def draw(
         h_dec, c_dec = lstm(weights, "decoder", z, h_dec, c_dec)
         w = linear(weights, "patch", h_dec)
         if write_n is None:
-            c = c + w.reshape(C, H, W)
+            c = c + w.reshape(c.shape)
         else:
             params = linear(weights, "write_window", h_dec)
-            c = c + write(w.reshape(C, write_n, write_n), params, H, W)
+            c = c + write(w.reshape(len(c), write_n, write_n), params, H, W)
         canvases.append(c)
-    p = sigmoid(c)
-    log_likelihood = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum()
+    log_likelihood = (bernoulli if likelihood == "bernoulli" else discretised_logistic)(x, c)
     return {
         "canvas": np.array(canvases),
         "kl": np.array(loss_z),

@@ -2,20 +2,22 @@
 
 All the mathematics is in `encode_step` and `decode_step`, which are pure: tensors in, tensors
 out. `forward` and `generate` are loops over them. `B` is the batch, `T` the number of glimpses,
-`H` and `W` the image's height and width, `C` its channels, `Z` the size of one latent.
+`H` and `W` the image's height and width, `C` its channels, `K` those of the canvas, as many as the
+likelihood needs, `Z` the size of one latent.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from draw import attention, kernels, likelihoods
+from draw import attention, kernels
 from draw.attention import Window
 from draw.errors import ConfigError
 from draw.hub import Pretrained
+from draw.likelihoods import LIKELIHOODS, Likelihood
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class DRAWConfig:
     latent_size: int = 100  # dimensions of each z_t
     read_size: int | None = 2  # patch size N of read; None reads without attention (eq. 17)
     write_size: int | None = 5  # patch size N of write; None writes without attention (eq. 18)
+    likelihood: Literal["bernoulli", "logistic"] = "bernoulli"  # what the canvas means (eq. 9)
 
     def __post_init__(self) -> None:
         limits = {
@@ -57,17 +60,25 @@ class DRAWConfig:
                 raise ConfigError(f"model.{name} is {value}; it must be from {low} to {high}")
         if self.channels == 2:
             raise ConfigError("model.channels is 2; it must be 1 (grey) or 3 (colour)")
+        if self.likelihood not in LIKELIHOODS:
+            known = " or ".join(LIKELIHOODS)
+            raise ConfigError(f"model.likelihood is {self.likelihood!r}; it must be {known}")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return self.channels, self.height, self.width
 
+    @property
+    def canvas_shape(self) -> tuple[int, int, int]:
+        """(K, H, W), with the channels that the likelihood needs."""
+        return self.channels * LIKELIHOODS[self.likelihood].planes, self.height, self.width
+
 
 class State(NamedTuple):
     """All that one step hands to the next."""
 
-    canvas: Tensor  # [B, C, H, W], logits
+    canvas: Tensor  # [B, K, H, W]
     h_enc: Tensor  # [B, hidden]
     c_enc: Tensor  # [B, hidden], the encoder LSTM's cell
     h_dec: Tensor  # [B, hidden]
@@ -92,7 +103,7 @@ class Trace:
     `canvas[-1]` is c_T in either case.
     """
 
-    canvas: Float[Tensor, "kept B C H W"]  # logits of every step (kept = T) or of the last
+    canvas: Float[Tensor, "kept B K H W"]  # of every step (kept = T) or of the last
     z: Float[Tensor, "T B Z"]
     mu: Float[Tensor, "T B Z"] | None = None
     log_sigma: Float[Tensor, "T B Z"] | None = None
@@ -100,11 +111,12 @@ class Trace:
     log_likelihood: Float[Tensor, " B"] | None = None  # log D(x | c_T), nats
     read: Window | None = None  # fields [T, B]
     write: Window | None = None  # fields [T, B]
+    likelihood: Likelihood = LIKELIHOODS["bernoulli"]  # what the canvas means
 
     @property
     def mean(self) -> Float[Tensor, "kept B C H W"]:
         """The canvases as mean pictures in [0, 1], the way the paper shows them."""
-        return likelihoods.mean(self.canvas)
+        return self.likelihood.mean(self.canvas)
 
 
 class DRAW(
@@ -131,11 +143,13 @@ class DRAW(
     def __init__(self, config: DRAWConfig) -> None:
         super().__init__()
         self.config = config
+        self.likelihood = LIKELIHOODS[config.likelihood]
         C, H, W = config.image_shape
+        K, _, _ = config.canvas_shape
         hidden, latent = config.hidden_size, config.latent_size
         n_read, n_write = config.read_size, config.write_size
         r_size = 2 * C * (H * W if n_read is None else n_read**2)  # [x, x_hat] or their patches
-        w_size = C * (H * W if n_write is None else n_write**2)
+        w_size = K * (H * W if n_write is None else n_write**2)
 
         self.encoder = nn.LSTMCell(r_size + hidden, hidden)  # eq. 5
         self.posterior = nn.Linear(hidden, 2 * latent)  # eqs. 1, 2
@@ -144,7 +158,7 @@ class DRAW(
         self.read_window = None if n_read is None else nn.Linear(hidden, 5)  # eq. 21
         self.write_window = None if n_write is None else nn.Linear(hidden, 5)  # eq. 21, its own
 
-        self.canvas_0 = nn.Parameter(torch.zeros(C, H, W))
+        self.canvas_0 = nn.Parameter(torch.zeros(K, H, W))
         self.h_enc_0 = nn.Parameter(torch.zeros(hidden))
         self.c_enc_0 = nn.Parameter(torch.zeros(hidden))
         self.h_dec_0 = nn.Parameter(torch.zeros(hidden))
@@ -194,7 +208,7 @@ class DRAW(
             x: the images, in [0, 1].
             eps: standard normal noise, fresh at every step.
         """
-        x_hat = x - likelihoods.mean(state.canvas)  # [B, C, H, W]  eq. 3
+        x_hat = x - self.likelihood.mean(state.canvas)  # [B, C, H, W]  eq. 3
         both = torch.cat([x, x_hat], dim=1)  # [B, 2C, H, W]
         window = None
         if self.read_window is None or self.config.read_size is None:
@@ -218,15 +232,15 @@ class DRAW(
             The next state, and the write window (None without attention).
         """
         h_dec, c_dec = self.decoder(z, (state.h_dec, state.c_dec))  # eq. 7
-        C, H, W = self.config.image_shape
+        K, H, W = self.config.canvas_shape
         w = self.patch(h_dec)
         window = None
         if self.write_window is None or self.config.write_size is None:
-            painted = w.view(-1, C, H, W)  # eq. 18
+            painted = w.view(-1, K, H, W)  # eq. 18
         else:
             n = self.config.write_size
             window = attention.window(self.write_window(h_dec), H, W, n)  # eq. 21, from h_dec_t
-            painted = attention.write(w.view(-1, C, n, n), window, H, W)  # eqs. 28, 29
+            painted = attention.write(w.view(-1, K, n, n), window, H, W)  # eqs. 28, 29
         canvas = state.canvas + painted  # eq. 8
         return state._replace(canvas=canvas, h_dec=h_dec, c_dec=c_dec), window
 
@@ -259,8 +273,8 @@ class DRAW(
             eps = self._noise(len(x), generator)
         if kernels.chosen(self, eps, x, batch=len(x), record=record):
             run = kernels.forward(self, x, eps, record=record)
-            likelihood = likelihoods.log_likelihood(x, run.canvas[-1])  # eq. 9
-            return Trace(**run._asdict(), log_likelihood=likelihood)
+            nats = self.likelihood.log_likelihood(x, run.canvas[-1])  # eq. 9
+            return Trace(**run._asdict(), log_likelihood=nats, likelihood=self.likelihood)
         state = self.initial_state(len(x))
         canvases: list[Tensor] = []
         posteriors: list[Posterior] = []
@@ -280,9 +294,10 @@ class DRAW(
             mu=mu,
             log_sigma=log_sigma,
             kl=gaussian_kl(mu, log_sigma),
-            log_likelihood=likelihoods.log_likelihood(x, state.canvas),  # eq. 9
+            log_likelihood=self.likelihood.log_likelihood(x, state.canvas),  # eq. 9
             read=_stack([p.window for p in posteriors]) if record else None,
             write=_stack(writes),
+            likelihood=self.likelihood,
         )
 
     def generate(
@@ -296,7 +311,8 @@ class DRAW(
         """Paint `count` images from the prior (eqs. 13-16); the encoder takes no part."""
         z = self._noise(count, generator) if eps is None else eps  # eq. 13
         if kernels.chosen(self, z, batch=count, record=record):
-            return Trace(**kernels.generate(self, z, record=record)._asdict())
+            run = kernels.generate(self, z, record=record)
+            return Trace(**run._asdict(), likelihood=self.likelihood)
         state = self.initial_state(count)
         canvases: list[Tensor] = []
         writes: list[Window | None] = []
@@ -305,7 +321,12 @@ class DRAW(
             if record:
                 canvases.append(state.canvas)
                 writes.append(write)
-        return Trace(canvas=torch.stack(canvases or [state.canvas]), z=z, write=_stack(writes))
+        return Trace(
+            canvas=torch.stack(canvases or [state.canvas]),
+            z=z,
+            write=_stack(writes),
+            likelihood=self.likelihood,
+        )
 
     @torch.no_grad()
     def reconstruct(

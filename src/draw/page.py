@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import torch
 from torch import Generator
 
-from draw import bundled, likelihoods
+from draw import bundled
 from draw.errors import ConfigError
 from draw.figures import Recording, save_recording
 from draw.files import write_atomic
@@ -57,7 +57,7 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
         models: by name; the page shows the first one first.
 
     Raises:
-        ConfigError: the folder holds something else.
+        ConfigError: the folder holds something else, or a model's likelihood is not Bernoulli.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -67,6 +67,12 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / INDEX).is_file():
         raise ConfigError(f"{folder} holds something other than a page; name a new folder")
+    for name, model in models.items():
+        if model.config.likelihood != "bernoulli":
+            raise ConfigError(
+                f"the page paints Bernoulli canvases alone, and the likelihood of {name} is "
+                f"{model.config.likelihood!r}; its pictures and films are what draw sample makes"
+            )
     for part in ("models", "traces"):
         shutil.rmtree(folder / part, ignore_errors=True)
     shutil.copytree(ASSETS, folder, dirs_exist_ok=True)
@@ -96,7 +102,7 @@ def _samples(name: str, model: DRAW) -> Recording:
         model=name,
         config=model.config,
         labels=[f"seed 0, number {number}" for number in range(count)],
-        start=likelihoods.mean(model.canvas_0),
+        start=model.likelihood.mean(model.canvas_0),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from draw import figures, likelihoods
+from draw import figures
 from draw.classifier import GlimpseClassifier
 from draw.errors import check_limits
 from draw.model import DRAW, Trace
@@ -231,7 +231,7 @@ def _save_trace(
         model=name,
         config=model.config,
         labels=labels,
-        start=likelihoods.mean(model.canvas_0),
+        start=model.likelihood.mean(model.canvas_0),
         images=images,
     )
     figures.save_recording(path, recording)

@@ -21,6 +21,7 @@ DIGITS = 5.1e-5  # what rounding to five of them may change
 SHAPES = {
     "grey": {},
     "colour": {"channels": 3},
+    "256 levels": {"likelihood": "logistic"},
     "no attention": {"read_size": None, "write_size": None},
     "write alone": {"read_size": None},
     "one filter": {"read_size": 1, "write_size": 1},
@@ -43,7 +44,7 @@ def recorded(encode: bool, **changes) -> tuple[Recording, object, torch.Tensor]:
         model="tiny",
         config=config,
         labels=["a", "b", "c"],
-        start=model.canvas_0.sigmoid(),
+        start=model.likelihood.mean(model.canvas_0),
         images=images if encode else None,
     )
     return made, trace, images

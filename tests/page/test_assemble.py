@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(ConfigError, match="holds something other than a page; name a new folder"):
         page.assemble(tmp_path, TINY_MODELS)
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
+
+
+def test_a_model_of_another_likelihood_is_refused_and_the_page_of_before_stays(tmp_path):
+    page.assemble(tmp_path, TINY_MODELS)
+    before = contents(tmp_path)
+    levels = wild(replace(CONFIGS["colour"], likelihood="logistic"))
+    with pytest.raises(ConfigError, match="the likelihood of mine is 'logistic'"):
+        page.assemble(tmp_path, {"mine": levels})
+    assert contents(tmp_path) == before
 
 
 def test_bundled_models_are_copied_as_they_are(tmp_path):

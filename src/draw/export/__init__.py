@@ -8,9 +8,10 @@
     config.json        the model's configuration
     generate.py        paints with these files alone
 
-All numbers are float32 and the first dimension of each tensor is the batch, of any size. `mean` is
-the canvas as a picture in [0, 1], `kl` [B] in nats. A window [B, 5] holds g_x, g_y, delta, sigma
-(pixels, the first of a row or column is 1) and gamma.
+All numbers are float32 and the first dimension of each tensor is the batch, of any size. `canvas`
+has the channels of the image, or twice as many with the discretised logistic; `mean` is the canvas
+as a picture in [0, 1], `kl` [B] in nats. A window [B, 5] holds g_x, g_y, delta, sigma (pixels, the
+first of a row or column is 1) and gamma.
 """
 
 import contextlib
@@ -28,7 +29,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from draw import likelihoods
 from draw.attention import Window
 from draw.errors import ConfigError, ModelError
 from draw.files import write_atomic
@@ -75,7 +75,7 @@ class DecodeStep(nn.Module):
     ) -> tuple[Tensor, ...]:
         state = State(canvas, h_enc=h_dec, c_enc=c_dec, h_dec=h_dec, c_dec=c_dec)
         state, window = self.model.decode_step(z, state)
-        mean = likelihoods.mean(state.canvas)
+        mean = self.model.likelihood.mean(state.canvas)
         return (state.canvas, state.h_dec, state.c_dec, mean, *_columns(window))
 
 

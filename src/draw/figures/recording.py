@@ -73,7 +73,7 @@ class Recording:
         >>> from draw.model import DRAW
         >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
         >>> about = {"model": "mine", "config": model.config, "labels": ["one", "two"]}
-        >>> start, trace = model.canvas_0.sigmoid(), model.generate(2, record=True)
+        >>> start, trace = model.likelihood.mean(model.canvas_0), model.generate(2, record=True)
         >>> Recording.of(trace, start=start, **about).means.shape
         torch.Size([3, 2, 1, 8, 8])
         """

@@ -382,6 +382,13 @@ def test_fused_says_what_it_cannot_do():
     model = network()
     with pytest.raises(ConfigError, match="plain path"):
         model(inputs(model, 1)[0], record=True)
+    model = network(likelihood="logistic")
+    with pytest.raises(ConfigError, match="Bernoulli canvases alone"):
+        model(inputs(model, 1)[0])
+    with torch.no_grad(), pytest.raises(ConfigError, match="Bernoulli canvases alone"):
+        model.generate(1)
+    model.engine = "auto"
+    assert elbo(model(inputs(model, 1)[0])).isfinite()
 
 
 def test_an_unknown_engine_is_refused():
