@@ -1,6 +1,7 @@
 """The bounds over a whole set."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,8 +118,33 @@ def test_the_seed_decides_everything(model):
     assert evaluate(model, images, seed=1) != evaluate(model, images, seed=2)
 
 
-def test_intensities_have_no_bits_per_dim(model):
-    assert evaluate(model, some_images("none")).bits_per_dim is None
+@pytest.mark.parametrize(
+    ("likelihood", "binarisation", "words"),
+    [
+        ("bernoulli", "static", "Bernoulli, static binarisation"),
+        ("bernoulli", "dynamic", "Bernoulli, dynamic binarisation"),
+        ("logistic", "none", "256 levels, discretised logistic"),
+    ],
+)
+def test_a_bound_on_outcomes_has_bits_per_dim(likelihood, binarisation, words):
+    model = DRAW(replace(CONFIG, likelihood=likelihood))
+    result = evaluate(model, some_images(binarisation))
+    assert result.likelihood == words
+    assert result.bits_per_dim == pytest.approx(-result.elbo_nats / (20 * math.log(2)))
+
+
+def test_intensities_as_probabilities_have_none(model):
+    result = evaluate(model, some_images("none"))
+    assert result.likelihood == "Bernoulli, intensities as probabilities (no bits per dimension)"
+    assert result.bits_per_dim is None
+
+
+@pytest.mark.parametrize("binarisation", ["static", "dynamic"])
+def test_levels_of_binarised_pixels_are_refused(binarisation):
+    model = DRAW(replace(CONFIG, likelihood="logistic"))
+    told = f"is 'logistic', .* have {binarisation} binarisation, so it must be bernoulli"
+    with pytest.raises(ConfigError, match=told):
+        evaluate(model, some_images(binarisation))
 
 
 def test_one_image_has_no_standard_error(model):

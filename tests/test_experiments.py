@@ -136,9 +136,20 @@ def test_every_page_follows_from_it(run, project, monkeypatch):
     card = (bundled.HOME / "quick/model/README.md").read_text()
     assert bound in card
     assert card.startswith("---\nlibrary_name: draw\n")
-    assert "8 of 500 images, seed 0 | IWAE, k = 5 |" in card
+    assert "8 of 500 images, seed 0: Bernoulli, dynamic binarisation | IWAE, k = 5 |" in card
     for file in ("metrics.jsonl", "curves.png", "samples.png"):
         assert (project / "experiments/quick" / file).stat().st_size > 0
+
+
+def test_the_configuration_of_an_old_run_is_completed(run, project, tmp_path):
+    """The page's list of models and their folders tell the same, whenever they were trained."""
+    old = shutil.copytree(run, tmp_path / "old")
+    values = json.loads((old / "model/config.json").read_text())
+    whole = (run / "model/config.json").read_bytes()
+    del values["likelihood"]
+    (old / "model/config.json").write_text(json.dumps(values))
+    published(old)
+    assert (bundled.HOME / "quick/model/config.json").read_bytes() == whole
 
 
 def test_what_was_measured_is_not_measured_again(run, project, monkeypatch):

@@ -317,6 +317,13 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
         next(train(CONFIG, run, some_images(11), some_images()))
 
 
+def test_a_likelihood_that_is_not_for_such_images_is_refused_at_once(tmp_path):
+    config = replace(CONFIG, model=replace(CONFIG.model, likelihood="logistic"))
+    with pytest.raises(ConfigError, match="these images have dynamic binarisation"):
+        next(train(config, RunFolder(tmp_path / "run"), some_images(), some_images()))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="not empty"):

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from draw.classifier import GlimpseClassifier
 from draw.data import Images
 from draw.errors import ConfigError
-from draw.model import DRAW, Trace
+from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import (
     bits_per_dim,
     elbo,
@@ -22,6 +22,14 @@ from draw.objectives import (
 
 ROWS = 512  # trajectories that run side by side, at most,
 ELEMENTS = 2**21  # and their pixels times channels, at most: they bound the memory
+
+# What p(x) is, by the model's likelihood and the images' binarisation; only these go together.
+WORDS = {
+    ("bernoulli", "static"): "Bernoulli, static binarisation",
+    ("bernoulli", "dynamic"): "Bernoulli, dynamic binarisation",
+    ("bernoulli", "none"): "Bernoulli, intensities as probabilities (no bits per dimension)",
+    ("logistic", "none"): "256 levels, discretised logistic",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class ImportanceBound:
 class Evaluation:
     """Bounds on log p(x) in nats an image, means over the images; higher is better."""
 
+    likelihood: str  # what p(x) is, in words
     images: int
     samples: int  # trajectories an image in the ELBO
     elbo_nats: float
@@ -44,7 +53,7 @@ class Evaluation:
     log_likelihood_nats: float  # the two parts of the ELBO: -L_x,
     kl_nats: float  # and L_z
     kl_nats_by_step: tuple[float, ...]
-    bits_per_dim: float | None  # of the ELBO; None where pixels are intensities, not outcomes
+    bits_per_dim: float | None  # of the ELBO; None where pixels are probabilities, not outcomes
     iwae: tuple[ImportanceBound, ...]  # in the order of k; empty if none was asked for
 
 
@@ -72,7 +81,7 @@ def evaluate(
         progress: called with (trajectories done, trajectories in all).
 
     Raises:
-        ConfigError: there are no samples.
+        ConfigError: there are no samples, or the likelihood is not for such images.
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig
@@ -84,6 +93,7 @@ def evaluate(
     ks = [importance_samples] if isinstance(importance_samples, int) else sorted(importance_samples)
     if min(samples, *ks, 1) < 1:
         raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
+    likelihood = likelihood_in_words(model.config, images)
     noise = Generator(model.device).manual_seed(seed)
     binariser = Generator().manual_seed(seed)
     rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
@@ -115,8 +125,9 @@ def evaluate(
 
     elbo_nats, elbo_stderr = _mean_and_stderr(elbos)
     kl_by_step = torch.cat(kls, dim=1).double().mean(1)
-    discrete = images.binarisation != "none"
+    discrete = (model.config.likelihood, images.binarisation) != ("bernoulli", "none")
     return Evaluation(
+        likelihood=likelihood,
         images=len(images),
         samples=samples,
         elbo_nats=elbo_nats,
@@ -201,6 +212,25 @@ def wilson_interval(errors: int, trials: int) -> tuple[float, float]:
     variance = errors * (trials - errors) / trials + z2 / 4
     half = math.sqrt(z2 * variance) / (trials + z2)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def likelihood_in_words(config: DRAWConfig, images: Images) -> str:
+    """What the p(x) of a model is on images.
+
+    Raises:
+        ConfigError: it is not for such images.
+
+    >>> grey = Images(pixels=torch.zeros(5, 1, 28, 28, dtype=torch.uint8))
+    >>> likelihood_in_words(DRAWConfig(likelihood="logistic"), grey)
+    '256 levels, discretised logistic'
+    """
+    words = WORDS.get((config.likelihood, images.binarisation))
+    if words is None:
+        raise ConfigError(
+            f"model.likelihood is {config.likelihood!r}, which is of 256 levels of intensity; "
+            f"these images have {images.binarisation} binarisation, so it must be bernoulli"
+        )
+    return words
 
 
 def _elbo_terms(trace: Trace) -> list[Tensor]:

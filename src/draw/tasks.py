@@ -11,7 +11,7 @@ from torch import Tensor
 from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.data import Images
 from draw.errors import ConfigError
-from draw.evaluation import classify, evaluate
+from draw.evaluation import classify, evaluate, likelihood_in_words
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, log_probability
 
@@ -49,6 +49,10 @@ def _judge_bound(model: DRAW, images: Images, seed: int) -> Judgement:
     return Judgement(result.elbo_nats, result.elbo_stderr, result.images, also)
 
 
+def _check_likelihood(config: DRAWConfig, images: Images) -> None:
+    likelihood_in_words(config, images)  # which refuses what does not go together
+
+
 def _answer(model: GlimpseClassifier, x: Tensor, labels: Tensor, eps: Tensor) -> Tensor:
     return log_probability(model(x), labels)
 
@@ -76,7 +80,7 @@ PAINTING = Task(
     noise_shape=lambda config, B: (config.glimpses, B, config.latent_size),
     objective=_bound,
     judge=_judge_bound,
-    check=lambda config, images: None,
+    check=_check_likelihood,
 )
 CLASSIFYING = Task(
     raises="log_likelihood",

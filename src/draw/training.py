@@ -50,6 +50,7 @@ def train(
             iterator ends.
 
     Raises:
+        ConfigError: the likelihood is not for such images.
         RunError: ten gradients in a row were not finite, or the run folder holds something
             else, another run's checkpoint or one that saw other data.
 

@@ -1,6 +1,7 @@
 """draw evaluate, and every way in which a model may be damaged (the same for all commands)."""
 
 import json
+import math
 import pickle
 import shutil
 from pathlib import Path
@@ -26,7 +27,7 @@ def test_the_table_tells_the_bound_its_parts_and_the_data(run, draw):
     result = draw("evaluate", run, "--split", "train")
     assert result.status == 0
     assert result.err == ""
-    assert "folder train, intensities as probabilities, 10 images, seed 0" in result.out
+    assert "folder train, 10 images, seed 0: Bernoulli, intensities as probabilities" in result.out
     assert "ELBO, 1 sample an image" in result.out
     assert "nats an image" in result.out
     assert "standard error" in result.out
@@ -49,6 +50,7 @@ def test_json_has_the_keys_of_an_evaluation_and_what_was_evaluated(run, draw):
     assert (result["model"], result["data"], result["split"]) == ("run", "folder", "train")
     assert (result["binarisation"], result["seed"], result["images"]) == ("none", 0, 10)
     assert result["images_in_split"] == 10
+    assert result["likelihood"].startswith("Bernoulli, intensities as probabilities")
     assert len(result["kl_nats_by_step"]) == 3
     assert result["kl_nats"] == pytest.approx(sum(result["kl_nats_by_step"]))
     assert result["elbo_nats"] == pytest.approx(result["log_likelihood_nats"] - result["kl_nats"])
@@ -116,8 +118,26 @@ def test_binary_digits_have_bits_a_dimension(workplace, draw):
     package.DRAW(config).save_pretrained("untrained")
     arguments = ["evaluate", "untrained", "--data", "digits5k", "--images", 4]
     result = draw(*arguments)
-    assert "digits5k test, dynamic binarisation, 4 of 500 images" in result.out
+    assert "digits5k test, 4 of 500 images, seed 0: Bernoulli, dynamic binarisation" in result.out
     assert "bits a dimension" in result.out
+
+
+def test_a_colour_model_of_256_levels_has_bits_a_dimension(training, draw):
+    arguments = [*training, "--model.channels", 3, "--model.likelihood", "logistic"]
+    assert draw(*arguments, "--out", "levels").status == 0
+    result = draw("evaluate", "levels", "--split", "train")
+    assert "folder train, 10 images, seed 0: 256 levels, discretised logistic" in result.out
+    told = strictly(draw("evaluate", "levels", "--split", "train", "--json").out)
+    assert told["likelihood"] == "256 levels, discretised logistic"
+    assert told["bits_per_dim"] == pytest.approx(-told["elbo_nats"] / (3 * 12 * 12 * math.log(2)))
+    assert f"the ELBO is {told['bits_per_dim']:.4f} bits a dimension" in result.out
+
+
+def test_levels_of_binary_digits_are_refused(workplace, refused):
+    config = package.DRAWConfig(glimpses=1, hidden_size=4, latent_size=2, likelihood="logistic")
+    package.DRAW(config).save_pretrained("untrained")
+    line = refused("evaluate", "untrained", "--data", "digits5k")
+    assert "these images have dynamic binarisation, so it must be bernoulli" in line
 
 
 # ---------------------------------------------------------------------- what is refused
@@ -241,6 +261,7 @@ def test_weights_of_another_network_are_refused(run, refused, change, told):
         ('{"hidden_size": NaN}', "hidden_size is nan"),
         ('{"channels": -1}', "channels is -1"),
         ('{"height": 13}', "does not fit its config.json"),
+        ('{"likelihood": "gauss"}', "likelihood is 'gauss'"),
     ],
 )
 def test_a_damaged_config_is_refused(run, refused, text, told):

@@ -98,7 +98,7 @@ def test_training_images_that_are_not_at_hand_are_fetched_only_if_asked_for(
 def test_it_is_evaluated_on_the_data_that_it_was_trained_for_which_are_named(draw):
     result = draw("evaluate", "quick", "--split", "valid", "--images", 8)
     assert result.status == 0
-    assert result.out.startswith("digits5k valid, dynamic binarisation, 8 of 500 images, seed 0")
+    assert result.out.startswith("digits5k valid, 8 of 500 images, seed 0: Bernoulli")
 
 
 def test_it_redraws_pictures_rounded_as_it_learned_them(draw):

@@ -354,6 +354,8 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(training, finished, draw
         ("quick --steps 1.5", "--steps: "),
         ("quick --learning-rate fast", "--learning-rate: "),
         ("quick --model.read-size wide", "--model.read-size: "),
+        ("quick --model.likelihood gauss", "'gauss'"),
+        ("quick --model.likelihood logistic", "these images have dynamic binarisation"),
         ("quick --device nope", "the device 'nope' cannot be used here; try --device cpu"),
         ("quick --device cuda:99", "the device 'cuda:99' cannot be used here"),
         ("quick --device meta", "the device 'meta' cannot be used here"),

@@ -2,12 +2,6 @@
 
 from typing import Any, NamedTuple
 
-PIXELS = {
-    "static": "static binarisation",
-    "dynamic": "dynamic binarisation",
-    "none": "intensities as probabilities",
-}
-
 
 class Bound(NamedTuple):
     """A bound on log p(x), nats an image."""
@@ -21,14 +15,12 @@ class Bound(NamedTuple):
 
 
 def subject(measured: dict[str, Any]) -> str:
-    """The images that it was measured on."""
+    """The images that it was measured on, and what was measured."""
     count = f"{measured['images']:,}"
     if measured["images"] < measured["images_in_split"]:
         count += f" of {measured['images_in_split']:,}"
-    pixels = PIXELS[measured["binarisation"]]
-    return (
-        f"{measured['data']} {measured['split']}, {pixels}, {count} images, seed {measured['seed']}"
-    )
+    images = f"{measured['data']} {measured['split']}, {count} images, seed {measured['seed']}"
+    return f"{images}: {measured['likelihood']}" if "likelihood" in measured else images
 
 
 def figures(measured: dict[str, Any]) -> list[tuple[str, str]]:
