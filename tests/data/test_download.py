@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from draw.data.download import cache_dir, check, download, find, search_path
+from draw.data.download import (
+    RemoteFile,
+    cache_dir,
+    check,
+    check_whole,
+    download,
+    find,
+    locate,
+    retrieve,
+    search_path,
+)
 from draw.errors import DataError
 from tests.data.conftest import Server, remote
 
@@ -348,3 +358,79 @@ def test_check_accepts_the_published_bytes_only() -> None:
     check(file, CONTENT, "here")
     with pytest.raises(DataError, match="here has SHA-256"):
         check(file, os.urandom(len(CONTENT)), "here")
+
+
+# ---- files that are used as they are
+
+
+def test_retrieve_keeps_the_file_in_the_cache_as_it_is(server: Server, cache: Path) -> None:
+    packed = gzip.compress(CONTENT)
+    file = remote("set.tar.gz", packed, server.serve("set.tar.gz", packed))
+    assert locate(file) is None
+    assert retrieve(file) == cache / "set.tar.gz"
+    assert locate(file) == cache / "set.tar.gz"
+    assert (cache / "set.tar.gz").read_bytes() == packed
+
+
+@pytest.mark.parametrize(
+    ("served", "told"),
+    [
+        (CONTENT[:-1] + b"?", "SHA-256"),
+        (CONTENT[:-1], f"holds {len(CONTENT) - 1} bytes"),
+        (CONTENT + b"?", f"holds more than {len(CONTENT)} bytes"),
+        (b"", "holds 0 bytes"),
+    ],
+    ids=["altered", "cut", "padded", "empty"],
+)
+def test_what_is_used_as_it_is_must_be_the_published_file(
+    server: Server, tmp_path: Path, served: bytes, told: str
+) -> None:
+    file = remote("set", CONTENT, server.serve("set", served))
+    with pytest.raises(DataError, match=told):
+        retrieve(file)
+    assert kept() == {}
+    (tmp_path / "set").write_bytes(served)
+    with pytest.raises(DataError, match=f"{tmp_path / 'set'}.*{told}") as caught:
+        locate(file, tmp_path)
+    assert "uncompressed" not in str(caught.value)
+    assert (tmp_path / "set").read_bytes() == served
+
+
+def test_where_no_checksum_was_published_the_size_alone_is_checked(tmp_path: Path) -> None:
+    file = RemoteFile("set", len(CONTENT), None, ())
+    path = tmp_path / "set"
+    path.write_bytes(bytes(len(CONTENT)))
+    check_whole(file, path, "here")
+    assert locate(file, tmp_path) == path
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(DataError, match="here holds"):
+        check_whole(file, path, "here")
+
+
+def test_locate_takes_the_first_folder_that_has_the_file_or_what_came_out_of_it(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, env = tmp_path / "mine", tmp_path / "env"
+    monkeypatch.setenv("DRAW_DATA", str(env))
+    file = remote("set", CONTENT)
+    (cache / "unpacked").mkdir(parents=True)
+    assert locate(file, mine) is None
+    assert locate(file, mine, unpacked="unpacked") == cache / "unpacked"
+    env.mkdir()
+    (env / "set").write_bytes(CONTENT)
+    assert locate(file, mine, unpacked="unpacked") == env / "set"
+    (mine / "unpacked").mkdir(parents=True)
+    assert locate(file, mine, unpacked="unpacked") == mine / "unpacked"
+    (mine / "set").write_bytes(CONTENT)
+    assert locate(file, mine, unpacked="unpacked") == mine / "set"
+
+
+def test_a_missing_file_that_is_used_as_it_is_is_asked_for_under_its_name_alone(
+    server: Server,
+) -> None:
+    file = remote("set.tar.gz", CONTENT, server.url("set.tar.gz"))
+    for fetch in (True, False):
+        with pytest.raises(DataError, match=r"set\.tar\.gz is in none of") as caught:
+            retrieve(file, fetch=fetch)
+        assert "set.tar.gz.gz" not in str(caught.value)
+        assert ("404" in str(caught.value)) == fetch

@@ -8,13 +8,14 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pooch
 import requests
 
 from draw.errors import DataError
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in all (0: unknown)
 
 pooch.get_logger().setLevel("WARNING")
@@ -22,11 +23,15 @@ pooch.get_logger().setLevel("WARNING")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: its name, size and SHA-256 when uncompressed, and its homes."""
+    """A published file: its name, size and SHA-256, and its homes.
+
+    `find` and `download` give its uncompressed bytes, and both are of these; `locate` and
+    `retrieve` tell where a file lies that is used as it is, such as an archive.
+    """
 
     name: str
     size: int
-    sha256: str
+    sha256: str | None  # None where none was published; then the size alone is checked
     urls: tuple[str, ...]
 
 
@@ -51,9 +56,28 @@ def find(file: RemoteFile, data_dir: Path | None = None) -> bytes | None:
     for folder in search_path(data_dir):
         for path in (folder / file.name, folder / f"{file.name}.gz"):
             if path.is_file():
-                data = _read(path, file.size)
+                data = read_bounded(path, file.size)
                 check(file, data, str(path))
                 return data
+    return None
+
+
+def locate(file: RemoteFile, data_dir: Path | None = None, unpacked: str = "") -> Path | None:
+    """Where a file lies in the search path that is used as it is; None if not there.
+
+    Args:
+        unpacked: what came out of it and does as well, by its name; it cannot be checked.
+
+    Raises:
+        DataError: the file is there but not the published one.
+    """
+    for folder in search_path(data_dir):
+        path = folder / file.name
+        if path.is_file():
+            check_whole(file, path, str(path))
+            return path
+        if unpacked and (folder / unpacked).exists():
+            return folder / unpacked
     return None
 
 
@@ -70,6 +94,39 @@ def download(
     Raises:
         DataError: no home gave the published file, or `fetch` forbids to ask.
     """
+
+    def checked(path: Path, url: str) -> tuple[bytes, Path]:
+        data = read_bounded(path, file.size)
+        check(file, data, url)
+        return data, path
+
+    return _fetched(file, f"{file.name} (or {file.name}.gz)", data_dir, progress, fetch, checked)
+
+
+def retrieve(
+    file: RemoteFile,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+    fetch: bool = True,
+) -> Path:
+    """Fetch a file that is used as it is into the cache: where it lies; otherwise as `download`."""
+
+    def checked(path: Path, url: str) -> Path:
+        check_whole(file, path, url)
+        return path
+
+    return _fetched(file, file.name, data_dir, progress, fetch, checked)
+
+
+def _fetched(
+    file: RemoteFile,
+    wanted: str,
+    data_dir: Path | None,
+    progress: Progress | None,
+    fetch: bool,
+    checked: Callable[[Path, str], T],
+) -> T:
+    """What `checked` makes of a download and its URL; if it refuses one, the next home is asked."""
     reasons = []
     for url in file.urls if fetch else ():
         name = url.rsplit("/", 1)[-1]
@@ -77,7 +134,7 @@ def download(
             path = Path(
                 pooch.retrieve(
                     url,
-                    known_hash=None,  # the uncompressed bytes are checked below
+                    known_hash=None,  # it is checked below
                     fname=name,
                     path=cache_dir(),
                     downloader=_Resuming(cache_dir() / f"{name}.part", progress),
@@ -87,43 +144,57 @@ def download(
             reasons.append(f"{url}: {_one_line(error)}")
             continue
         try:
-            data = _read(path, file.size)
-            check(file, data, url)
+            return checked(path, url)
         except DataError as error:
             path.unlink()
             reasons.append(str(error))
-            continue
-        return data, path
     looked = ", ".join(map(str, search_path(data_dir)))
     tried = f", and could not be downloaded ({'; '.join(reasons)})" if fetch else ""
     raise DataError(
-        f"{file.name} (or {file.name}.gz) is in none of {looked}{tried}. Put it into one of these "
-        f"folders, or name its folder with --data-dir or DRAW_DATA"
+        f"{wanted} is in none of {looked}{tried}. Put it into one of these folders, or name its "
+        f"folder with --data-dir or DRAW_DATA"
     )
 
 
 def check(file: RemoteFile, data: bytes, origin: str) -> None:
-    """Compare with the published file.
+    """Compare uncompressed bytes with the published file.
 
     Raises:
         DataError: the size or the SHA-256 differs.
     """
-    if len(data) != file.size:
-        shown = f"more than {file.size}" if len(data) > file.size else str(len(data))
+    _compare(file, len(data), lambda: hashlib.sha256(data).hexdigest(), origin, " uncompressed")
+
+
+def check_whole(file: RemoteFile, path: Path, origin: str) -> None:
+    """Compare a file as it is with the published one; see `check`."""
+
+    def sha256() -> str:
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+
+    _compare(file, path.stat().st_size, sha256, origin, "")
+
+
+def _compare(file: RemoteFile, size: int, sha256: Callable[[], str], origin: str, how: str) -> None:
+    if size != file.size:
+        shown = f"more than {file.size}" if size > file.size else str(size)
         raise DataError(
-            f"{origin} holds {shown} bytes uncompressed, but {file.name} has {file.size}; "
+            f"{origin} holds {shown} bytes{how}, but {file.name} has {file.size}; "
             f"it was cut or altered: delete it and fetch it again"
         )
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != file.sha256:
+    if file.sha256 is not None and (digest := sha256()) != file.sha256:
         raise DataError(
-            f"{origin} has SHA-256 {digest} uncompressed, but {file.name} has {file.sha256}; "
+            f"{origin} has SHA-256 {digest}{how}, but {file.name} has {file.sha256}; "
             f"it was damaged or altered: delete it and fetch it again"
         )
 
 
-def _read(path: Path, size: int) -> bytes:
-    """At most `size` + 1 bytes of a file, decompressed if its name says so."""
+def read_bounded(path: Path, size: int) -> bytes:
+    """At most `size` + 1 bytes of a file, decompressed if its name says so.
+
+    Raises:
+        DataError: it cannot be decompressed.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data: bytes = file.read(size + 1)
