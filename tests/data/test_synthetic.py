@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from draw.data import synthetic
 from draw.data.images import Images
-from draw.data.synthetic import Cluttered, Pair
+from draw.data.synthetic import Cluttered, Pair, RandomCrop
 
 DIGITS = torch.randint(1, 256, (20, 1, 28, 28), generator=Generator().manual_seed(0)).byte()
 
@@ -65,8 +65,46 @@ def test_a_pair_is_the_digit_and_one_of_the_others():
     assert set(made.long().sum((1, 2, 3)).tolist()) == {784 * 17}
 
 
-@pytest.mark.parametrize("composition", [Cluttered(DIGITS, size=60, pieces=4), Pair(DIGITS, 60)])
-def test_the_generator_decides_all(composition: Cluttered | Pair):
+def test_a_crop_is_a_part_of_its_picture_the_same_one_in_each_channel():
+    pictures = torch.arange(100 * 3 * 9 * 8).remainder(251).byte().view(100, 3, 9, 8)
+    for part, picture in zip(RandomCrop((3, 7, 5))(pictures, seeded(0)), pictures, strict=True):
+        places = [
+            (top, left)
+            for top in range(3)
+            for left in range(4)
+            if torch.equal(picture[:, top : top + 7, left : left + 5], part)
+        ]
+        assert len(places) == 1
+
+
+def test_crops_come_from_every_place_and_from_each_as_often():
+    tops, lefts = torch.arange(4).view(4, 1), torch.arange(3)
+    picture = (10 * tops + lefts).byte().expand(6000, 1, 4, 3)
+    corners = RandomCrop((1, 2, 2))(picture, seeded(0))[:, 0, 0, 0]
+    places, counts = corners.unique(return_counts=True)
+    assert places.tolist() == [0, 1, 10, 11, 20, 21]
+    # 1,000 of each: within five standard deviations
+    assert (counts - 1000).abs().max() < 5 * (6000 * 1 / 6 * 5 / 6) ** 0.5
+
+
+def test_a_crop_as_large_as_the_picture_is_the_picture():
+    assert torch.equal(RandomCrop((1, 28, 28))(DIGITS, seeded(0)), DIGITS)
+
+
+def test_a_set_with_crops_has_their_shape_and_its_digest_tells():
+    crop = RandomCrop((3, 54, 54))
+    assert repr(crop) == "RandomCrop(shape=(3, 54, 54))"
+    images = Images(pixels=torch.zeros(4, 3, 64, 64, dtype=torch.uint8), composition=crop)
+    assert images.shape == (3, 54, 54)
+    assert images.batch(torch.arange(4), seeded(0)).shape == (4, 3, 54, 54)
+    assert images.digest() != Images(pixels=images.pixels).digest()
+
+
+@pytest.mark.parametrize(
+    "composition",
+    [Cluttered(DIGITS, size=60, pieces=4), Pair(DIGITS, 60), RandomCrop((1, 24, 20))],
+)
+def test_the_generator_decides_all(composition: Cluttered | Pair | RandomCrop):
     first, same, other = (composition(DIGITS, seeded(seed)) for seed in (3, 3, 4))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)

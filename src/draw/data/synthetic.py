@@ -43,7 +43,8 @@ class Cluttered:
         """Each of these digits in a clutter of its own."""
         count = len(pixels), self.pieces
         others = torch.randint(len(self.digits), count, generator=generator)
-        crops = _random_crops(self.digits[others].squeeze(2), PIECE, generator)
+        crop = RandomCrop((1, PIECE, PIECE))
+        crops = crop(self.digits[others.flatten()], generator).view(*count, PIECE, PIECE)
         painted = _scattered(pixels, self.size, generator) + _scattered(crops, self.size, generator)
         return painted.clamp(max=255).to(torch.uint8).unsqueeze(1)
 
@@ -69,6 +70,29 @@ class Pair:
         return _scattered(both, self.size, generator).clamp(max=255).to(torch.uint8).unsqueeze(1)
 
 
+@dataclass(frozen=True)
+class RandomCrop:
+    """A part of each picture, of one size, from a random place; every place is as likely (4.4).
+
+    >>> pictures = torch.arange(2 * 3 * 64 * 64).byte().view(2, 3, 64, 64)
+    >>> RandomCrop((3, 54, 54))(pictures, Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 54, 54])
+    """
+
+    shape: tuple[int, int, int]  # (C, H, W) of the part
+
+    def __call__(
+        self, pixels: UInt8[Tensor, "B C h w"], generator: Generator | None
+    ) -> UInt8[Tensor, "B C {self.shape[1]} {self.shape[2]}"]:
+        """A part of each of these pictures."""
+        B, _, h, w = pixels.shape
+        _, H, W = self.shape
+        top = torch.randint(h - H + 1, (B,), generator=generator)
+        left = torch.randint(w - W + 1, (B,), generator=generator)
+        parts = pixels.unfold(2, H, 1).unfold(3, W, 1)  # [B, C, h - H + 1, w - W + 1, H, W]
+        return parts[torch.arange(B), :, top, left]
+
+
 def _scattered(
     pieces: UInt8[Tensor, "B k h w"], size: int, generator: Generator | None
 ) -> Int[Tensor, "B {size} {size}"]:
@@ -80,17 +104,6 @@ def _scattered(
     picture = torch.zeros(B, size * size, dtype=torch.int32)
     picture.scatter_add_(1, places.flatten(1), pieces.flatten(1).int())
     return picture.view(B, size, size)
-
-
-def _random_crops(
-    pictures: UInt8[Tensor, "B k h w"], side: int, generator: Generator | None
-) -> UInt8[Tensor, "B k {side} {side}"]:
-    """A square crop of each picture, at a random place of it."""
-    B, k, h, w = pictures.shape
-    top = torch.randint(h - side + 1, (B, k, 1, 1), generator=generator)
-    left = torch.randint(w - side + 1, (B, k, 1, 1), generator=generator)
-    places = (top + torch.arange(side)[:, None]) * w + left + torch.arange(side)
-    return pictures.flatten(2).gather(2, places.flatten(2)).view(B, k, side, side)
 
 
 def cluttered_100(
