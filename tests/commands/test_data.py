@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from draw.data import DATASETS
+from draw.data import DATASETS, SPLITS, Images
 
 
 def test_list_names_every_data_set_on_a_line_of_its_own(draw):
@@ -22,14 +23,21 @@ def test_help_tells_both_uses(draw):
     assert "draw data fetch NAME" in result.out
 
 
-def test_fetch_checks_each_split_and_tells_its_size(draw):
+def test_fetch_loads_each_split_and_tells_its_size(draw):
     result = draw("data", "fetch", "digits5k")
     assert result.status == 0
     assert [line for line in result.out.splitlines() if line] == [
-        "digits5k train: 4,000 images, checked",
-        "digits5k valid: 500 images, checked",
-        "digits5k test: 500 images, checked",
+        "digits5k train: 4,000 images, ready",
+        "digits5k valid: 500 images, ready",
+        "digits5k test: 500 images, ready",
     ]
+
+
+def test_fetch_takes_pictures_of_any_shape(draw, monkeypatch):
+    colour = Images(pixels=torch.zeros(3, 3, 8, 9, dtype=torch.uint8))
+    monkeypatch.setitem(DATASETS, "colour", lambda split, **_: colour)
+    result = draw("data", "fetch", "colour")
+    assert result.out.splitlines() == [f"colour {split}: 3 images, ready" for split in SPLITS]
 
 
 @pytest.mark.parametrize("given", ["--data-dir", "DRAW_DATA"])

@@ -34,4 +34,4 @@ def _fetch(name: str, data_dir: Path | None) -> None:
     with terminal.progress_bar() as bar:
         for split in SPLITS:
             images = load(name, split, data_dir=data_dir, progress=terminal.reporter(bar))
-            terminal.say(f"{name} {split}: {len(images):,} images, checked", bar)
+            terminal.say(f"{name} {split}: {len(images):,} images, ready", bar)

@@ -34,7 +34,7 @@ def load(
     name: str,
     split: str,
     *,
-    shape: tuple[int, int, int] = (1, SIDE, SIDE),
+    shape: tuple[int, int, int] | None = None,
     data_dir: Path | None = None,
     skip_bad: bool = False,
     progress: Progress | None = None,
@@ -45,7 +45,8 @@ def load(
     Args:
         name: a key of `DATASETS`.
         split: `train`, `valid` or `test`.
-        shape: (C, H, W) of the pictures; a folder is converted to it, any other set must have it.
+        shape: (C, H, W) that the pictures must have; a folder's are converted to it, or to
+            (1, 28, 28).
         data_dir: where to look first; for `folder`, the pictures themselves.
         skip_bad: leave out a folder's undecodable pictures instead of stopping.
         progress: called with (what, done, in all) while downloading or decoding.
@@ -64,9 +65,9 @@ def load(
         raise DataError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
     function = DATASETS[name]
     if name == "folder":
-        function = partial(function, shape=shape, skip_bad=skip_bad)
+        function = partial(function, shape=shape or (1, SIDE, SIDE), skip_bad=skip_bad)
     images = function(split, data_dir=data_dir, progress=progress, fetch=fetch)
-    if images.shape != shape:
+    if shape is not None and images.shape != shape:
         raise DataError(
             f"{name} has pictures of {_describe(images.shape)}, the model takes {_describe(shape)}"
         )
