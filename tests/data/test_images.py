@@ -1,5 +1,7 @@
 """Pictures in memory, their batches, and loading a data set by its name."""
 
+import hashlib
+import tracemalloc
 from pathlib import Path
 from typing import get_args
 
@@ -134,6 +136,27 @@ def test_first_of_a_dynamic_set_is_the_same_at_every_call() -> None:
     assert not torch.equal(images.first(6), images.first(6, seed=1))
 
 
+def test_the_digest_is_of_shape_and_bytes_and_copies_none_of_them() -> None:
+    pixels = torch.randint(0, 256, (1000, 3, 64, 64), dtype=torch.uint8)
+    expected = hashlib.sha256(b"(1000, 3, 64, 64)" + pixels.numpy().tobytes()).hexdigest()
+    tracemalloc.start()
+    try:
+        assert Images(pixels=pixels).digest() == expected
+        assert tracemalloc.get_traced_memory()[1] < 1 << 16
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_digest_does_not_depend_on_how_the_pictures_lie_in_memory() -> None:
+    turned = PIXELS.transpose(0, 1).contiguous().transpose(0, 1)
+    assert not turned.is_contiguous()
+    assert Images(pixels=turned).digest() == Images(pixels=PIXELS).digest()
+    one = torch.ones(1, 1, 1, 1, dtype=torch.uint8)
+    assert Images(pixels=one.expand(2, 3, 4, 5)).digest() == (
+        Images(pixels=torch.ones(2, 3, 4, 5, dtype=torch.uint8)).digest()
+    )
+
+
 # ---- draw.data.load
 
 
@@ -155,6 +178,13 @@ def test_load_of_another_shape_tells_what_is_there_and_what_is_wanted(
     with pytest.raises(DataError, match=r"small .* 5 x 4 .* 1 channel, .* 32 x 24 .* 3 channels"):
         data.load("small", "test", shape=(3, 24, 32))
     assert data.load("small", "test", shape=(1, 4, 5)).shape == (1, 4, 5)
+
+
+def test_load_without_a_shape_takes_the_pictures_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(data.DATASETS, "small", lambda split, **_: Images(pixels=PIXELS))
+    assert data.load("small", "test").shape == (3, 4, 5)
 
 
 def test_load_of_a_folder_converts_the_pictures_to_the_shape(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ class Images:
         about = str(tuple(self.pixels.shape))
         if self.composition is not None:
             about += repr(self.composition)
-        return hashlib.sha256(about.encode() + self.pixels.numpy().tobytes()).hexdigest()
+        digest = hashlib.sha256(about.encode())
+        digest.update(self.pixels.flatten().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def composed(self, seed: int) -> "Images":
         """Each picture as its composition makes it once; always the same for a seed.
