@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import io
+import tarfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -82,6 +84,17 @@ class _Handler(BaseHTTPRequestHandler):
 def remote(name: str, content: bytes, *urls: str) -> RemoteFile:
     """This content as a published file."""
     return RemoteFile(name, len(content), hashlib.sha256(content).hexdigest(), urls)
+
+
+def tar_gz(files: dict[str, bytes]) -> bytes:
+    """An archive of these files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
 
 
 @pytest.fixture

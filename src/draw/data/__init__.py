@@ -1,13 +1,14 @@
 """The data sets: a dict from name to function.
 
 A file is looked for in the given folder, then in `$DRAW_DATA`, then in the user's cache, and is
-downloaded if it is nowhere; its SHA-256 is checked in every case.
+downloaded if it is nowhere; where a SHA-256 was published, it is checked in every case.
 """
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from draw.data.cifar import cifar10
 from draw.data.download import Progress
 from draw.data.folder import folder, load_picture
 from draw.data.images import Images
@@ -26,6 +27,7 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "cluttered-100": cluttered_100,
     "cluttered-60": cluttered_60,
     "two-digits": two_digits,
+    "cifar10": cifar10,
     "folder": folder,
 }
 
