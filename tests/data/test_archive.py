@@ -1,7 +1,9 @@
 """Files out of a .tar.gz, and what an archive must not do."""
 
+import errno
 import gzip
 import io
+import os
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -110,3 +112,14 @@ def test_a_damaged_archive_is_an_error_that_names_it(tmp_path: Path, content: by
     with pytest.raises(DataError, match=r"set\.tar\.gz") as caught:
         read(path, "set/a", "set/b")
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_no_fault_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        read(written(tmp_path, GOOD), "set/a")

@@ -13,6 +13,7 @@ from draw.data.download import Progress
 from draw.data.folder import folder, load_picture
 from draw.data.images import Images
 from draw.data.mnist import SIDE, binarized_mnist, digits5k, mnist
+from draw.data.svhn import svhn, svhn_cropped
 from draw.data.synthetic import cluttered_60, cluttered_100, two_digits
 from draw.errors import DataError
 
@@ -28,6 +29,8 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "cluttered-60": cluttered_60,
     "two-digits": two_digits,
     "cifar10": cifar10,
+    "svhn": svhn,
+    "svhn-cropped": svhn_cropped,
     "folder": folder,
 }
 

@@ -11,7 +11,7 @@ from typing import IO
 
 from draw.errors import DataError
 
-IN_MEMORY = 1 << 26  # bytes of a file; a larger one waits in a temporary file without a name
+IN_MEMORY = 1 << 26  # bytes of a file; a larger one waits in a nameless file in $TMPDIR
 
 
 def members(archive: Path, names: Iterable[str], largest: int) -> Iterator[tuple[str, IO[bytes]]]:
@@ -53,7 +53,7 @@ def members(archive: Path, names: Iterable[str], largest: int) -> Iterator[tuple
                     yield name, file
             while unzipped.read(1 << 20):
                 pass
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(
             f"{archive} cannot be read: {error}; delete it and fetch it again"
         ) from error
