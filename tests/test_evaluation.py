@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from draw import evaluation
+from draw.batches import generator
 from draw.data.images import Images
 from draw.errors import ConfigError
-from draw.evaluation import evaluate
+from draw.evaluation import bounds, evaluate
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, iwae, log_weight
 
@@ -35,9 +35,9 @@ def some_images(binarisation: str = "static", count: int = 10) -> Images:
 def test_the_elbo_is_the_mean_over_images_and_samples(model):
     images = some_images()
     result = evaluate(model, images, samples=3, seed=7)
-    noise = torch.Generator().manual_seed(7)
-    bounds = torch.stack([elbo(model(images.first(10), generator=noise)) for _ in range(3)])
-    per_image = bounds.mean(0).double()
+    noise = generator(7, "noise")
+    elbos = torch.stack([elbo(model(images.first(10), generator=noise)) for _ in range(3)])
+    per_image = elbos.mean(0).double()
     assert result.elbo_nats == pytest.approx(float(per_image.mean()), rel=1e-6)
     assert result.elbo_stderr == pytest.approx(float(per_image.std()) / math.sqrt(10), rel=1e-4)
     assert result.elbo_nats == pytest.approx(result.log_likelihood_nats - result.kl_nats, rel=1e-5)
@@ -49,13 +49,13 @@ def test_the_elbo_is_the_mean_over_images_and_samples(model):
 def test_iwae_in_chunks_equals_iwae_at_once(model, monkeypatch):
     """The same trajectories, 7 of 10 images side by side in chunks of 2, 2, 2 and 1."""
     images = some_images()
-    noise = torch.Generator().manual_seed(3)
+    noise = generator(3, "noise")
     x = images.first(10)
     model(x, generator=noise)  # the ELBO's sample comes first
     weights = torch.cat(
         [log_weight(model(x.repeat(n, 1, 1, 1), generator=noise)).view(n, 10) for n in (2, 2, 2, 1)]
     )
-    monkeypatch.setattr(evaluation, "ROWS", 20)
+    monkeypatch.setattr(bounds, "ROWS", 20)
     result = evaluate(model, images, importance_samples=7, seed=3)
     [bound] = result.iwae
     per_image = iwae(weights).double()
@@ -68,7 +68,7 @@ def test_iwae_in_chunks_equals_iwae_at_once(model, monkeypatch):
 def test_one_set_of_trajectories_serves_every_k(model):
     """Each k takes the mean over disjoint groups: all 8 of k = 1, 2 of k = 3 and 1 of k = 8."""
     images = some_images()
-    noise = torch.Generator().manual_seed(3)
+    noise = generator(3, "noise")
     x = images.first(10)
     model(x, generator=noise)  # the ELBO's sample comes first
     w = log_weight(model(x.repeat(8, 1, 1, 1), generator=noise)).view(8, 10).double().exp().numpy()
@@ -108,7 +108,7 @@ def test_many_importance_samples_never_run_side_by_side(model, monkeypatch):
 
     monkeypatch.setattr(DRAW, "forward", watched)
     evaluate(model, some_images(), importance_samples=5_000)
-    assert max(rows) <= evaluation.ROWS
+    assert max(rows) <= bounds.ROWS
     assert sum(rows) == 10 + 10 * 5_000
 
 

@@ -159,7 +159,7 @@ class RunFolder:
             old.unlink()
 
     def restore(self, learner: Learner) -> bool:
-        """Bring a learner to the newest checkpoint, and the log with it; False if none was made.
+        """Bring a learner to the newest checkpoint; False if none was made.
 
         Raises:
             RunError: the checkpoint is corrupt or of another network.
@@ -179,7 +179,6 @@ class RunFolder:
                     f"{path} is not a checkpoint of this run ({one_line(error)}); delete it to "
                     f"go on from the one before"
                 ) from error
-        self._trim_log(learner.step)
         return bool(saved)
 
     def log(self, record: dict[str, Any]) -> None:
@@ -198,8 +197,8 @@ class RunFolder:
                     continue
         return records
 
-    def _trim_log(self, step: int) -> None:
-        """Drop what was logged after the checkpoint: it will be measured again."""
+    def trim_log(self, step: int) -> None:
+        """Drop what was logged after this step: it will be measured again."""
         kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
         if self.log_file.exists():
             write_atomic(self.log_file, "".join(kept).encode())

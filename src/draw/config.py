@@ -29,6 +29,7 @@ class TrainConfig:
     skip_bad: bool = False  # leave out pictures of `folder` that cannot be decoded
     steps: int = 10_000  # minibatches in all
     batch_size: int = 64  # images a minibatch
+    accumulate: int = 1  # parts in which each process takes its images, for the memory's sake
     learning_rate: float = 1e-3  # Adam's, at its highest
     warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
     clip_norm: float = 5.0  # gradients are scaled down to this norm
@@ -45,6 +46,11 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 1 to 10^9")
         if self.batch_size > 100_000:
             raise ConfigError(f"batch_size is {self.batch_size}; it must be at most 100,000")
+        if not 1 <= self.accumulate <= self.batch_size:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}; it must be from 1 to batch_size, which is "
+                f"{self.batch_size}"
+            )
         if not 0 <= self.warmup_steps <= 10**9:
             raise ConfigError(f"warmup_steps is {self.warmup_steps}; it must be from 0 to 10^9")
         if not 0 < self.learning_rate <= 1:

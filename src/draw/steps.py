@@ -20,6 +20,7 @@ from draw.config import TrainConfig
 from draw.errors import RunError
 from draw.graph import captured
 from draw.optimizer import adam, set_learning_rate, step_if
+from draw.processes import ALONE, Group
 from draw.tasks import TASKS
 
 PATIENCE = 10  # steps in a row without a finite gradient, after which training stops
@@ -56,8 +57,10 @@ class Steps:
     that on a GPU it is one CUDA graph. On the CPU there is nothing to wait for.
     """
 
-    def __init__(self, learner: Learner, config: TrainConfig, batches: Batches) -> None:
-        self.learner, self.config, self.batches = learner, config, batches
+    def __init__(
+        self, learner: Learner, config: TrainConfig, batches: Batches, group: Group = ALONE
+    ) -> None:
+        self.learner, self.config, self.batches, self.group = learner, config, batches, group
         device, shape = learner.model.device, (config.batch_size, *config.model.image_shape)
         self.task = TASKS[type(config.model)]
         noise_shape = self.task.noise_shape(config.model, config.batch_size)
@@ -69,6 +72,9 @@ class Steps:
         self.measured = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
         self.learning_rates: list[float] = []  # of the same
         self.started = 0.0  # when the first of them was
+        own = range(config.batch_size)[group.share(config.batch_size)]
+        parts = (Group(i, config.accumulate).share(len(own)) for i in range(config.accumulate))
+        self.rows = [slice(own[part].start, own[part].stop) for part in parts]
         self.iterate = captured(self._iterate, device)
 
     def take(self) -> None:
@@ -95,10 +101,9 @@ class Steps:
         """
         model, optimizer = self.learner.model, self.learner.optimizer
         optimizer.zero_grad()
-        loss = -self.task.objective(model, self.x, self.labels, self.eps).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._add_gradients()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.clip_norm)
-        measured = torch.stack([loss.detach(), norm])
+        measured = torch.stack([loss, norm])
         finite = measured.isfinite().all()
         step_if(finite, optimizer)
         with torch.no_grad():
@@ -107,6 +112,18 @@ class Steps:
             for average, weight in pairs:
                 average.lerp_(weight, share)
         return measured
+
+    def _add_gradients(self) -> Tensor:
+        """The loss of the whole minibatch and its gradients, whoever took which of its rows."""
+        model, batch_size = self.learner.model, self.config.batch_size
+        loss = torch.zeros((), device=self.x.device)
+        for rows in self.rows:
+            nats = self.task.objective(model, self.x[rows], self.labels[rows], self.eps[:, rows])
+            part = -nats.sum() / batch_size
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+        self.group.add_up([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
+        return loss
 
     def read(self) -> Iterator[Step]:
         """Wait for the steps taken since the last call, and tell what each gave.

@@ -14,6 +14,7 @@ from draw.errors import ConfigError
 from draw.evaluation import classify, evaluate, likelihood_in_words
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, log_probability
+from draw.processes import Group
 
 Network = DRAW | GlimpseClassifier
 NetworkConfig = DRAWConfig | ClassifierConfig
@@ -33,9 +34,9 @@ class Task(NamedTuple):
 
     raises: str  # the name of what is raised, nats an image: the log's word for it
     network: Any  # the class; it takes its configuration alone
-    noise_shape: Callable[[Any, int], tuple[int, ...]]  # what a minibatch of this size needs
+    noise_shape: Callable[[Any, int], tuple[int, ...]]  # of a minibatch's noise: T, B, ...
     objective: Callable[[Any, Tensor, Tensor, Tensor], Tensor]  # of (network, x, labels, eps): [B]
-    judge: Callable[[Any, Images, int], Judgement]  # of (network, images, seed)
+    judge: Callable[[Any, Images, int, Group], Judgement]  # of (network, images, seed, group)
     check: Callable[[Any, Images], None]  # refuses (configuration, images) that do not go together
 
 
@@ -43,8 +44,8 @@ def _bound(model: DRAW, x: Tensor, labels: Tensor, eps: Tensor) -> Tensor:
     return elbo(model(x, eps=eps))
 
 
-def _judge_bound(model: DRAW, images: Images, seed: int) -> Judgement:
-    result = evaluate(model, images, seed=seed)
+def _judge_bound(model: DRAW, images: Images, seed: int, group: Group) -> Judgement:
+    result = evaluate(model, images, seed=seed, group=group)
     also = {"kl_nats": result.kl_nats}
     return Judgement(result.elbo_nats, result.elbo_stderr, result.images, also)
 
@@ -57,8 +58,8 @@ def _answer(model: GlimpseClassifier, x: Tensor, labels: Tensor, eps: Tensor) ->
     return log_probability(model(x), labels)
 
 
-def _judge_answer(model: GlimpseClassifier, images: Images, seed: int) -> Judgement:
-    result = classify(model, images, seed=seed)
+def _judge_answer(model: GlimpseClassifier, images: Images, seed: int, group: Group) -> Judgement:
+    result = classify(model, images, seed=seed, group=group)
     nats, stderr = result.log_likelihood_nats, result.log_likelihood_stderr
     return Judgement(nats, stderr, result.images, {"error": result.error})
 
@@ -85,7 +86,7 @@ PAINTING = Task(
 CLASSIFYING = Task(
     raises="log_likelihood",
     network=GlimpseClassifier,
-    noise_shape=lambda config, B: (0,),
+    noise_shape=lambda config, B: (0, B),
     objective=_answer,
     judge=_judge_answer,
     check=_check_labels,

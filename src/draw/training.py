@@ -13,6 +13,7 @@ from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import RunError
 from draw.kernels import Engine
+from draw.processes import ALONE, Group
 from draw.steps import LOG_EVERY, Step, Steps, new_learner
 from draw.tasks import TASKS, Judgement
 
@@ -36,6 +37,7 @@ def train(
     device: torch.device | str = "cpu",
     engine: Engine = "auto",
     stop: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
 ) -> Iterator[Step | Validation]:
     """Train, and yield what happens as it happens.
 
@@ -48,6 +50,8 @@ def train(
         engine: who runs the steps, see `DRAW.engine`.
         stop: asked after every step; when it says yes, a checkpoint is written and the
             iterator ends.
+        group: the processes that train this network together. All call this alike; one writes
+            the run folder, which all can read.
 
     Raises:
         ConfigError: the likelihood is not for such images.
@@ -81,10 +85,12 @@ def train(
     if run.config_file.exists():
         _check_same_data(run, seen)
         run.restore(learner)
+        if group.is_main:
+            run.trim_log(learner.step)
     else:
         run.check_vacant()
     validation = validation.subset(config.eval_images, config.seed)
-    steps = Steps(learner, config, Batches(training, config.batch_size, config.seed))
+    steps = Steps(learner, config, Batches(training, config.batch_size, config.seed), group)
     window: list[Step] = []  # since the last line of the log
 
     def tell() -> Iterator[Step]:
@@ -94,21 +100,24 @@ def train(
 
     while learner.step < config.steps:
         steps.take()
-        if not run.config_file.exists():
+        if group.is_main and not run.config_file.exists():
             run.create(config.to_dict(), seen)
         every = (LOG_EVERY, config.eval_every, config.checkpoint_every)
         logging, validating, saving = (_is_due(learner.step, n, config.steps) for n in every)
         if learner.step % steps.read_every == 0 or logging or validating:
             yield from tell()
-        if logging:
+        if logging and group.is_main:
             run.log(_summary(window, config.batch_size, task.raises))
+        if logging:
             window.clear()
         if validating:
-            yield _validate(learner, config, run, validation)
-        stopping = stop()
+            yield _validate(learner, config, run, validation, group)
+        may_stop = group.size == 1 or learner.step % steps.read_every == 0
+        stopping = may_stop and group.any(stop())
         if saving or stopping:
             yield from tell()
-            run.save(learner)
+            if group.is_main:
+                run.save(learner)
         if stopping:
             return
 
@@ -139,24 +148,25 @@ def _exact_products() -> Iterator[None]:
 
 
 def _validate(
-    learner: Learner, config: TrainConfig, run: RunFolder, validation: Images
+    learner: Learner, config: TrainConfig, run: RunFolder, validation: Images, group: Group
 ) -> Validation:
     task = TASKS[type(config.model)]
     with _exact_products():
-        result = task.judge(learner.average, validation, config.seed)
+        result = task.judge(learner.average, validation, config.seed, group)
     is_best = result.nats > learner.best_nats
     if is_best:
         learner.best_nats = result.nats
+    if is_best and group.is_main:
         learner.average.save(run.model)
-    run.log(
-        {
+    if group.is_main:
+        record = {
             "step": learner.step,
             f"valid_{task.raises}_nats": result.nats,
             f"valid_{task.raises}_stderr": result.stderr,
             **{f"valid_{name}": value for name, value in result.also.items()},
             "valid_images": result.images,
         }
-    )
+        run.log(record)
     return Validation(step=learner.step, result=result, is_best=is_best, learner=learner)
 
 

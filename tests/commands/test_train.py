@@ -272,7 +272,11 @@ def test_resuming_where_there_is_no_run_is_refused(refused):
     assert "nowhere is not a run folder: it holds no run.json" in refused(
         "train", "--resume", "--out", "nowhere"
     )
-    assert "runs/mnist is not a run folder" in refused("train", "mnist", "--resume")
+
+
+def test_resuming_a_preset_that_was_not_begun_begins_it(training, finished, draw):
+    assert draw(*training, "--resume", "--out", "run").status == 0
+    assert weights(Path("run")) == finished.weights()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from draw.data import Images
 from draw.errors import ConfigError
 from draw.evaluation import Classification, Evaluation, classify, evaluate
 from draw.kernels import Engine
+from draw.processes import Group, joined
 from draw.tasks import Network
 
 
@@ -59,6 +60,8 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw evaluate", arguments)
     measured = measure(options)
+    if not terminal.is_main():
+        return 0
     if options.json:
         print(json.dumps(measured, indent=2))
     else:
@@ -74,9 +77,9 @@ def measure(options: Options) -> dict[str, Any]:
         model, config, options.data, options.data_dir, options.split, options.skip_bad
     )
     images = split if options.images is None else split.subset(options.images, options.seed)
-    with terminal.progress_bar() as bar:
+    with joined(model.device) as group, terminal.progress_bar() as bar:
         progress = partial(terminal.reporter(bar), "evaluating")
-        result = _result(options, model, images, progress)
+        result = _result(options, model, images, progress, group)
     about = {
         "model": options.model,
         "data": name,
@@ -89,7 +92,11 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def _result(
-    options: Options, model: Network, images: Images, progress: Callable[[int, int], None]
+    options: Options,
+    model: Network,
+    images: Images,
+    progress: Callable[[int, int], None],
+    group: Group,
 ) -> Evaluation | Classification:
     if isinstance(model, GlimpseClassifier):
         if options.samples > 1 or options.importance_samples:
@@ -97,7 +104,7 @@ def _result(
                 f"{options.model} classifies pictures: it has no bound to measure with --samples "
                 f"or --importance-samples"
             )
-        return classify(model, images, seed=options.seed, progress=progress)
+        return classify(model, images, seed=options.seed, progress=progress, group=group)
     return evaluate(
         model,
         images,
@@ -105,6 +112,7 @@ def _result(
         importance_samples=options.importance_samples,
         seed=options.seed,
         progress=progress,
+        group=group,
     )
 
 

@@ -106,8 +106,13 @@ def load_images(
     return name, images
 
 
+def is_main() -> bool:
+    """Whether this process tells what happens; of those that a launcher started, one does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def prepare_device(name: str, *, tf32: bool = False) -> str:
-    """The device of this name; `auto` takes a GPU if there is one.
+    """The device of this name; `auto` takes a GPU if there is one, each process of a group its own.
 
     On a CPU the tails of the filters are denormal numbers, slow to multiply by: they become zero.
 
@@ -121,6 +126,8 @@ def prepare_device(name: str, *, tf32: bool = False) -> str:
     torch.set_flush_denormal(True)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         torch.empty(0, device=name)
         torch.Generator(name)
@@ -150,7 +157,7 @@ def progress_bar() -> progress.Progress:
         progress.TimeRemainingColumn(),
         console=screen,
         transient=True,
-        disable=not screen.is_terminal,
+        disable=not (screen.is_terminal and is_main()),
     )
 
 
@@ -167,10 +174,12 @@ def reporter(bar: progress.Progress) -> Callable[[str, int, int], None]:
 
 
 def say(text: str, bar: progress.Progress | None = None) -> None:
-    """A line on standard output, above the bar if one is shown.
+    """A line on standard output, above the bar if one is shown; from the main process alone.
 
     If whoever read the output has gone, the work goes on in silence.
     """
+    if not is_main():
+        return
     if bar is not None and not bar.disable:
         bar.console.print(text, markup=False)
         return

@@ -23,8 +23,9 @@ from draw.errors import ConfigError
 from draw.kernels import Engine
 from draw.model import DRAW
 from draw.presets import PRESETS
+from draw.processes import joined
 from draw.steps import Step
-from draw.tasks import TASKS
+from draw.tasks import TASKS, Network
 from draw.training import Validation
 
 SHOWN = 8  # images on which a classifier's glimpses are shown
@@ -44,7 +45,8 @@ class Options:
     out: Path | None = None
     """The run folder; runs/PRESET unless given."""
     resume: bool = False
-    """Continue the run in --out exactly from its last checkpoint."""
+    """Continue the run in --out exactly from its last checkpoint; start it if PRESET is named and
+    there is none yet."""
     max_minutes: float | None = None
     """Save and stop after so long, as if by Ctrl-C; for machines that are lent by the hour."""
     image_size: int | None = None
@@ -70,7 +72,7 @@ def main(arguments: list[str]) -> int:
     with terminal.progress_bar() as bar:
         images = config.load_images("train", terminal.reporter(bar))
         validation = config.load_images("valid", terminal.reporter(bar))
-    with terminal.progress_bar() as bar, _stop_on_signal() as stop:
+    with joined(device) as group, terminal.progress_bar() as bar, _stop_on_signal() as stop:
         if options.max_minutes is not None:
             stop.deadline = started + 60 * options.max_minutes
         terminal.say(
@@ -86,8 +88,9 @@ def main(arguments: list[str]) -> int:
             device=device,
             engine=options.engine,
             stop=stop.is_asked,
+            group=group,
         )
-        if summary_writer:
+        if summary_writer and group.is_main:
             raises = TASKS[type(config.model)].raises
             events = _written(events, summary_writer, run, raises)
         finished = _watch(events, config, run, bar, validation.first(SHOWN))
@@ -95,7 +98,8 @@ def main(arguments: list[str]) -> int:
         folder = shlex.quote(str(run.path))
         terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
         return 128 + stop.signal if stop.signal else 0
-    _finish(config, run, images, validation)
+    if terminal.is_main():
+        _finish(config, run, images, validation)
     return 0
 
 
@@ -109,7 +113,7 @@ def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
         raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
     options, config = _parse(preset, arguments, PRESETS[preset]())
     run = RunFolder(options.out or Path("runs") / preset)
-    if options.resume:
+    if options.resume and (named is None or run.config_file.exists()):
         begun = TrainConfig.from_run(RunFolder.open(run.path))
         if named is None:
             _, config = _parse(preset, arguments, begun)
@@ -179,13 +183,17 @@ def _watch(
             if "error" in event.result.also:
                 words += f", error {event.result.also['error']:.2%}"
             terminal.say(words + ("   best so far" if event.is_best else ""), bar)
-            path = run.path / "samples" / f"{event.step:09d}.png"
-            model = event.learner.average
-            if isinstance(model, DRAW):
-                pictures.sample_grid(model, path, seed=config.seed)
-            else:
-                pictures.glimpses(model, path, shown)
+            if terminal.is_main():
+                path = run.path / "samples" / f"{event.step:09d}.png"
+                _save_samples(event.learner.average, path, shown, config.seed)
     return event is None or event.step == config.steps  # a finished run has no events left
+
+
+def _save_samples(model: Network, path: Path, shown: Tensor, seed: int) -> None:
+    if isinstance(model, DRAW):
+        pictures.sample_grid(model, path, seed=seed)
+    else:
+        pictures.glimpses(model, path, shown)
 
 
 def _smooth(mean: float | None, value: float) -> float:

@@ -1,4 +1,4 @@
-"""How good a model is on a set of images: the bounds of DRAW, the errors of a classifier."""
+"""The bounds of DRAW on a set of images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,21 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from draw.classifier import GlimpseClassifier
 from draw.data import Images
 from draw.errors import ConfigError
+from draw.evaluation.over import ROWS, mean_and_stderr, over
 from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import (
     bits_per_dim,
     elbo,
     iwae,
-    log_probability,
     log_weight,
     of_an_encoded,
 )
+from draw.processes import ALONE, Group
 
-ROWS = 512  # trajectories that run side by side, at most,
-ELEMENTS = 2**21  # and their pixels times channels, at most: they bound the memory
+ELEMENTS = 2**21  # pixels times channels that run side by side, at most: they bound the memory
 
 # What p(x) is, by the model's likelihood and the images' binarisation; only these go together.
 WORDS = {
@@ -66,6 +65,7 @@ def evaluate(
     importance_samples: int | Sequence[int] = (),
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    group: Group = ALONE,
 ) -> Evaluation:
     """The ELBO, and the IWAE bounds that are asked for, of a model on images.
 
@@ -79,6 +79,7 @@ def evaluate(
             hold, which is as unbiased as one group and less noisy.
         seed: decides the noise and a dynamic binarisation.
         progress: called with (trajectories done, trajectories in all).
+        group: processes that share the images; the result is the same for any number of them.
 
     Raises:
         ConfigError: there are no samples, or the likelihood is not for such images.
@@ -90,40 +91,33 @@ def evaluate(
     >>> result.images, [bound.k for bound in result.iwae]
     (8, [1, 4])
     """
-    ks = [importance_samples] if isinstance(importance_samples, int) else sorted(importance_samples)
+    asked = (importance_samples,) if isinstance(importance_samples, int) else importance_samples
+    ks = sorted(set(asked))
     if min(samples, *ks, 1) < 1:
         raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
     likelihood = likelihood_in_words(model.config, images)
-    noise = Generator(model.device).manual_seed(seed)
-    binariser = Generator().manual_seed(seed)
     rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
     done, total = 0, len(images) * (samples + max(ks, default=0))
 
-    def run(x: Tensor) -> Trace:
-        nonlocal done
-        trace: Trace = model(x, generator=noise)
-        done += len(x)
-        if progress:
-            progress(done, total)
-        return trace
+    def measure(indices: Tensor, x: Tensor, noise: Generator) -> list[Tensor]:
+        """Of some images: ELBO [B], log likelihood [B], KL by step [T, B], IWAE of each k [B]."""
 
-    elbos, log_likelihoods, kls = [], [], []
-    iwaes: dict[int, list[Tensor]] = {k: [] for k in ks}
-    for indices in torch.split(torch.arange(len(images)), rows):
-        x = images.batch(indices, binariser).to(model.device)
+        def run(x: Tensor) -> Trace:
+            nonlocal done
+            trace: Trace = model(x, generator=noise)
+            done += len(x) * group.size
+            if progress:
+                progress(min(done, total), total)
+            return trace
+
         sums = _elbo_terms(run(x))
         for _ in range(samples - 1):
             sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
-        bound, log_likelihood, kl = (value / samples for value in sums)
-        elbos.append(bound)
-        log_likelihoods.append(log_likelihood)
-        kls.append(kl)
-        if ks:
-            log_weights = _log_weights(run, x, max(ks), rows)
-            for k, parts in iwaes.items():
-                parts.append(_mean_of_groups(log_weights, k))
+        log_weights = _log_weights(run, x, max(ks), rows) if ks else x
+        return [value / samples for value in sums] + [_mean_of_groups(log_weights, k) for k in ks]
 
-    elbo_nats, elbo_stderr = _mean_and_stderr(elbos)
+    elbos, log_likelihoods, kls, *iwaes = over(images, rows, seed, model.device, group, measure)
+    elbo_nats, elbo_stderr = mean_and_stderr(elbos)
     kl_by_step = torch.cat(kls, dim=1).double().mean(1)
     discrete = (model.config.likelihood, images.binarisation) != ("bernoulli", "none")
     return Evaluation(
@@ -132,86 +126,14 @@ def evaluate(
         samples=samples,
         elbo_nats=elbo_nats,
         elbo_stderr=elbo_stderr,
-        log_likelihood_nats=_mean_and_stderr(log_likelihoods)[0],
+        log_likelihood_nats=mean_and_stderr(log_likelihoods)[0],
         kl_nats=float(kl_by_step.sum()),
         kl_nats_by_step=tuple(kl_by_step.tolist()),
         bits_per_dim=bits_per_dim(elbo_nats, math.prod(images.shape)) if discrete else None,
-        iwae=tuple(ImportanceBound(k, *_mean_and_stderr(parts)) for k, parts in iwaes.items()),
+        iwae=tuple(
+            ImportanceBound(k, *mean_and_stderr(parts)) for k, parts in zip(ks, iwaes, strict=True)
+        ),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classification:
-    """How often a classifier errs, and how likely it holds the right answers to be."""
-
-    images: int
-    errors: int
-    error: float  # their share
-    error_interval: tuple[float, float]  # Wilson's, 95 %
-    error_by_glimpse: tuple[float, ...]  # the share, had it answered then
-    log_likelihood_nats: float  # of the labels, mean
-    log_likelihood_stderr: float | None  # standard error of the mean; None of a single image
-
-
-@torch.no_grad()
-def classify(
-    model: GlimpseClassifier,
-    images: Images,
-    *,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Classification:
-    """The errors of a classifier on labelled images.
-
-    Args:
-        seed: decides a dynamic binarisation, or what a composition makes.
-        progress: called with (images done, images in all).
-
-    Raises:
-        ConfigError: the images have no labels.
-
-    >>> from draw.classifier import ClassifierConfig
-    >>> from draw.data import load
-    >>> digits = load("digits5k", "valid").subset(20)
-    >>> model = GlimpseClassifier(ClassifierConfig(height=28, width=28, glimpses=2))
-    >>> classify(model, digits).images
-    20
-    """
-    if images.labels is None:
-        raise ConfigError("a classifier is judged by labels, and these images have none")
-    generator = Generator().manual_seed(seed)
-    nats, wrong = [], []
-    for indices in torch.split(torch.arange(len(images)), ROWS):
-        labels = images.labels[indices].to(model.device)
-        seen = model(images.batch(indices, generator).to(model.device))
-        nats.append(log_probability(seen, labels))
-        wrong.append(seen.logits.argmax(-1) != labels)  # [T, B]
-        if progress:
-            progress(int(indices[-1]) + 1, len(images))
-    by_glimpse = torch.cat(wrong, dim=1).sum(1).tolist()
-    mean, stderr = _mean_and_stderr(nats)
-    return Classification(
-        images=len(images),
-        errors=by_glimpse[-1],
-        error=by_glimpse[-1] / len(images),
-        error_interval=wilson_interval(by_glimpse[-1], len(images)),
-        error_by_glimpse=tuple(errors / len(images) for errors in by_glimpse),
-        log_likelihood_nats=mean,
-        log_likelihood_stderr=stderr,
-    )
-
-
-def wilson_interval(errors: int, trials: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share that was counted (Wilson 1927).
-
-    >>> [round(end, 4) for end in wilson_interval(336, 10_000)]
-    [0.0302, 0.0373]
-    """
-    z2 = 1.959964**2
-    middle = (errors + z2 / 2) / (trials + z2)
-    variance = errors * (trials - errors) / trials + z2 / 4
-    half = math.sqrt(z2 * variance) / (trials + z2)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def likelihood_in_words(config: DRAWConfig, images: Images) -> str:
@@ -253,10 +175,3 @@ def _mean_of_groups(log_weights: Tensor, k: int) -> Tensor:
     groups = len(log_weights) // k
     grouped = log_weights[: groups * k].view(k, -1)  # [k, groups * B]
     return iwae(grouped).view(groups, -1).mean(0)
-
-
-def _mean_and_stderr(parts: list[Tensor]) -> tuple[float, float | None]:
-    values = torch.cat(parts).double()
-    if len(values) == 1:
-        return float(values), None
-    return float(values.mean()), float(values.std()) / math.sqrt(len(values))

@@ -1,0 +1,110 @@
+"""Processes that train or measure one network together, as torchrun or accelerate start them.
+
+What they do does not depend on how many they are, but for rounding: each takes its own rows of a
+minibatch and of its noise, and the gradients of all rows are added up.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from draw.errors import RunError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one piece of work, as one of them sees them.
+
+    >>> Group(rank=1, size=3).share(10), ALONE.share(10)
+    (slice(3, 6, None), slice(0, 10, None))
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one that writes files and tells what happens."""
+        return self.rank == 0
+
+    def share(self, rows: int) -> slice:
+        """Those of so many rows that are this process's own."""
+        return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each by its sum over all processes; every process gets the same bits.
+
+        Raises:
+            RunError: another process is gone.
+        """
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _all_present():
+            dist.all_reduce(flat)
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def any(self, wish: bool) -> bool:
+        """Whether one of the processes wishes it.
+
+        Raises:
+            RunError: another process is gone.
+        """
+        return any(self.gather([wish]))
+
+    def gather(self, parts: Sequence[T]) -> list[T]:
+        """The parts of all processes in turn: the first of each, then the second of each, ...
+
+        Raises:
+            RunError: another process is gone.
+        """
+        if self.size == 1:
+            return list(parts)
+        of_all: list[Sequence[T]] = [()] * self.size
+        with _all_present():
+            dist.all_gather_object(of_all, parts)
+        return [of_one[i] for i in range(len(of_all[0])) for of_one in of_all if i < len(of_one)]
+
+
+ALONE = Group()
+
+
+@contextlib.contextmanager
+def joined(device: torch.device | str) -> Iterator[Group]:
+    """The group that this process was started in, by the variables that launchers set.
+
+    Args:
+        device: this process's own; it decides the backend, NCCL or gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _all_present() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RunError(
+            "another process of the group is gone; start all of them again with --resume "
+            "(torchrun does so by itself with --max-restarts)"
+        ) from error

@@ -1,0 +1,213 @@
+"""Several real processes over gloo: the same training and the same measures as by one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from draw.batches import Batches
+from draw.checkpoint import RunFolder
+from draw.errors import RunError
+from draw.processes import ALONE, Group, joined
+from draw.steps import Steps, new_learner
+from tests.test_training import CONFIG, some_images
+
+ROOT = Path(__file__).parent.parent
+WIDER = replace(CONFIG, batch_size=10, steps=6)  # ten images for 2, 3 or 4 processes
+TINY = (
+    "--steps 6 --batch-size 6 --eval-every 3 --eval-images 600 --checkpoint-every 2 --device cpu "
+    "--model.glimpses 2 --model.hidden-size 8 --model.latent-size 3"
+).split()
+
+
+def launched(processes: int, *arguments: str, restarts: int = 0) -> subprocess.Popen:
+    """`torchrun` on this machine, as a user would call it."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen) -> str:
+    """What it printed; it must have ended well."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+# ---------------------------------------------------------------------- shares
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_shares_are_disjoint_complete_and_almost_equal(size):
+    shares = [range(10)[Group(rank, size).share(10)] for rank in range(size)]
+    assert [row for share in shares for row in share] == list(range(10))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_process_alone_asks_nobody():
+    value = torch.ones(2)
+    ALONE.add_up([value])
+    assert value.tolist() == [1, 1]
+    assert ALONE.gather([3, 4]) == [3, 4]
+    assert (ALONE.any(True), ALONE.any(False)) == (True, False)
+    with joined("cpu") as group:
+        assert group == ALONE
+
+
+def test_a_lost_process_is_told_in_words(monkeypatch):
+    def lost(*_: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", lost)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", lost)
+    group = Group(0, 2)
+    for call in (lambda: group.add_up([torch.ones(1)]), lambda: group.gather([1])):
+        with pytest.raises(RunError, match="another process of the group is gone; start all"):
+            call()
+
+
+# ---------------------------------------------------------------------- gradients
+
+GRADIENT = """
+import sys
+import torch
+from draw.batches import Batches
+from draw.processes import joined
+from draw.steps import Steps, new_learner
+from tests.test_processes import WIDER
+from tests.test_training import some_images
+
+learner = new_learner(WIDER)
+with joined("cpu") as group:
+    steps = Steps(learner, WIDER, Batches(some_images(30), 10, 0), group)
+    steps.take()
+    (event,) = steps.read()
+    gradients = [p.grad for p in learner.model.parameters()]
+    weights = [p.detach() for p in learner.model.parameters()]
+    of_all = group.gather([(event.train_nats, gradients, weights)])
+    if group.is_main:
+        torch.save(of_all, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_gradient_of_a_step_is_that_of_one_process(processes, tmp_path):
+    (tmp_path / "gradient.py").write_text(GRADIENT)
+    environment = f"PYTHONPATH={ROOT}"
+    process = subprocess.run(
+        ["env", environment, sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        + [f"--nproc-per-node={processes}", str(tmp_path / "gradient.py"), str(tmp_path / "all")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.returncode == 0, process.stderr
+    of_all = torch.load(tmp_path / "all")
+    assert len(of_all) == processes
+    learner = new_learner(WIDER)
+    steps = Steps(learner, WIDER, Batches(some_images(30), 10, 0))
+    steps.take()
+    (event,) = steps.read()
+    for nats, gradients, weights in of_all:
+        assert nats == pytest.approx(event.train_nats, rel=1e-5)
+        for parameter, gradient in zip(learner.model.parameters(), gradients, strict=True):
+            torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=1e-5)
+        for mine, first in zip(weights, of_all[0][2], strict=True):
+            assert torch.equal(mine, first)  # no process drifts away from another
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 10])
+def test_an_accumulated_gradient_is_that_of_the_whole_minibatch(accumulate):
+    whole, parted = (new_learner(WIDER) for _ in range(2))
+    for learner, parts in ((whole, 1), (parted, accumulate)):
+        config = replace(WIDER, accumulate=parts)
+        steps = Steps(learner, config, Batches(some_images(30), 10, 0))
+        steps.take()
+        list(steps.read())
+    pairs = zip(whole.model.parameters(), parted.model.parameters(), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-5)
+
+
+# ---------------------------------------------------------------------- whole runs
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The run of one process."""
+    path = tmp_path_factory.mktemp("alone") / "run"
+    command = [sys.executable, "-m", "draw", "train", "quick", *TINY, "--out", str(path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return path
+
+
+def nearly_the_same(path: Path, other: Path) -> None:
+    one, two = (load_file(run / "model" / "model.safetensors") for run in (path, other))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
+
+
+def test_several_processes_train_and_measure_as_one(alone, tmp_path):
+    path = tmp_path / "run"
+    out = finished(launched(2, "-m", "draw", "train", "quick", *TINY, "--out", str(path)))
+    assert len([line for line in out.splitlines() if line.startswith("step ")]) == 2  # told once
+    nearly_the_same(path, alone)
+    logs = [RunFolder(run).records() for run in (path, alone)]
+    for one, other in zip(*logs, strict=True):
+        assert one.keys() == other.keys()
+        for key in one.keys() - {"images_per_second"}:
+            assert one[key] == pytest.approx(other[key], rel=1e-3), key
+    measures = []
+    for count in (1, 3):
+        words = ("evaluate", str(path), "--json", "--importance-samples", "2")
+        process = launched(count, "-m", "draw", *words, "--device", "cpu")
+        measures.append(json.loads(finished(process)))
+    assert measures[0] == measures[1]  # not only nearly: each image has the same noise
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path):
+    path = str(tmp_path / "run")
+    words = ("-m", "draw", "train", "quick", *TINY, "--out", path, "--max-minutes", "1e-9")
+    assert "stopped and saved" in finished(launched(2, *words))
+    assert RunFolder(Path(path)).checkpoints.exists()
+    finished(launched(3, "-m", "draw", "train", "--resume", "--out", path))
+    nearly_the_same(Path(path), alone)
+
+
+def test_when_a_worker_is_killed_all_are_started_again_and_the_run_goes_on(tmp_path):
+    """It ends with the weights of a run that nobody disturbed, bit for bit."""
+    longer = [*TINY, "--steps", "150", "--eval-every", "50"]
+    words = ("-m", "draw", "train", "quick", *longer, "--resume", "--out")
+    path = tmp_path / "run"
+    process = launched(2, *words, str(path), restarts=3)
+    while not list(path.glob("checkpoints/*.safetensors")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    finished(process)
+    steps = [r["step"] for r in RunFolder(path).records() if "train_elbo_nats" in r]
+    assert steps == [50, 100, 150]
+    finished(launched(2, *words, str(tmp_path / "undisturbed")))
+    one, other = (
+        (run / "model/model.safetensors").read_bytes() for run in (path, tmp_path / "undisturbed")
+    )
+    assert one == other
