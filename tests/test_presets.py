@@ -44,6 +44,15 @@ def test_mnist_without_attention_differs_in_nothing_else():
     assert (plain.data, plain.steps) == (attentive.data, attentive.steps)
 
 
+def test_colour_is_as_table_3_has_it():
+    svhn, cifar = PRESETS["svhn"]().model, PRESETS["cifar10"]().model
+    assert (svhn.glimpses, svhn.hidden_size, svhn.latent_size) == (32, 800, 100)
+    assert (svhn.read_size, svhn.write_size, svhn.image_shape) == (12, 12, (3, 54, 54))
+    assert svhn.likelihood == "bernoulli"
+    assert (cifar.glimpses, cifar.hidden_size, cifar.latent_size) == (64, 400, 200)
+    assert (cifar.read_size, cifar.write_size, cifar.image_shape) == (5, 5, (3, 32, 32))
+
+
 def test_quick_needs_no_network_and_folder_takes_the_users_pictures():
     assert PRESETS["quick"]().data == "digits5k"
     assert PRESETS["folder"]().data == "folder"
