@@ -189,7 +189,7 @@ def show(run: RunFolder, name: str) -> None:
     shutil.copy(run.log_file, folder)
     config = TrainConfig.from_run(run)
     raises = TASKS[type(config.model)].raises
-    figures.save_curves(folder / "curves.png", run.records(), raises)
+    figures.save_plot(folder / "curves.png", figures.curves(run.records(), raises))
     model = load_model(bundled.HOME / name)
     if isinstance(model, GlimpseClassifier):
         images = config.load_images("valid").subset(8, config.seed).first(8)

@@ -29,6 +29,7 @@ ASSETS = Path(__file__).parent / "assets" / "page"
 SAMPLES = 24  # of each trace: as many as the page shows,
 MAX_PIXELS = 2**23  # bytes that they may take, unpacked
 INDEX = "models.json"
+OUR_NAMES = ("127.0.0.1", "localhost")
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -65,7 +66,7 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
     ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
     models.json
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / INDEX).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not _is_page(folder):
         raise ConfigError(f"{folder} holds something other than a page; name a new folder")
     for name, model in models.items():
         if model.config.likelihood != "bernoulli":
@@ -79,14 +80,24 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
     for name, model in models.items():
         model.save(folder / "models" / name)
     for name in bundled.names("DRAW"):
-        if name not in models:
-            source = bundled.HOME / name / "model"
+        source = bundled.HOME / name / "model"
+        config = json.loads((source / "config.json").read_text())
+        if name not in models and config["likelihood"] == "bernoulli":
             shutil.copytree(source, folder / "models" / name, ignore=shutil.ignore_patterns("*.md"))
             models = {**models, name: DRAW.from_pretrained(source)}
     for name, model in models.items():
         save_recording(folder / "traces" / f"{name}.json", _samples(name, model))
     index = [{"name": name, "config": asdict(model.config)} for name, model in models.items()]
     write_atomic(folder / INDEX, json.dumps(index).encode())
+
+
+def _is_page(folder: Path) -> bool:
+    """Whether it is a page of ours, by what its list of models looks like."""
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        return all(entry.keys() == {"name", "config"} for entry in index)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
 
 
 @torch.no_grad()
@@ -141,7 +152,6 @@ class PageServer(ThreadingHTTPServer):
                 f"port {port} cannot be used ({error.strerror}); leave --port out for a free one"
             ) from error
         self.url = f"http://127.0.0.1:{self.server_port}/"
-        self.hosts = {f"{host}:{self.server_port}" for host in ("127.0.0.1", "localhost")}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A reader that leaves, or that is too slow, is no reason to complain."""
@@ -161,7 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=False)
 
     def _answer(self, *, body: bool) -> None:
-        if self.headers.get("Host") not in self.server.hosts:  # another site's name for us
+        name, _, _ = self.headers.get("Host", "").partition(
+            ":"
+        )  # any port, as one may be forwarded
+        if name.lower() not in OUR_NAMES:  # another site's name for us
             return self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         path = self.server.files.get(unquote(urlsplit(self.path).path))
         if path is None or not path.is_file():

@@ -46,9 +46,9 @@ def cluttered_100() -> TrainConfig:
     return TrainConfig(
         model=ClassifierConfig(),
         data="cluttered-100",
-        steps=30_000,
+        steps=20_000,  # 40 epochs
         batch_size=100,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         eval_every=1_000,
         eval_images=10_000,
         checkpoint_every=1_000,

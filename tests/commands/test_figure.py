@@ -117,6 +117,8 @@ def test_what_a_model_was_trained_on_decides_which_figures_are_its_own(
 def test_figure_11_is_the_learning_curve_of_a_run(run, draw, refused):
     assert draw("figure", "11", run).out == "out/figure-11.png\n"
     assert has(opened("out/figure-11.png"), (192, 57, 43))  # the validations
+    assert draw("figure", "11", run, "--out", "curve.pdf").status == 0
+    assert Path("curve.pdf").read_bytes().startswith(b"%PDF")
     assert "quick holds none; name a run folder" in refused("figure", "11", "quick")
 
 
@@ -130,9 +132,11 @@ def test_figure_11_is_the_learning_curve_of_a_run(run, draw, refused):
         ("8", "figure 8 needs a model"),
         ("11", "figure 11 needs a model"),
         ("7 run", "figure 7 is of a model that writes without attention; see figure 1"),
-        ("1 run --out x.pdf", "x.pdf is no PNG"),
-        ("6 run --out x", "x is no PNG"),
-        ("3 --out x.gif", "x.gif is no plot; its name must end in .png or .pdf"),
+        ("1 run --out x.pdf", "x.pdf: the name of figure 1 must end in .png"),
+        ("6 run --out x", "x: the name of figure 6 must end in .png"),
+        ("3 --out x.gif", "x.gif: the name of figure 3 must end in .png or .pdf"),
+        ("11 run --out x.gif", "x.gif: the name of figure 11 must end in .png or .pdf"),
+        ("4 run", "figure 4 is of a picture, --image, and of no model"),
         ("3 --image nowhere.png", "nowhere.png: no such picture"),
         ("4 --image run/run.json", "run/run.json cannot be decoded as a picture"),
         ("6 run/model", "name a data set with --data"),

@@ -65,6 +65,16 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
+@pytest.mark.parametrize("theirs", ["{}x", "3", '["a"]', '[{"name": "a"}]', '{"name": "a"}'])
+def test_a_list_of_models_that_is_not_ours_makes_no_page(tmp_path, theirs):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "weights").write_text("mine")
+    (tmp_path / "models.json").write_text(theirs)
+    with pytest.raises(ConfigError, match="holds something other than a page"):
+        page.assemble(tmp_path, TINY_MODELS)
+    assert (tmp_path / "models" / "weights").exists()
+
+
 def test_a_model_of_another_likelihood_is_refused_and_the_page_of_before_stays(tmp_path):
     page.assemble(tmp_path, TINY_MODELS)
     before = contents(tmp_path)

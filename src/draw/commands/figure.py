@@ -35,8 +35,8 @@ class Options:
     image: Path | None = None
     """The picture of figures 3 and 4; a digit and a portrait unless given."""
     out: Path | None = None
-    """The file, .png or for figures 3 and 4 also .pdf, out/figure-NAME.png unless given; of all,
-    the folder."""
+    """The file, .png or for figures 3, 4 and 11 also .pdf, out/figure-NAME.png unless given; of
+    all, the folder."""
     data: str | None = None
     """The data set of the images in figures 5, 6, 9 and 12; the run's unless given."""
     data_dir: Path | None = None
@@ -52,6 +52,8 @@ class Options:
         terminal.check_range(0, 2**63 - 1, seed=self.seed)
         if self.name not in (*FIGURES, "all", "list"):
             raise ConfigError(f"there is no figure {self.name!r}; see draw figure list")
+        if self.name in ("3", "4") and self.model is not None:
+            raise ConfigError(f"figure {self.name} is of a picture, --image, and of no model")
 
     def load(self, kind: type[Network] | None = None) -> tuple[Any, TrainConfig | None]:
         """The model, of a kind if one is asked for, and how it was trained if its run tells."""
@@ -73,6 +75,7 @@ def main(arguments: list[str]) -> int:
         paths = {name: folder / f"figure-{name}.png" for name in _available(options)}
     for name, path in paths.items():
         _, draw = FIGURES[name]
+        _check_path(name, path)
         draw(options, path)
         terminal.say(str(path))
     return 0
@@ -97,7 +100,6 @@ def _run(options: Options) -> RunFolder:
 
 def _stages(options: Options, path: Path, *, attentive: bool) -> None:
     model, _ = options.load(DRAW)
-    _check_png(path)
     if attentive != (model.config.write_size is not None):
         how, other = ("with", "7") if attentive else ("without", "1")
         raise ConfigError(
@@ -107,7 +109,6 @@ def _stages(options: Options, path: Path, *, attentive: bool) -> None:
 
 
 def _curves(options: Options, path: Path) -> None:
-    _check_png(path)
     _, config = options.load()
     run = _run(options)
     if config is None or not run.log_file.is_file():
@@ -115,12 +116,11 @@ def _curves(options: Options, path: Path) -> None:
             f"figure 11 is drawn from the log of a training, and {options.model} holds none; name "
             f"a run folder"
         )
-    figures.save_curves(path, run.records(), TASKS[type(config.model)].raises)
+    figures.save_plot(path, figures.curves(run.records(), TASKS[type(config.model)].raises))
 
 
 def _neighbours(options: Options, path: Path) -> None:
     model, config = options.load(DRAW)
-    _check_png(path)
     _, images = terminal.load_images(
         model, config, options.data, options.data_dir, "train", options.skip_bad
     )
@@ -129,7 +129,6 @@ def _neighbours(options: Options, path: Path) -> None:
 
 def _glimpses(options: Options, path: Path) -> None:
     model, config = options.load(GlimpseClassifier)
-    _check_png(path)
     _, images = terminal.load_images(
         model, config, options.data, options.data_dir, "test", options.skip_bad
     )
@@ -155,11 +154,13 @@ def _picture(path: Path, shape: tuple[int, int, int]) -> Tensor:
     return data.load_picture(path, shape)[0] / 255
 
 
-def _check_png(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"{path} is no PNG; the name of this figure must end in .png")
+def _check_path(name: str, path: Path) -> None:
+    kinds = (".png", ".pdf") if name in PLOTS else (".png",)
+    if path.suffix.lower() not in kinds:
+        raise ConfigError(f"{path}: the name of figure {name} must end in {' or '.join(kinds)}")
 
 
+PLOTS = ("3", "4", "11")
 FIGURES: dict[str, tuple[str, Callable[[Options, Path], None]]] = {
     "1": (
         "a model's digits being painted, where it writes in red",

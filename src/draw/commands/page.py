@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Annotated
 
 import tyro
@@ -50,9 +51,9 @@ def main(arguments: list[str]) -> int:
         page.assemble(Path(folder), models)
         with page.PageServer(Path(folder), options.port) as server:
             terminal.say(f"{server.url}   (Ctrl-C ends it)")
-            if options.browser:
-                webbrowser.open(server.url)
             with _until_stopped():
+                if options.browser:  # from a thread: a browser in this terminal ends when it likes
+                    Thread(target=webbrowser.open, args=[server.url], daemon=True).start()
                 server.serve_forever()
     return 0
 

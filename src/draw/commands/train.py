@@ -210,7 +210,8 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
     else:
         pictures.glimpses(model, run.path / "glimpses.png", validation.first(SHOWN))
         made = CLASSIFIED
-    figures.save_curves(run.path / "curves.png", run.records(), TASKS[type(config.model)].raises)
+    curves = figures.curves(run.records(), TASKS[type(config.model)].raises)
+    figures.save_plot(run.path / "curves.png", curves)
     terminal.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
     for name, what in (made | {"curves.png": "the learning curve"}).items():
         terminal.say(f"  {run.path / name!s:<40} {what}")

@@ -12,14 +12,22 @@ from draw.figures.grid import grid, nearest, panels, save_picture
 from draw.figures.recording import Recording, load_recording, save_recording
 
 if TYPE_CHECKING:
-    from draw.figures.curves import save_curves
-    from draw.figures.paper import beside_nearest, glimpses, patches, save_plot, stages, zoom
+    from draw.figures.paper import (
+        beside_nearest,
+        curves,
+        glimpses,
+        patches,
+        save_plot,
+        stages,
+        zoom,
+    )
 
 __all__ = [
     "Film",
     "Recording",
     "beside_nearest",
     "check_film",
+    "curves",
     "glimpses",
     "grid",
     "load_recording",
@@ -27,7 +35,6 @@ __all__ = [
     "nearest",
     "panels",
     "patches",
-    "save_curves",
     "save_film",
     "save_picture",
     "save_plot",
@@ -37,8 +44,7 @@ __all__ = [
 ]
 
 _PLOTS = {
-    "curves": ("save_curves",),
-    "paper": ("beside_nearest", "glimpses", "patches", "save_plot", "stages", "zoom"),
+    "paper": ("beside_nearest", "curves", "glimpses", "patches", "save_plot", "stages", "zoom"),
 }
 
 

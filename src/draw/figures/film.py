@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -237,10 +238,14 @@ def _save_mp4(path: Path, film: Sequence[Image.Image], frame_ms: int, hold_ms: i
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command += ["-r", str(1000 / frame_ms), "-i", "-", "-vf", ",".join(filters)]
     command += ["-c:v", "libx264", "-crf", "18", "-movflags", "+faststart", "-f", "mp4", str(path)]
-    pixels = b"".join(picture.tobytes() for picture in film)
-    done = subprocess.run(command, input=pixels, capture_output=True)
-    if done.returncode:
-        raise OSError(f"ffmpeg could not write the film: {done.stderr.decode(errors='replace')}")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe) as ffmpeg:
+        with suppress(BrokenPipeError):  # it has ended early, and its status tells
+            for picture in film:
+                ffmpeg.stdin.write(picture.tobytes())  # type: ignore[union-attr]
+        _, complaint = ffmpeg.communicate()
+    if ffmpeg.returncode:
+        raise OSError(f"ffmpeg could not write the film: {complaint.decode(errors='replace')}")
 
 
 WRITERS: dict[str, Writer] = {".gif": _save_gif, ".webp": _save_webp, ".mp4": _save_mp4}

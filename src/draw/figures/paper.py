@@ -1,7 +1,11 @@
-"""The paper's figures: 1, 7 (stages), 3 (patches), 4 (zooming), 5 (glimpses), 6 (neighbours)."""
+"""The paper's figures: stages (1, 7, 8, 10), patches (3), zoom (4), glimpses (5), neighbours (6, 9,
+12), curves (11).
+"""
 
 import itertools
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +41,7 @@ from draw.model import Trace
 
 STAGES = 12  # columns of figures 1 and 7
 PATCH = 12  # the patch size N of figures 3 and 4
+NAMES = {"elbo": "ELBO", "log_likelihood": "log likelihood of the labels"}  # in figure 11
 SCREEN = 8  # screen pixels a pixel in figures 3 and 4
 
 
@@ -173,6 +178,37 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     for axes, title, one in zip(bottom.subplots(1, 2), titles, (first, last), strict=True):
         _show(axes, 0.3 * image + 0.7 * one / one.max())
         axes.set_title(title, fontsize=9)
+    return figure
+
+
+def curves(records: list[dict[str, Any]], raises: str = "elbo") -> Figure:
+    """The learning curve of a run from the records of its metrics.jsonl (figure 11).
+
+    Args:
+        raises: what was learned to be raised, by its name in the records.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    train, valid = (
+        [(r["step"], r[key]) for r in records if key in r]
+        for key in (f"train_{raises}_nats", f"valid_{raises}_nats")
+    )
+    valid = [point for point in valid if math.isfinite(point[1])]
+    if train:
+        axes.plot(*zip(*train, strict=True), color="#b0b0b0", linewidth=1, label="training")
+    if valid:
+        axes.plot(*zip(*valid, strict=True), color="#c0392b", marker="o", ms=3, label="validation")
+        best = max(nats for _, nats in valid)
+        axes.set_title(f"best validation {NAMES[raises]} {best:.2f} nats", fontsize=10)
+        low = min(nats for _, nats in valid)
+        margin = 0.1 * (best - low) + min(5, abs(best) / 10)
+        axes.set_ylim(low - margin, best + margin)
+    axes.set_xlabel("minibatches")
+    axes.set_ylabel(f"{NAMES[raises]}, nats an image")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if train or valid:
+        axes.legend(frameon=False)
     return figure
 
 
