@@ -2,11 +2,16 @@
 
 import os
 
+import hypothesis
 import pytest
 import torch
 
 if not torch.cuda.is_available():  # then Triton interprets the kernels; it asks when first imported
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

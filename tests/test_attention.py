@@ -98,8 +98,8 @@ def test_x_and_y_are_not_mixed_up():
 
 
 @given(
-    g=st.floats(-1e4, 1e4),
-    delta=st.floats(0, 1e4),
+    g=st.floats(-1e20, 1e20) | st.floats(-100, 100),
+    delta=st.floats(0, 1e20) | st.floats(0, 30),
     log_sigma2=st.floats(-40, 40),
     n=patch_sizes,
     size=sides,
@@ -111,6 +111,28 @@ def test_every_filter_row_sums_to_one_with_finite_gradients(g, delta, log_sigma2
     torch.testing.assert_close(F.sum(-1), torch.ones(n))
     (F * torch.linspace(-1, 1, size)).sum().backward()
     assert all(torch.isfinite(v.grad) for v in inputs)
+
+
+@given(params=st.lists(st.floats(-1e6, 1e6) | st.floats(-50, 50), min_size=5, max_size=5))
+def test_whatever_a_network_emits_all_is_finite(params):
+    """In float32: sigma to 0 and to infinity, stride 0 and endless, centres far outside."""
+    params = torch.tensor([params], requires_grad=True)
+    image, patch = (torch.rand(1, 2, s, s + 1, requires_grad=True) for s in (6, 3))
+    patch = patch[..., :3]
+    seen = attention.window(params, 6, 7, 3)
+    results = [attention.read(image, seen, 3), attention.write(patch, seen, 6, 7)]
+    for result in results:
+        assert result.isfinite().all()
+        gradients = torch.autograd.grad(result.mean(), (params,), retain_graph=True)
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_far_from_the_image_float32_is_as_good_as_float64():
+    """A sharp window whose filters lie around a distant centre, where a - mu loses its digits."""
+    numbers = [torch.tensor(v, dtype=torch.float64) for v in (3000.25, 0.75, 400.0)]
+    exact = attention.filterbank(*numbers, n=4, size=20)
+    rounded = attention.filterbank(*(v.float() for v in numbers), n=4, size=20)
+    torch.testing.assert_close(rounded.double(), exact, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+LIMIT = 40.0  # of log sigma^2, log delta~ and log gamma, either way
+
 
 class Window(NamedTuple):
     """Where the grid of filters lies and how it looks; each field has the same shape `[...]`."""
@@ -35,11 +37,15 @@ def window(params: Float[Tensor, "*batch 5"], height: int, width: int, n: int) -
         Eq. 24 divides by N - 1. With N = 1 there is no neighbour and eq. 19 never uses the
         stride; it is then defined as (max(A, B) - 1) delta~.
 
+        The three logarithms are kept within +-40, where all that follows is finite in float32.
+        A window that sees anything of an image is far from that.
+
     >>> centred = window(torch.zeros(5), height=28, width=28, n=5)
     >>> float(centred.g_x), float(centred.delta)
     (14.5, 6.75)
     """
-    g_x, g_y, log_sigma2, log_delta, log_gamma = params.unbind(-1)  # eq. 21
+    g_x, g_y, *logs = params.unbind(-1)  # eq. 21
+    log_sigma2, log_delta, log_gamma = (log.clamp(-LIMIT, LIMIT) for log in logs)
     return Window(
         g_x=(width + 1) / 2 * (g_x + 1),  # eq. 22
         g_y=(height + 1) / 2 * (g_y + 1),  # eq. 23
@@ -59,16 +65,14 @@ def filterbank(
     """One Gaussian filter a row, along one axis of the image (eqs. 19, 20, 25, 26).
 
     Each row is a softmax over the pixels: it sums to one and has finite gradients even where
-    every exponential of the row would underflow (a window far outside, or very sharp).
+    every exponential of the row would underflow (a window far outside, or very sharp). Exponents
+    are taken relative to the largest of their row, that of the nearest pixel, in a form that never
+    subtracts two large numbers: (a - mu)^2 - (nearest - mu)^2 = d (d + 2 (nearest - mu)).
 
     Args:
         g, delta, sigma2: centre, stride and variance of the window, in pixels.
         n: filters N.
         size: pixels of the axis.
-
-    Note:
-        In float32 this holds for log sigma^2 within +-40 and centres up to 10^4 pixels away;
-        beyond that (a - mu)^2 / sigma^2 itself leaves the range of the numbers.
 
     >>> F_x = filterbank(torch.tensor(2.0), torch.tensor(1.0), torch.tensor(1e-4), n=3, size=4)
     >>> F_x.round().int().tolist()  # unit stride, sharp: a crop of pixels 1, 2, 3
@@ -77,8 +81,10 @@ def filterbank(
     i = torch.arange(1, n + 1, dtype=g.dtype, device=g.device)  # [N]
     a = torch.arange(1, size + 1, dtype=g.dtype, device=g.device)  # [A]
     mu = g[..., None] + delta[..., None] * (i - n / 2 - 0.5)  # [..., N]  eq. 19
-    distance = (a - mu[..., None]) / sigma2.sqrt()[..., None, None]  # [..., N, A]
-    return torch.softmax(-(distance**2) / 2, dim=-1)  # eq. 25
+    nearest = mu.round().clamp(1, size)
+    d = a - nearest[..., None]  # [..., N, A]
+    square = d * (d + 2 * (nearest - mu)[..., None])  # (a - mu)^2, less the least of its row
+    return torch.softmax(-square * (0.5 / sigma2)[..., None, None], dim=-1)  # eq. 25
 
 
 def filterbanks(window: Window, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:

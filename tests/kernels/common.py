@@ -8,6 +8,7 @@ import copy
 
 import torch
 
+from draw.attention import LIMIT
 from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import elbo, log_weight
 
@@ -55,6 +56,34 @@ LOSSES = {
     "kl alone": lambda trace: trace.kl.sum(),
     "canvas alone": lambda trace: trace.canvas.square().sum(),
 }
+
+
+EXTREMES = [
+    (40.0, 0.0, 0.0, 0.1),  # far outside
+    (0.03, -12.0, -1.0, 0.1),  # very sharp
+    (-3.0, -3.0, 2.0, 0.1),  # half outside, with a wide stride
+    (1e6, -100.0, 60.0, 0.1),  # beyond every limit
+    (0.5, 100.0, -100.0, -5.0),  # as wide as can be, all filters at one place
+    (0.1, 0.3, 0.0, 50.0),  # too bright to be true
+]
+
+
+def compare_extreme(model: DRAW, g: float, log_sigma2: float, log_delta: float, log_gamma: float):
+    """Windows in which every exponential of a row would underflow, or no number holds."""
+    with torch.no_grad():
+        for layer in (model.read_window, model.write_window):
+            layer.weight.mul_(0.01)
+            layer.bias.copy_(torch.tensor([g, g, log_sigma2, log_delta, log_gamma]))
+    x, eps = inputs(model, 1)
+    truth = plain64(model)
+    trace, exact = model(x, eps=eps), truth(x.double(), eps=eps.double())
+    assert error(trace.canvas, exact.canvas) < 1e-4
+    elbo(trace).sum().backward()
+    for name, got in model.named_parameters():
+        assert got.grad.isfinite().all(), name
+    for layer in (model.read_window, model.write_window):
+        beyond = layer.bias[2:].abs() > LIMIT + 1
+        assert not layer.bias.grad[2:][beyond].any()  # there is no way back from there, nor a nan
 
 
 def error(got: torch.Tensor, truth: torch.Tensor) -> float:

@@ -11,7 +11,19 @@ from draw.kernels.cpu import recurrence
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
 
-from ..common import LOSSES, SMALL, TOLERANCE, VALUES, compare, error, inputs, network, plain64
+from ..common import (
+    EXTREMES,
+    LOSSES,
+    SMALL,
+    TOLERANCE,
+    VALUES,
+    compare,
+    compare_extreme,
+    error,
+    inputs,
+    network,
+    plain64,
+)
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="no compiler, or no MKL")
 
@@ -232,22 +244,9 @@ def test_an_overflowing_sigma_is_infinite():
     assert not bound.isfinite().any()
 
 
-@pytest.mark.parametrize(
-    ("g", "log_sigma2", "log_delta"), [(40.0, 0.0, 0.0), (0.03, -12.0, -1.0), (-3.0, -3.0, 2.0)]
-)
-def test_windows_far_outside_or_very_sharp(g, log_sigma2, log_delta):
-    """Every exponential of a row underflows unless it is taken relative to the largest."""
-    model = network(read_size=3, write_size=3)
-    with torch.no_grad():
-        for layer in (model.read_window, model.write_window):
-            layer.weight.mul_(0.01)
-            layer.bias.copy_(torch.tensor([g, g, log_sigma2, log_delta, 0.1]))
-    x, eps = inputs(model, 3)
-    trace = model(x, eps=eps)
-    exact = plain64(model)(x.double(), eps=eps.double())
-    assert error(trace.canvas, exact.canvas) < 1e-4
-    elbo(trace).sum().backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_extreme_windows(extreme):
+    compare_extreme(network(read_size=3, write_size=3), *extreme)
 
 
 def test_denormals_are_left_to_the_caller():

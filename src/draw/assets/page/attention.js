@@ -5,9 +5,13 @@
  * paper. Images are flat [channels, B, A], patches [channels, N, N], filters [N, A].
  */
 
+const LIMIT = 40; // of the three logarithms, either way
+
 /** The five numbers that a network emits, as a window (eqs. 21-24). */
 export function windowOf(params, height, width, n) {
-  const [g_x, g_y, log_sigma2, log_delta, log_gamma] = params; // eq. 21
+  const [g_x, g_y, ...logs] = params; // eq. 21
+  const within = logs.map((log) => Math.min(LIMIT, Math.max(-LIMIT, log)));
+  const [log_sigma2, log_delta, log_gamma] = within;
   return {
     g_x: ((width + 1) / 2) * (g_x + 1), // eq. 22
     g_y: ((height + 1) / 2) * (g_y + 1), // eq. 23

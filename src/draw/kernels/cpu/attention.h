@@ -16,14 +16,18 @@ struct Window {
     float g_x, g_y, delta, sigma2, gamma;
 };
 
+const float LIMIT = 40;  // of the three logarithms, either way
+
+inline float within(float log) { return log < -LIMIT ? -LIMIT : log > LIMIT ? LIMIT : log; }
+
 inline Window window(const float* params, const Image& image, long n) {  // eq. 21
     const long larger = image.width > image.height ? image.width : image.height;
     return {
-        (image.width + 1) / 2.f * (params[0] + 1),                          // eq. 22
-        (image.height + 1) / 2.f * (params[1] + 1),                         // eq. 23
-        (larger - 1.f) / (n > 1 ? n - 1.f : 1.f) * std::exp(params[3]),     // eq. 24
-        std::exp(params[2]),
-        std::exp(params[4]),
+        (image.width + 1) / 2.f * (params[0] + 1),                               // eq. 22
+        (image.height + 1) / 2.f * (params[1] + 1),                              // eq. 23
+        (larger - 1.f) / (n > 1 ? n - 1.f : 1.f) * std::exp(within(params[3])),  // eq. 24
+        std::exp(within(params[2])),
+        std::exp(within(params[4])),
     };
 }
 
@@ -112,8 +116,8 @@ struct Filters {
         filterbank(w.g_y, w, n, image.height, F_y);
     }
 
-    // The five gradients but that of log gamma, from dF_x and dF_y.
-    void backward(float* d_params) const {
+    // The five gradients, that of log gamma being there, from dF_x and dF_y.
+    void backward(const float* params, float* d_params) const {
         float d_x = 0, d_y = 0, d_delta = 0, d_log_sigma2 = 0;
         filterbank_backward(w.g_x, w, n, image.width, F_x, dF_x, &d_x, &d_delta, &d_log_sigma2);
         filterbank_backward(w.g_y, w, n, image.height, F_y, dF_y, &d_y, &d_delta, &d_log_sigma2);
@@ -121,6 +125,8 @@ struct Filters {
         d_params[1] = d_y * (image.height + 1) / 2.f;
         d_params[2] = d_log_sigma2;
         d_params[3] = d_delta * w.delta;
+        for (long k = 2; k < 5; ++k)
+            if (within(params[k]) != params[k]) d_params[k] = 0;
     }
 };
 
@@ -232,7 +238,7 @@ inline void read_backward(Filters& f, const float* params, const float* x, const
                 store(d_canvas + at, load(d_canvas + at) - d_x_hat * mean * (1.f - mean));
             });
         }
-    f.backward(d_params);
+    f.backward(params, d_params);
 }
 
 // canvas += F_y^T w F_x / gamma, for each channel (eqs. 8, 29).
@@ -265,5 +271,5 @@ inline void write_backward(Filters& f, const float* params, const float* w, cons
         correlate(f.R, D, image, n, f.dF_y);
     }
     d_params[4] = -dot(w, d_w, image.channels * cells);
-    f.backward(d_params);
+    f.backward(params, d_params);
 }

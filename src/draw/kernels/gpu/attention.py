@@ -10,6 +10,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+LIMIT = tl.constexpr(40.0)  # of the window's three logarithms, either way
 TILE = tl.constexpr(32)  # pixels of either axis that are worked on at once
 
 
@@ -29,15 +30,22 @@ def offsets(N: tl.constexpr, P: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def within(log):
+    """One of the window's three logarithms, kept in its limits."""
+    return tl.minimum(tl.maximum(log, -LIMIT), LIMIT)
+
+
+@triton.jit
+@no_type_check
 def window(params, H: tl.constexpr, W: tl.constexpr, N: tl.constexpr, P: tl.constexpr):
     """Where the filters stand on both axes [P], and stride, variance and intensity."""
     LARGER: tl.constexpr = H if H > W else W
     GAPS: tl.constexpr = N - 1 if N > 1 else 1
     g_x = (W + 1) / 2 * (tl.load(params) + 1)  # eq. 22
     g_y = (H + 1) / 2 * (tl.load(params + 1) + 1)  # eq. 23
-    sigma2 = tl.exp(tl.load(params + 2))
-    delta = (LARGER - 1) / GAPS * tl.exp(tl.load(params + 3))  # eq. 24
-    gamma = tl.exp(tl.load(params + 4))
+    sigma2 = tl.exp(within(tl.load(params + 2)))
+    delta = (LARGER - 1) / GAPS * tl.exp(within(tl.load(params + 3)))  # eq. 24
+    gamma = tl.exp(within(tl.load(params + 4)))
     along = delta * offsets(N, P)
     return g_x + along, g_y + along, delta, sigma2, gamma  # eqs. 19, 20
 
@@ -95,6 +103,7 @@ def filters_backward(dF, mu, sigma2, norm, mean, mean_square, first, SIZE: tl.co
 @triton.jit
 @no_type_check
 def window_backward(
+    params,
     d_params,
     d_x,
     d_y,
@@ -109,9 +118,17 @@ def window_backward(
     """From the places and the variance of the filters to the five parameters (eqs. 19-24)."""
     tl.store(d_params, tl.sum(d_x, 0) * ((W + 1) / 2))
     tl.store(d_params + 1, tl.sum(d_y, 0) * ((H + 1) / 2))
-    tl.store(d_params + 2, tl.sum(d_log_sigma2, 0))
-    tl.store(d_params + 3, tl.sum((d_x + d_y) * offsets(N, P), 0) * delta)
-    tl.store(d_params + 4, d_log_gamma)
+    store_within(params + 2, d_params + 2, tl.sum(d_log_sigma2, 0))
+    store_within(params + 3, d_params + 3, tl.sum((d_x + d_y) * offsets(N, P), 0) * delta)
+    store_within(params + 4, d_params + 4, d_log_gamma)
+
+
+@triton.jit
+@no_type_check
+def store_within(place, d_place, gradient):
+    """The gradient of a logarithm; none beyond its limits."""
+    log = tl.load(place)
+    tl.store(d_place, tl.where(within(log) == log, gradient, 0.0))
 
 
 @triton.jit

@@ -91,7 +91,7 @@ def through_window_backward(
         if not READ:
             tl.store(d_patch + s * N * N + cell, seen / gamma, mask=is_cell)
     d_log_gamma = d_log_scale if READ else -d_log_scale
-    window_backward(d_params, d_x, d_y, d_log_sigma2, d_log_gamma, delta, H, W, N, P)
+    window_backward(params, d_params, d_x, d_y, d_log_sigma2, d_log_gamma, delta, H, W, N, P)
 
 
 @triton.jit

@@ -19,12 +19,13 @@ def hyperbolic_tangent(x):
     """Near zero Cephes' polynomial, where the other form would cancel."""
     e = tl.exp(-2.0 * tl.abs(x))
     far = (1.0 - e) / (1.0 + e)
-    s = x * x
+    small = tl.where(tl.abs(x) < 0.625, x, 0.0)
+    s = small * small
     p = s * -5.70498872745e-3 + 2.06390887954e-2
     p = p * s - 5.37397155531e-2
     p = p * s + 1.33314422036e-1
     p = p * s - 3.33332819422e-1
-    near = x + x * (s * p)
+    near = small + small * (s * p)
     return tl.where(tl.abs(x) < 0.625, near, tl.where(x < 0, -far, far))
 
 
