@@ -9,12 +9,13 @@ import torch
 from draw import kernels
 from draw.model import DRAWConfig
 
+ROOT = Path(__file__).parent.parent
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture
 def gpu(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.setitem(kernels.ROOMS, DEVICE, "draw.kernels.gpu")
     before = torch.get_float32_matmul_precision()
     import gpu
@@ -38,3 +39,14 @@ def test_the_table_of_the_gpu(gpu, monkeypatch, capsys):
     assert all(value > 0 for value in row["milliseconds"].values())
     assert [other["task"] for other in results["others"]] == ["evaluate", "generate"]
     assert "does not run" not in capsys.readouterr().out
+
+
+def test_the_table_of_scaling_md_is_what_is_counted(monkeypatch, capsys):
+    if not kernels.available():
+        pytest.skip("no compiler, or no MKL")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import scaling
+
+    scaling.main()
+    assert capsys.readouterr().out in (ROOT / "docs/scaling.md").read_text()
+    del sys.modules["scaling"]

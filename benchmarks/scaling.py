@@ -1,0 +1,67 @@
+"""How work and memory of a training step grow: counted, not timed.
+
+python benchmarks/scaling.py    prints the table of docs/scaling.md
+
+Work is in multiply-adds of the matrix products and of reading and writing, forward; backward is
+twice as much again. Memory is what the C++ engine keeps of the steps, on one thread; weights,
+gradients and Adam's two moments take four times the parameters beside it.
+"""
+
+import ctypes
+from dataclasses import replace
+
+from draw.kernels.cpu import recurrence
+from draw.kernels.layout import Shape
+from draw.model import DRAWConfig
+
+BATCH = 100
+MNIST = DRAWConfig()
+
+
+def variants() -> dict[str, tuple[DRAWConfig, int]]:
+    """What is compared with the paper's MNIST network at 100 images a minibatch."""
+    return {
+        "the paper's MNIST network, 100 images": (MNIST, BATCH),
+        "128 glimpses": (replace(MNIST, glimpses=128), BATCH),
+        "200 images": (MNIST, 2 * BATCH),
+        "56 x 56 pixels": (replace(MNIST, height=56, width=56), BATCH),
+        "patches of 12 x 12": (replace(MNIST, read_size=12, write_size=12), BATCH),
+        "512 units": (replace(MNIST, hidden_size=512), BATCH),
+        "without attention": (replace(MNIST, read_size=None, write_size=None), BATCH),
+    }
+
+
+def multiply_adds(config: DRAWConfig, batch: int) -> int:
+    """Of one minibatch, forward."""
+    C, H, W = config.image_shape
+    hidden, latent, pixels = config.hidden_size, config.latent_size, C * H * W
+    n_read, n_write = config.read_size, config.write_size
+    r = 2 * (pixels if n_read is None else C * n_read**2)
+    w = pixels if n_write is None else C * n_write**2
+    products = 4 * hidden * (r + 2 * hidden)  # encoder: r, h_dec and h_enc
+    products += 2 * latent * hidden  # posterior
+    products += 4 * hidden * (latent + hidden)  # decoder
+    products += hidden * (w + 5 * (n_read is not None) + 5 * (n_write is not None))
+    through = [n * (H + n) * W * C * images for n, images in ((n_read, 2), (n_write, 1)) if n]
+    return batch * config.glimpses * (products + sum(through))
+
+
+def workspace_bytes(config: DRAWConfig, batch: int) -> int:
+    """What the engine keeps until it goes back."""
+    C, H, W = config.image_shape
+    sizes = (config.glimpses, batch, C, H, W, config.hidden_size, config.latent_size)
+    shape = Shape(*sizes, config.read_size or 0, config.write_size or 0)
+    floats: int = recurrence.Job(shape, 1, keep=True).call("workspace_floats", ctypes.c_int64)
+    return 4 * floats
+
+
+def main() -> None:
+    """Print the table."""
+    print("| one step of | multiply-adds forward, 10^9 | kept, MiB |\n|---|---|---|")
+    for name, (config, batch) in variants().items():
+        work, kept = multiply_adds(config, batch) / 1e9, workspace_bytes(config, batch) / 2**20
+        print(f"| {name} | {work:.1f} | {kept:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
