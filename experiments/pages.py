@@ -152,7 +152,7 @@ def _facts(results: Results) -> str:
     """Training and results."""
     words = WORDS[results["kind"]]
     training = (
-        f"Trained on {results['hardware']}, {results['date']}: "
+        f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
         f"{results['images_per_second']:,} images a second. These are the averaged weights of "
         f"minibatch {results['step']:,}, which did best on validation: {results['parameters']:,} "
@@ -188,10 +188,11 @@ def _facts(results: Results) -> str:
 
 def _trained_models(shown: list[str]) -> str:
     """The README's part: what to type first, and the table of what there is."""
+    first = next(name for name in shown if name in bundled.names("DRAW"))
     lines = [
         "```sh",
-        f"draw sample {shown[0]}      # at once, without a network",
-        f"draw evaluate {shown[0]}    # its bounds, on the data that it was trained for",
+        f"draw sample {first}      # at once, without a network",
+        f"draw evaluate {first}    # its bounds, on the data that it was trained for",
         "draw models",
         "```",
         "",
@@ -206,7 +207,7 @@ def _trained_models(shown: list[str]) -> str:
             f"| {link} | {_shown(one)} | {report.subject(one)} | `{results['command']}`, "
             f"{_duration(results['training_seconds'])} on {results['hardware']} |"
         )
-    lines += ["", f"![samples of {shown[0]}](experiments/{shown[0]}/samples.png)"]
+    lines += ["", f"![samples of {first}](experiments/{first}/samples.png)"]
     return "\n".join(lines)
 
 

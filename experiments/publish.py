@@ -128,11 +128,12 @@ def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
     """How the model was trained."""
     config, records = TrainConfig.from_run(run), run.records()
     task = TASKS[type(config.model)]
-    key = f"valid_{task.raises}_nats"
+    key = f"valid_{task.goal}_nats"
     best = max((r for r in records if key in r), key=lambda r: r[key])
     steps = [0] + [r["step"] for r in records if "images_per_second" in r]
     speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
     images = [config.batch_size * (after - before) for before, after in pairwise(steps)]
+    note = run.read()["data"].get("note")
     seconds = sum(n / speed for n, speed in zip(images, speeds, strict=True))
     return {
         "name": name,
@@ -144,6 +145,7 @@ def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
         "training_seconds": round(seconds),
         "images_per_second": round(sum(images) / seconds),
         "step": best["step"],
+        "trained_on": config.data + (f" ({note})" if note else ""),
         "measured": [],
     }
 
@@ -188,8 +190,8 @@ def show(run: RunFolder, name: str) -> None:
     folder.mkdir(exist_ok=True)
     shutil.copy(run.log_file, folder)
     config = TrainConfig.from_run(run)
-    raises = TASKS[type(config.model)].raises
-    figures.save_plot(folder / "curves.png", figures.curves(run.records(), raises))
+    goal = TASKS[type(config.model)].goal
+    figures.save_plot(folder / "curves.png", figures.curves(run.records(), goal))
     model = load_model(bundled.HOME / name)
     if isinstance(model, GlimpseClassifier):
         images = config.load_images("valid").subset(8, config.seed).first(8)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from draw.batches import Batches
 from draw.checkpoint import RunFolder
 from draw.errors import RunError
-from draw.processes import ALONE, Group, joined
+from draw.processes import ALONE, Group, is_main, joined
 from draw.steps import Steps, new_learner
 from tests.test_training import CONFIG, some_images
 
@@ -60,14 +60,60 @@ def test_shares_are_disjoint_complete_and_almost_equal(size):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+def test_what_is_gathered_comes_in_the_order_in_which_it_was_dealt(monkeypatch):
+    dealt = [["a", "d", "g"], ["b", "e"], ["c", "f"]]
+
+    def all_gather(of_all: list, mine: object) -> None:
+        of_all[:] = dealt
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", all_gather)
+    assert Group(1, 3).gather(["b", "e"]) == list("abcdefg")
+
+
 def test_a_process_alone_asks_nobody():
     value = torch.ones(2)
     ALONE.add_up([value])
     assert value.tolist() == [1, 1]
     assert ALONE.gather([3, 4]) == [3, 4]
     assert (ALONE.any(True), ALONE.any(False)) == (True, False)
-    with joined("cpu") as group:
+    with joined("cpu") as group, group.one_first():
         assert group == ALONE
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, True),
+        ({"RANK": "1"}, True),  # left over from something else
+        ({"RANK": "1", "WORLD_SIZE": "1"}, True),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, True),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, False),
+    ],
+)
+def test_one_process_of_a_group_tells(monkeypatch, variables, expected):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_main() == expected
+
+
+ONE_FIRST = """
+import sys
+from pathlib import Path
+from draw.processes import joined
+
+with joined("cpu") as group:
+    with group.one_first():
+        print(group.rank, Path(sys.argv[1]).exists(), flush=True)
+        Path(sys.argv[1]).touch()
+"""
+
+
+def test_one_process_fetches_what_the_others_then_find(tmp_path):
+    (tmp_path / "first.py").write_text(ONE_FIRST)
+    out = finished(launched(3, str(tmp_path / "first.py"), str(tmp_path / "file")))
+    assert sorted(out.splitlines()) == ["0 False", "1 True", "2 True"]
 
 
 def test_a_lost_process_is_told_in_words(monkeypatch):
@@ -177,7 +223,8 @@ def test_several_processes_train_and_measure_as_one(alone, tmp_path):
             assert one[key] == pytest.approx(other[key], rel=1e-3), key
     measures = []
     for count in (1, 3):
-        words = ("evaluate", str(path), "--json", "--importance-samples", "2")
+        words = ("evaluate", str(path), "--json", "--importance-samples", "2", "--split", "train")
+        words += ("--images", "1100")  # in three parts
         process = launched(count, "-m", "draw", *words, "--device", "cpu")
         measures.append(json.loads(finished(process)))
     assert measures[0] == measures[1]  # not only nearly: each image has the same noise
@@ -203,7 +250,7 @@ def test_when_a_worker_is_killed_all_are_started_again_and_the_run_goes_on(tmp_p
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    finished(process)
+    assert finished(process).count("training on") == 2  # it was started again
     steps = [r["step"] for r in RunFolder(path).records() if "train_elbo_nats" in r]
     assert steps == [50, 100, 150]
     finished(launched(2, *words, str(tmp_path / "undisturbed")))

@@ -37,8 +37,8 @@ def window(params: Float[Tensor, "*batch 5"], height: int, width: int, n: int) -
         Eq. 24 divides by N - 1. With N = 1 there is no neighbour and eq. 19 never uses the
         stride; it is then defined as (max(A, B) - 1) delta~.
 
-        The three logarithms are kept within +-40, where all that follows is finite in float32.
-        A window that sees anything of an image is far from that.
+        The three logarithms are kept within +-40; with |g~| up to 10^6 all that follows is then
+        finite in float32. A window that sees anything of an image is far from that.
 
     >>> centred = window(torch.zeros(5), height=28, width=28, n=5)
     >>> float(centred.g_x), float(centred.delta)

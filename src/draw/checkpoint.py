@@ -41,7 +41,7 @@ class Learner:
     average: Network  # moving average of the model's weights: what is evaluated and kept
     optimizer: torch.optim.Optimizer
     step: int = 0  # minibatches seen
-    best_nats: float = -float("inf")  # best validation ELBO so far
+    best_nats: float = -float("inf")  # best validation so far: what the task raises, nats an image
     skipped: int = 0  # steps left out because a gradient was not finite
     skipped_in_row: int = 0
 

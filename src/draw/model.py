@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from draw import attention, kernels
 from draw.attention import Window
-from draw.errors import ConfigError
+from draw.errors import ConfigError, check_limits
 from draw.hub import Pretrained
 from draw.likelihoods import LIKELIHOODS, Likelihood
 
@@ -42,22 +42,18 @@ class DRAWConfig:
     likelihood: Literal["bernoulli", "logistic"] = "bernoulli"  # what the canvas means (eq. 9)
 
     def __post_init__(self) -> None:
-        limits = {
-            "height": (2, 1024),
-            "width": (2, 1024),
-            "channels": (1, 3),
-            "glimpses": (1, 4096),
-            "hidden_size": (1, 8192),
-            "latent_size": (1, 8192),
-            "read_size": (1, 128),
-            "write_size": (1, 128),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if value is None and name in ("read_size", "write_size"):
-                continue
-            if not low <= value <= high:
-                raise ConfigError(f"model.{name} is {value}; it must be from {low} to {high}")
+        check_limits(
+            "model.",
+            self,
+            height=(2, 1024),
+            width=(2, 1024),
+            channels=(1, 3),
+            glimpses=(1, 4096),
+            hidden_size=(1, 8192),
+            latent_size=(1, 8192),
+            read_size=(1, 128),
+            write_size=(1, 128),
+        )
         if self.channels == 2:
             raise ConfigError("model.channels is 2; it must be 1 (grey) or 3 (colour)")
         if self.likelihood not in LIKELIHOODS:

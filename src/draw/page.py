@@ -95,7 +95,7 @@ def _is_page(folder: Path) -> bool:
     """Whether it is a page of ours, by what its list of models looks like."""
     try:
         index = json.loads((folder / INDEX).read_text())
-        return all(entry.keys() == {"name", "config"} for entry in index)
+        return bool(index) and all(entry.keys() == {"name", "config"} for entry in index)
     except (OSError, ValueError, AttributeError, TypeError):
         return False
 

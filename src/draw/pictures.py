@@ -1,10 +1,12 @@
 """Runs a model for its pictures and puts them into a folder."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 
 from draw import figures
@@ -85,7 +87,8 @@ def sample(
     parts = {"samples": figures.grid(samples, columns, scale)}
     if training is not None:
         neighbours = figures.nearest(samples, training)
-        parts["nearest training images"] = figures.grid(neighbours, columns, scale)
+        title = f"nearest of {len(training):,} training images"
+        parts[title] = figures.grid(neighbours, columns, scale)
     labels = [f"seed {seed}, number {number}" for number in range(count)]
     picture, film = out / "samples.png", film or out / "drawing.gif"
     shown = _film(model, trace, style)
@@ -195,8 +198,7 @@ def glimpses(
     if film is not None:
         columns = style.columns_for(len(images))
         shown = figures.looking(images, seen.read, read_size=size, columns=columns, scale=scale)
-        frame_ms = style.frame_ms or FILM_MS // len(shown)
-        figures.save_film(film, shown, frame_ms=frame_ms, hold_ms=style.hold_ms)
+        _save_film(film, shown, style)
     return probabilities
 
 
@@ -211,8 +213,8 @@ def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None)
     )
 
 
-def _save_film(path: Path, film: figures.Film, style: Style) -> None:
-    frame_ms = style.frame_ms or max(20, FILM_MS // len(film.trace.z))
+def _save_film(path: Path, film: Sequence[Image.Image], style: Style) -> None:
+    frame_ms = style.frame_ms or max(20, FILM_MS // len(film))
     figures.save_film(path, film, frame_ms=frame_ms, hold_ms=style.hold_ms)
 
 

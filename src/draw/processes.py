@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from draw.errors import RunError
+from draw.files import one_line
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Group:
         """Replace each by its sum over all processes; every process gets the same bits.
 
         Raises:
-            RunError: another process is gone.
+            RunError: another process is gone; over NCCL that may end this process instead.
         """
         if self.size == 1:
             return
@@ -53,6 +54,20 @@ class Group:
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    @contextlib.contextmanager
+    def one_first(self) -> Iterator[None]:
+        """One process of each machine does it before the others: what it fetches, they find.
+
+        Raises:
+            RunError: it did not get that far.
+        """
+        is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+        if self.size > 1 and not is_first:
+            self.gather([None])
+        yield
+        if self.size > 1 and is_first:
+            self.gather([None])
 
     def any(self, wish: bool) -> bool:
         """Whether one of the processes wishes it.
@@ -79,6 +94,11 @@ class Group:
 ALONE = Group()
 
 
+def is_main() -> bool:
+    """Whether this process was started to tell what happens, alone or as the first of a group."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def joined(device: torch.device | str) -> Iterator[Group]:
     """The group that this process was started in, by the variables that launchers set.
@@ -86,7 +106,7 @@ def joined(device: torch.device | str) -> Iterator[Group]:
     Args:
         device: this process's own; it decides the backend, NCCL or gloo.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         yield ALONE
         return
     on_gpu = torch.device(device).type == "cuda"
@@ -105,6 +125,6 @@ def _all_present() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RunError(
-            "another process of the group is gone; start all of them again with --resume "
-            "(torchrun does so by itself with --max-restarts)"
+            f"another process of the group is gone ({one_line(error)}); start all of them again "
+            f"with --resume (torchrun does so by itself with --max-restarts)"
         ) from error

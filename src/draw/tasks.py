@@ -10,8 +10,7 @@ from torch import Tensor
 
 from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.data import Images
-from draw.errors import ConfigError
-from draw.evaluation import classify, evaluate, likelihood_in_words
+from draw.evaluation import classify, evaluate, labels_of, likelihood_in_words
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, log_probability
 from draw.processes import Group
@@ -32,7 +31,7 @@ class Judgement(NamedTuple):
 class Task(NamedTuple):
     """One kind of learning."""
 
-    raises: str  # the name of what is raised, nats an image: the log's word for it
+    goal: str  # what is made as large as can be, nats an image: the log's word for it
     network: Any  # the class; it takes its configuration alone
     noise_shape: Callable[[Any, int], tuple[int, ...]]  # of a minibatch's noise: T, B, ...
     objective: Callable[[Any, Tensor, Tensor, Tensor], Tensor]  # of (network, x, labels, eps): [B]
@@ -65,18 +64,11 @@ def _judge_answer(model: GlimpseClassifier, images: Images, seed: int, group: Gr
 
 
 def _check_labels(config: ClassifierConfig, images: Images) -> None:
-    if images.labels is None:
-        raise ConfigError("a classifier needs labels, and these images have none")
-    lowest, highest = int(images.labels.min()), int(images.labels.max())
-    if lowest < 0 or highest >= config.classes:
-        raise ConfigError(
-            f"the labels are from {lowest} to {highest}, but model.classes is {config.classes}: "
-            f"they must be from 0 to {config.classes - 1}"
-        )
+    labels_of(images, config.classes)  # which refuses what does not go together
 
 
 PAINTING = Task(
-    raises="elbo",
+    goal="elbo",
     network=DRAW,
     noise_shape=lambda config, B: (config.glimpses, B, config.latent_size),
     objective=_bound,
@@ -84,7 +76,7 @@ PAINTING = Task(
     check=_check_likelihood,
 )
 CLASSIFYING = Task(
-    raises="log_likelihood",
+    goal="log_likelihood",
     network=GlimpseClassifier,
     noise_shape=lambda config, B: (0, B),
     objective=_answer,

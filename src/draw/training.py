@@ -54,7 +54,7 @@ def train(
             the run folder, which all can read.
 
     Raises:
-        ConfigError: the likelihood is not for such images.
+        ConfigError: the likelihood is not for such images, or their labels not for the model.
         RunError: ten gradients in a row were not finite, or the run folder holds something
             else, another run's checkpoint or one that saw other data.
 
@@ -77,6 +77,8 @@ def train(
         "validation": validation.digest(),
         "binarisation": training.binarisation,
     }
+    if training.note:
+        seen["note"] = training.note
     task = TASKS[type(config.model)]
     for images in (training, validation):
         task.check(config.model, images)
@@ -107,7 +109,7 @@ def train(
         if learner.step % steps.read_every == 0 or logging or validating:
             yield from tell()
         if logging and group.is_main:
-            run.log(_summary(window, config.batch_size, task.raises))
+            run.log(_summary(window, config.batch_size, task.goal))
         if logging:
             window.clear()
         if validating:
@@ -161,8 +163,8 @@ def _validate(
     if group.is_main:
         record = {
             "step": learner.step,
-            f"valid_{task.raises}_nats": result.nats,
-            f"valid_{task.raises}_stderr": result.stderr,
+            f"valid_{task.goal}_nats": result.nats,
+            f"valid_{task.goal}_stderr": result.stderr,
             **{f"valid_{name}": value for name, value in result.also.items()},
             "valid_images": result.images,
         }
@@ -170,12 +172,12 @@ def _validate(
     return Validation(step=learner.step, result=result, is_best=is_best, learner=learner)
 
 
-def _summary(window: list[Step], batch_size: int, raises: str) -> dict[str, Any]:
+def _summary(window: list[Step], batch_size: int, goal: str) -> dict[str, Any]:
     """One line of the log for the last few steps: means, and the speed."""
     last = window[-1]
     return {
         "step": last.step,
-        f"train_{raises}_nats": sum(s.train_nats for s in window) / len(window),
+        f"train_{goal}_nats": sum(s.train_nats for s in window) / len(window),
         "gradient_norm": sum(s.gradient_norm for s in window) / len(window),
         "learning_rate": last.learning_rate,
         "skipped": last.skipped,

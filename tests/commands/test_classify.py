@@ -77,15 +77,21 @@ def test_evaluate_gives_the_error_with_its_interval(classifier, draw):
 
 def test_classify_says_the_digit_and_how_surely(classifier, digit, draw):
     Image.new("RGB", (40, 30), (90, 30, 10)).save("red.jpg")
-    result = draw("classify", classifier.path, digit, "red.jpg", "--film", "film.gif")
-    first, second, *written = result.out.splitlines()
+    Image.new("L", (20, 10), 255).save("small.png")
+    result = draw(
+        *("classify", classifier.path, digit, "red.jpg", "small.png", "--film", "film.gif")
+    )
+    first, second, _, *written = result.out.splitlines()
     name, answer, probability = first.split()
     assert (name, answer) in {("digit.png:", str(c)) for c in range(10)}
     assert 10 <= float(probability.strip("(%)")) <= 100
     assert second.endswith("40 x 30 RGB converted to 28 x 28 L")
     assert written == ["out/glimpses.png", "film.gif"]
     with Image.open("out/glimpses.png") as picture:
-        assert (np.asarray(picture) == GREEN).all(-1).any()
+        shown = np.asarray(picture)
+    assert (shown == GREEN).all(-1).any()
+    small = shown[-12 - 84 : -12, 12 : 12 + 84, 0]  # in tiles of three pixels for one
+    assert 0 < (small == 255).sum() <= 20 * 10 * 9  # as large as it was, on black
     assert frame_count(Path("film.gif")) == 3
 
 

@@ -114,6 +114,11 @@ def test_what_a_model_was_trained_on_decides_which_figures_are_its_own(
     assert made == [f"out/figure-{name}.png" for name in ["3", "4", *names, "11"]]
 
 
+def test_a_figure_of_a_certain_set_is_not_drawn_of_another(refused):
+    told = refused("figure", "8", "quick")
+    assert "figure 8 is of two-digits, and quick was trained on digits5k" in told
+
+
 def test_figure_11_is_the_learning_curve_of_a_run(run, draw, refused):
     assert draw("figure", "11", run).out == "out/figure-11.png\n"
     assert has(opened("out/figure-11.png"), (192, 57, 43))  # the validations

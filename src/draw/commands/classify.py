@@ -22,7 +22,7 @@ class Options:
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A trained model's name, a run folder, a saved model's folder or a hub id."""
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Picture files; resized and cropped to the model's size."""
+    """Picture files; laid on black if smaller than what the model looks at, else resized to it."""
     out: Path = Path("out")
     """The folder for the picture."""
     film: Path | None = None
@@ -43,9 +43,9 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw classify", arguments)
     model, _ = terminal.load_trained(options.model, options.device, "auto", GlimpseClassifier)
-    loaded, notes = zip(
-        *(load_picture(path, model.config.image_shape) for path in options.images), strict=True
-    )
+    shape = model.config.image_shape
+    read = [load_picture(path, shape, enlarge=False) for path in options.images]
+    loaded, notes = zip(*read, strict=True)
     picture = options.out / "glimpses.png"
     x = torch.stack(loaded).float() / 255
     probabilities = pictures.glimpses(model, picture, x, film=options.film, style=options.style)

@@ -1,4 +1,4 @@
-"""draw evaluate: a model's bound on log p(x)."""
+"""draw evaluate: a model's bound on log p(x), or its errors."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from draw.data import Images
 from draw.errors import ConfigError
 from draw.evaluation import Classification, Evaluation, classify, evaluate
 from draw.kernels import Engine
-from draw.processes import Group, joined
+from draw.processes import Group, is_main, joined
 from draw.tasks import Network
 
 
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw evaluate", arguments)
     measured = measure(options)
-    if not terminal.is_main():
+    if not is_main():
         return 0
     if options.json:
         print(json.dumps(measured, indent=2))
@@ -73,13 +73,15 @@ def main(arguments: list[str]) -> int:
 def measure(options: Options) -> dict[str, Any]:
     """What the command measures, as plain values: an `Evaluation`, and of what it is."""
     model, config = terminal.load_trained(options.model, options.device, options.engine)
-    name, split = terminal.load_images(
-        model, config, options.data, options.data_dir, options.split, options.skip_bad
-    )
-    images = split if options.images is None else split.subset(options.images, options.seed)
-    with joined(model.device) as group, terminal.progress_bar() as bar:
-        progress = partial(terminal.reporter(bar), "evaluating")
-        result = _result(options, model, images, progress, group)
+    with joined(model.device) as group:
+        with group.one_first():
+            name, split = terminal.load_images(
+                model, config, options.data, options.data_dir, options.split, options.skip_bad
+            )
+        images = split if options.images is None else split.subset(options.images, options.seed)
+        with terminal.progress_bar() as bar:
+            progress = partial(terminal.reporter(bar), "evaluating")
+            result = _result(options, model, images, progress, group)
     about = {
         "model": options.model,
         "data": name,
@@ -88,6 +90,8 @@ def measure(options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "images_in_split": len(split),
     }
+    if split.note:
+        about["note"] = split.note
     return about | asdict(result)
 
 

@@ -21,6 +21,7 @@ from draw.tasks import TASKS, Network
 
 ROWS = 8  # of figure 5
 OF_DATA = {"two-digits": ["8"], "svhn": ["9", "10"], "cifar10": ["12"]}
+OF_DATA_SET = {number for numbers in OF_DATA.values() for number in numbers}
 DIGIT = 20  # a three, among the validation images of digits5k
 
 
@@ -76,6 +77,8 @@ def main(arguments: list[str]) -> int:
     for name, path in paths.items():
         _, draw = FIGURES[name]
         _check_path(name, path)
+        if options.name in OF_DATA_SET and options.model is not None:
+            _check_data(options)
         draw(options, path)
         terminal.say(str(path))
     return 0
@@ -92,6 +95,17 @@ def _available(options: Options) -> list[str]:
     else:
         own = ["6", "7" if model.config.write_size is None else "1"]
     return ["3", "4", *own, *(["11"] if _run(options).log_file.is_file() else [])]
+
+
+def _check_data(options: Options) -> None:
+    """Figures of a certain data set are not drawn of another."""
+    _, config = options.load()
+    if config is not None and options.name not in OF_DATA.get(config.data, ()):
+        wanted = next(name for name, numbers in OF_DATA.items() if options.name in numbers)
+        raise ConfigError(
+            f"figure {options.name} is of {wanted}, and {options.model} was trained on "
+            f"{config.data}; see draw figure list"
+        )
 
 
 def _run(options: Options) -> RunFolder:
@@ -116,7 +130,7 @@ def _curves(options: Options, path: Path) -> None:
             f"figure 11 is drawn from the log of a training, and {options.model} holds none; name "
             f"a run folder"
         )
-    figures.save_plot(path, figures.curves(run.records(), TASKS[type(config.model)].raises))
+    figures.save_plot(path, figures.curves(run.records(), TASKS[type(config.model)].goal))
 
 
 def _neighbours(options: Options, path: Path) -> None:

@@ -21,6 +21,7 @@ from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.kernels import Engine
+from draw.processes import is_main
 from draw.tasks import Network
 
 T = TypeVar("T")
@@ -106,11 +107,6 @@ def load_images(
     return name, images
 
 
-def is_main() -> bool:
-    """Whether this process tells what happens; of those that a launcher started, one does."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def prepare_device(name: str, *, tf32: bool = False) -> str:
     """The device of this name; `auto` takes a GPU if there is one, each process of a group its own.
 
@@ -127,7 +123,8 @@ def prepare_device(name: str, *, tf32: bool = False) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        seen = max(1, torch.cuda.device_count())  # some launchers show each process its own alone
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % seen}"
     try:
         torch.empty(0, device=name)
         torch.Generator(name)

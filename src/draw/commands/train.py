@@ -23,7 +23,7 @@ from draw.errors import ConfigError
 from draw.kernels import Engine
 from draw.model import DRAW
 from draw.presets import PRESETS
-from draw.processes import joined
+from draw.processes import Group, is_main, joined
 from draw.steps import Step
 from draw.tasks import TASKS, Network
 from draw.training import Validation
@@ -68,11 +68,23 @@ def main(arguments: list[str]) -> int:
     started = time.monotonic()
     options, config, run = _chosen(arguments)
     device = terminal.prepare_device(options.device, tf32=True)
+    with joined(device) as group:
+        return _train(options, config, run, device, started, group)
+
+
+def _train(
+    options: Options,
+    config: TrainConfig,
+    run: RunFolder,
+    device: str,
+    started: float,
+    group: Group,
+) -> int:
     summary_writer = _summary_writer() if options.tensorboard else None
-    with terminal.progress_bar() as bar:
+    with group.one_first(), terminal.progress_bar() as bar:
         images = config.load_images("train", terminal.reporter(bar))
         validation = config.load_images("valid", terminal.reporter(bar))
-    with joined(device) as group, terminal.progress_bar() as bar, _stop_on_signal() as stop:
+    with terminal.progress_bar() as bar, _stop_on_signal() as stop:
         if options.max_minutes is not None:
             stop.deadline = started + 60 * options.max_minutes
         terminal.say(
@@ -91,14 +103,14 @@ def main(arguments: list[str]) -> int:
             group=group,
         )
         if summary_writer and group.is_main:
-            raises = TASKS[type(config.model)].raises
-            events = _written(events, summary_writer, run, raises)
+            goal = TASKS[type(config.model)].goal
+            events = _written(events, summary_writer, run, goal)
         finished = _watch(events, config, run, bar, validation.first(SHOWN))
     if stop.signal or not finished:
         folder = shlex.quote(str(run.path))
         terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
         return 128 + stop.signal if stop.signal else 0
-    if terminal.is_main():
+    if group.is_main:
         _finish(config, run, images, validation)
     return 0
 
@@ -183,7 +195,7 @@ def _watch(
             if "error" in event.result.also:
                 words += f", error {event.result.also['error']:.2%}"
             terminal.say(words + ("   best so far" if event.is_best else ""), bar)
-            if terminal.is_main():
+            if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
                 _save_samples(event.learner.average, path, shown, config.seed)
     return event is None or event.step == config.steps  # a finished run has no events left
@@ -210,7 +222,7 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
     else:
         pictures.glimpses(model, run.path / "glimpses.png", validation.first(SHOWN))
         made = CLASSIFIED
-    curves = figures.curves(run.records(), TASKS[type(config.model)].raises)
+    curves = figures.curves(run.records(), TASKS[type(config.model)].goal)
     figures.save_plot(run.path / "curves.png", curves)
     terminal.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
     for name, what in (made | {"curves.png": "the learning curve"}).items():
@@ -255,7 +267,7 @@ def _written(
     events: Iterator[Step | Validation],
     summary_writer: Callable[..., Any],
     run: RunFolder,
-    raises: str,
+    goal: str,
 ) -> Iterator[Step | Validation]:
     """The same events, written for TensorBoard on their way."""
     writer = None
@@ -264,7 +276,7 @@ def _written(
             if writer is None:  # what a resumed run measures again replaces what it measured
                 folder = str(run.path / "tensorboard")
                 writer = summary_writer(folder, purge_step=event.step)
-            for name, value in _scalars(event, raises).items():
+            for name, value in _scalars(event, goal).items():
                 writer.add_scalar(name, value, event.step)
             yield event
     finally:
@@ -272,13 +284,13 @@ def _written(
             writer.close()
 
 
-def _scalars(event: Step | Validation, raises: str) -> dict[str, float]:
+def _scalars(event: Step | Validation, goal: str) -> dict[str, float]:
     if isinstance(event, Step):
         return {
-            f"train/{raises}_nats": event.train_nats,
+            f"train/{goal}_nats": event.train_nats,
             "train/gradient_norm": event.gradient_norm,
             "train/learning_rate": event.learning_rate,
         }
-    return {f"valid/{raises}_nats": event.result.nats} | {
+    return {f"valid/{goal}_nats": event.result.nats} | {
         f"valid/{name}": value for name, value in event.result.also.items()
     }

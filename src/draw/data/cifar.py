@@ -42,12 +42,13 @@ def cifar10(
 
     What came out of the archive does as well, a folder `cifar-10-batches-bin` with `.bin` or
     `.bin.gz` files, and even some of the training batches; but only the archive has a published
-    checksum, so a warning tells that such files are unverified, and figures measured on them must
-    tell so too.
+    checksum, so a warning tells that such files are unverified, and so does every figure that is
+    measured on them.
     """
     names = BATCHES["test" if split == "test" else "train"]
     path = locate(ARCHIVE, data_dir, FOLDER) or retrieve(ARCHIVE, data_dir, progress, fetch)
     batches = _unpacked(path, names) if path.is_dir() else _archived(path, names)
+    note = _note(path, split, len(batches), len(names)) if path.is_dir() else ""
     records = np.concatenate([parse_batch(data, name) for name, data in batches.items()])
     held_out = len(records) // 10
     part = {
@@ -59,7 +60,15 @@ def cifar10(
     return Images(
         pixels=torch.from_numpy(pixels).contiguous(),
         labels=torch.from_numpy(labels.astype(np.int64)),
+        note=note,
     )
+
+
+def _note(folder: Path, split: str, there: int, published: int) -> str:
+    """What must be told of files that cannot be compared with the published checksum."""
+    some = f", {there} of {published} training batches" if there < published else ""
+    log.warning("%s %s: unverified files%s", folder, split, some)
+    return f"unverified files{some}"
 
 
 def parse_batch(data: bytes, name: str) -> np.ndarray:
@@ -97,10 +106,4 @@ def _unpacked(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     paths = [found[0] for found in there if found]
     if not paths:
         raise DataError(f"{folder} has none of {', '.join(names)}, nor their .gz; add them to it")
-    some = f", and has {len(paths)} of the {len(names)} training batches"
-    log.warning(
-        "unverified: %s cannot be compared with the published checksum%s",
-        folder,
-        some if len(paths) < len(names) else "",
-    )
     return {str(path): read_bounded(path, RECORDS * RECORD) for path in paths}

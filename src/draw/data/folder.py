@@ -74,11 +74,14 @@ def folder(
 
 
 def load_picture(
-    path: Path, shape: tuple[int, int, int]
+    path: Path, shape: tuple[int, int, int], *, enlarge: bool = True
 ) -> tuple[UInt8[Tensor, "C H W"], str | None]:
     """One picture, turned upright, resized to cover `shape` and cropped at its centre.
 
     Of an animation the first frame counts; transparency is laid on black.
+
+    Args:
+        enlarge: else a picture that is smaller both ways is laid on the middle of a black one.
 
     Returns:
         The pixels, and what had to be converted in words (None if nothing had to).
@@ -103,7 +106,12 @@ def load_picture(
         elif upright.has_transparency_data:
             rgba = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-        fitted = ImageOps.fit(upright.convert(mode), (W, H), Image.Resampling.LANCZOS)
+        converted = upright.convert(mode)
+        if not enlarge and converted.width <= W and converted.height <= H:
+            fitted = Image.new(mode, (W, H))
+            fitted.paste(converted, ((W - converted.width) // 2, (H - converted.height) // 2))
+        else:
+            fitted = ImageOps.fit(converted, (W, H), Image.Resampling.LANCZOS)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such picture") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files

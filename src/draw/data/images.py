@@ -49,6 +49,7 @@ class Images:
     labels: Int[Tensor, " n"] | None = None
     binarisation: Binarisation = "none"
     composition: Composition | None = None
+    note: str = ""  # what every figure measured on them must tell
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -78,6 +79,8 @@ class Images:
         about = str(tuple(self.pixels.shape))
         if self.composition is not None:
             about += repr(self.composition)
+        if self.labels is not None:
+            about += str(self.labels.tolist())
         digest = hashlib.sha256(about.encode())
         digest.update(self.pixels.flatten().contiguous().numpy().data)
         return digest.hexdigest()

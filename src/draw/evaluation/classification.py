@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from torch import Generator, Tensor
 
 from draw.classifier import GlimpseClassifier
@@ -45,7 +46,7 @@ def classify(
         group: processes that share the images; the result is the same for any number of them.
 
     Raises:
-        ConfigError: the images have no labels.
+        ConfigError: the images have no labels, or some that the model does not know.
 
     >>> from draw.classifier import ClassifierConfig
     >>> from draw.data import load
@@ -54,9 +55,7 @@ def classify(
     >>> classify(model, digits).images
     20
     """
-    if images.labels is None:
-        raise ConfigError("a classifier is judged by labels, and these images have none")
-    all_labels = images.labels
+    all_labels = labels_of(images, model.config.classes)
 
     def measure(indices: Tensor, x: Tensor, noise: Generator) -> list[Tensor]:
         """Of some images: log probability of the label [B], errors by glimpse [T, B]."""
@@ -77,6 +76,23 @@ def classify(
         log_likelihood_nats=mean,
         log_likelihood_stderr=stderr,
     )
+
+
+def labels_of(images: Images, classes: int) -> Int[Tensor, " n"]:
+    """The labels of images.
+
+    Raises:
+        ConfigError: there are none, or some are outside 0 to classes - 1.
+    """
+    if images.labels is None:
+        raise ConfigError("a classifier needs labels, and these images have none")
+    lowest, highest = int(images.labels.min()), int(images.labels.max())
+    if lowest < 0 or highest >= classes:
+        raise ConfigError(
+            f"the labels are from {lowest} to {highest}, but model.classes is {classes}: "
+            f"they must be from 0 to {classes - 1}"
+        )
+    return images.labels
 
 
 def wilson_interval(errors: int, trials: int) -> tuple[float, float]:

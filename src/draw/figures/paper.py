@@ -181,17 +181,17 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     return figure
 
 
-def curves(records: list[dict[str, Any]], raises: str = "elbo") -> Figure:
+def curves(records: list[dict[str, Any]], goal: str = "elbo") -> Figure:
     """The learning curve of a run from the records of its metrics.jsonl (figure 11).
 
     Args:
-        raises: what was learned to be raised, by its name in the records.
+        goal: what was learned to be raised, by its name in the records.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     train, valid = (
         [(r["step"], r[key]) for r in records if key in r]
-        for key in (f"train_{raises}_nats", f"valid_{raises}_nats")
+        for key in (f"train_{goal}_nats", f"valid_{goal}_nats")
     )
     valid = [point for point in valid if math.isfinite(point[1])]
     if train:
@@ -199,12 +199,12 @@ def curves(records: list[dict[str, Any]], raises: str = "elbo") -> Figure:
     if valid:
         axes.plot(*zip(*valid, strict=True), color="#c0392b", marker="o", ms=3, label="validation")
         best = max(nats for _, nats in valid)
-        axes.set_title(f"best validation {NAMES[raises]} {best:.2f} nats", fontsize=10)
+        axes.set_title(f"best validation {NAMES[goal]} {best:.2f} nats", fontsize=10)
         low = min(nats for _, nats in valid)
         margin = 0.1 * (best - low) + min(5, abs(best) / 10)
         axes.set_ylim(low - margin, best + margin)
     axes.set_xlabel("minibatches")
-    axes.set_ylabel(f"{NAMES[raises]}, nats an image")
+    axes.set_ylabel(f"{NAMES[goal]}, nats an image")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if train or valid:

@@ -31,8 +31,8 @@ def offsets(N: tl.constexpr, P: tl.constexpr):
 @triton.jit
 @no_type_check
 def within(log):
-    """One of the window's three logarithms, kept in its limits."""
-    return tl.minimum(tl.maximum(log, -LIMIT), LIMIT)
+    """One of the window's three logarithms, kept in its limits; a nan stays one."""
+    return tl.where(log < -LIMIT, -LIMIT, tl.where(log > LIMIT, LIMIT, log))
 
 
 @triton.jit
