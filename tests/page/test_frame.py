@@ -14,10 +14,14 @@ from .seeing import pixels, says, settings, steps, tile
 def test_every_view_opens_and_paints_at_any_width(go, view, theme):
     """The page fixture sees to it that nothing is complained of, and nothing fetched elsewhere."""
     tab = go(f"view={view}&seed=3", theme)
-    for width in (1280, 768, 390, 320):
+    for width in (1280, 768, 390, 375, 360, 320):
         tab.resize(width, 800)
         tab.run("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 50)))")
-        assert tab.run("document.scrollingElement.scrollWidth - innerWidth") <= 0, width
+        assert tab.run("document.scrollingElement.scrollWidth") <= width
+        left, _, across, _ = tab.place("main section:not([hidden])")
+        start, _, wide, _ = tab.place("main section:not([hidden]) .stage")
+        assert left <= start + 0.1, width  # the margins stay free
+        assert start + wide <= left + across + 0.1, width
     assert tab.run("document.querySelectorAll('main section:not([hidden])').length") == 1
     seen = pixels(tab, f"#{view} canvas.square")
     assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1
