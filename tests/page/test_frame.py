@@ -128,3 +128,11 @@ def test_what_cannot_be_loaded_is_told_and_the_bundled_film_plays_on(browser, we
         assert "models/attentive/model.safetensors cannot be loaded (404)" in says(tab, "#notice")
         assert steps(tab, "paint") == set(range(T + 1))
         assert tab.run("document.querySelector('#paint .again').disabled")
+
+
+def test_an_error_in_the_page_is_told(go):
+    tab = go("view=window")
+    tab.run("void setTimeout(() => { throw new Error('out of paint'); })")
+    tab.wait("!document.querySelector('#notice').hidden")
+    assert "out of paint. Reload the page" in says(tab, "#notice")
+    assert "out of paint" in tab.problems.pop()

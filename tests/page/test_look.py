@@ -168,3 +168,41 @@ def test_the_keys_draw_too(go, view):
     assert len(ink) == 4 * 9
     tab.press("Delete")
     assert "ink" not in settings(tab)
+
+
+@pytest.mark.parametrize("view", ["look", "finish"])
+def test_after_a_stroke_the_keys_play_and_step(go, view):
+    tab = go(f"view={view}", motion="reduce")
+    tab.stroke(f"#{view} .pad", DIGIT)
+    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
+    ink = settings(tab)["ink"]
+    tab.press("ArrowLeft")
+    assert step(tab, view) == T - 1
+    tab.press(" ")
+    tab.wait(f"document.querySelector('#{view} .play').textContent === 'Pause'")
+    tab.run(f"document.querySelector('#{view} .pad').focus()")
+    tab.press(" ")  # there too; Enter draws
+    tab.wait(f"document.querySelector('#{view} .play').textContent === 'Play'")
+    assert settings(tab)["ink"] == ink
+
+
+@pytest.mark.parametrize("view", ["look", "finish"])
+def test_a_full_pad_says_so_and_keeps_its_drawing(go, view):
+    written = "".join(
+        f"{a}0{b}0" for a in "abcdefghijklmnopqrstuvwxyz" for b in "0123456789abcdefABCDEFG"
+    )
+    tab = go(f"view={view}&ink={written}", motion="reduce")  # 598 points, of 600
+    tab.stroke(f"#{view} .pad", DIGIT)
+    ink = settings(tab)["ink"]
+    assert ink.count(".") == 1
+    assert len(ink) == 4 * 600 + 1
+    tab.wait(f"document.querySelector('#{view} .status').textContent.startsWith('The pad is full')")
+    tab.stroke(f"#{view} .pad", DIGIT)
+    assert settings(tab)["ink"] == ink
+    tab.run("window.old = true")
+    tab.send("Page.reload")
+    tab.wait(f"!window.old && !document.querySelector('#{view} .again').disabled")
+    assert settings(tab)["ink"] == ink
+    tab.click(f"#{view} .clear")
+    tab.stroke(f"#{view} .pad", DIGIT)
+    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)

@@ -11,12 +11,15 @@ const SMALLEST = 0.15; // what is smaller than this is not scaled up further: a 
 const NEAR = 0.012; // points closer than this to the one before are left out
 const LONGEST = 600; // points
 
+/** Whether no point more can be added. */
+export const full = (strokes) => strokes.flat().length >= LONGEST;
+
 /** Adds a point to the last stroke, unless it is too near to the one before. */
 export function extend(strokes, point) {
   const stroke = strokes.at(-1);
   const last = stroke.at(-1);
   if (last && Math.hypot(point[0] - last[0], point[1] - last[1]) < NEAR) return;
-  if (strokes.flat().length >= LONGEST) return;
+  if (full(strokes)) return;
   stroke.push(point.map((value) => Math.round(Math.min(1, Math.max(0, value)) * FINEST) / FINEST));
 }
 

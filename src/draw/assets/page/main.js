@@ -176,10 +176,10 @@ function hearKeys(app) {
   document.addEventListener("keydown", (event) => {
     const player = app.view?.player;
     if (!player || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, select, [role=application]")) return;
+    const within = (selector) => event.target.closest(selector);
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (event.key === " " && !event.target.closest("button")) player.toggle();
-    else if (step) player.seek(player.t + step);
+    if (event.key === " " && !within("input, select, button")) player.toggle();
+    else if (step && !within("input, select, [role=application]")) player.seek(player.t + step);
     else return;
     event.preventDefault();
   });
@@ -204,6 +204,7 @@ async function main() {
   document.querySelector("nav [data-view=compare]").hidden = !app.pair;
   addEventListener("hashchange", () => app.open());
   addEventListener("unhandledrejection", ({ reason }) => app.complain(reason));
+  addEventListener("error", (event) => app.complain(event));
   addEventListener("resize", () => app.view?.redraw());
   hearKeys(app);
   app.open();

@@ -1,6 +1,6 @@
 /** A pad to draw on, with a finger, a mouse, a pen or the keys. */
 
-import { extend, PEN, rasterise } from "./ink.js";
+import { extend, full, PEN, rasterise } from "./ink.js";
 import { colours, show } from "./pictures.js";
 
 const STEP = 1 / 28; // how far an arrow key moves the pen
@@ -38,6 +38,11 @@ export class Pad {
     this.draw();
   }
 
+  /** What there is to say of the strokes. */
+  get says() {
+    return full(this.strokes) ? "The pad is full: clear it to draw more" : "";
+  }
+
   clear() {
     this.set([]);
     this.changed();
@@ -52,26 +57,31 @@ export class Pad {
 
   move(event) {
     if (!this.down || this.pen || !event.isPrimary) return;
-    for (const part of event.getCoalescedEvents?.() ?? [event]) {
-      extend(this.strokes, this.place(part));
-    }
+    for (const part of event.getCoalescedEvents?.() ?? [event]) this.add(this.place(part));
     this.draw();
   }
 
   end() {
-    if (!this.down || this.pen) return;
-    this.down = false;
-    this.changed();
+    if (this.pen) return;
+    this.canvas.blur(); // the keys are the player's again
+    this.lift();
   }
 
-  /** Puts the pen down, which begins a stroke. */
+  /** Puts the pen down, which begins a stroke if there is room for one. */
   put(point) {
     if (this.example) this.strokes = [];
     this.example = false;
+    if (full(this.strokes)) return;
     this.down = true;
     this.strokes.push([]);
-    extend(this.strokes, point);
+    this.add(point);
     this.draw();
+  }
+
+  /** Draws on to a point; a pad that is full lifts the pen. */
+  add(point) {
+    extend(this.strokes, point);
+    if (full(this.strokes)) this.lift();
   }
 
   /** Where in the pad's middle square the pointer is. */
@@ -89,8 +99,8 @@ export class Pad {
     if (move) {
       this.pen ??= [0.5, 0.5];
       this.pen = this.pen.map((at, axis) => Math.min(1, Math.max(0, at + STEP * move[axis])));
-      if (this.down) extend(this.strokes, this.pen);
-    } else if (event.key === "Enter" || event.key === " ") {
+      if (this.down) this.add(this.pen);
+    } else if (event.key === "Enter") {
       this.pen ??= [0.5, 0.5];
       if (this.down) this.lift();
       else this.put(this.pen);
@@ -104,12 +114,13 @@ export class Pad {
   }
 
   lift() {
+    if (!this.down) return;
     this.down = false;
     this.changed();
   }
 
   leave() {
-    if (this.down && this.pen) this.lift();
+    if (this.pen) this.lift();
     this.pen = null;
     this.draw();
   }

@@ -66,7 +66,7 @@ export class Finish extends FilmView {
     for await (const { round, films } of this.app.run("complete", args, signal)) {
       this.films = films;
       this.redraw();
-      this.say(round < ROUNDS ? `Round ${round} of ${ROUNDS}` : "");
+      this.say(round < ROUNDS ? `Round ${round} of ${ROUNDS}` : this.pad.says);
     }
     if (signal.aborted) return;
     this.gif.disabled = false;

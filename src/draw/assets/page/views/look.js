@@ -73,7 +73,7 @@ export class Look extends FilmView {
     this.seed = seed;
     this.settings = { ink: toText(this.pad.strokes), seed };
     if (!this.pad.strokes.length) return this.app.remember({});
-    this.say("");
+    this.say(this.pad.says);
     const args = { pixels: this.pixels, seed };
     for await (const { films } of this.app.run("reconstruct", args, signal)) {
       [this.film] = films;
