@@ -20,6 +20,27 @@ DIGIT = [
     (0.3, 0.75),
 ]  # strokes of a 5, in shares of the pad
 
+# `hold()` keeps back what the page sends to its workers until `release()`.
+HOLDING = """
+    const post = Worker.prototype.postMessage;
+    const held = [];
+    let holding = false;
+    const hold = () => (holding = true);
+    const release = () => {
+        holding = false;
+        for (const [worker, message] of held.splice(0)) post.call(worker, message);
+    };
+    Worker.prototype.postMessage = function (message) {
+        if (holding) held.push([this, message]);
+        else post.call(this, message);
+    };
+"""
+
+
+def prepare(page: Page, script: str) -> None:
+    """Runs a script in whatever is opened from now on, before its own."""
+    page.send("Page.addScriptToEvaluateOnNewDocument", source=script)
+
 
 def settings(page: Page) -> dict[str, str]:
     """The address, after the moment that it takes to be written."""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from .conftest import T
-from .seeing import pixels, says, settings, slide, step, steps, tile, to_grey
+from .seeing import HOLDING, pixels, prepare, says, settings, slide, step, steps, tile, to_grey
 
 
 def test_a_film_plays_from_the_start_and_again(go):
@@ -119,3 +119,44 @@ def test_a_film_is_saved_as_gif(go, view, columns, rows):
         assert red[0] == red[-1] == 0  # no windows at the start and on the finished pictures
         assert min(red[1:-1]) > 0
     assert tab.run(f"document.querySelector('#{view} .gif').textContent") == "Save as GIF"
+
+
+def test_films_are_saved_one_at_a_time_off_the_pages_thread(page, site):
+    prepare(page, HOLDING)
+    page.open(f"{site}#view=fork&seed=3")
+    page.wait("!document.querySelector('#fork .gif').disabled")
+    page.run(
+        """(() => {
+            window.saved = 0;
+            HTMLAnchorElement.prototype.click = () => (window.saved += 1);
+            hold();
+        })()"""
+    )
+    for _ in range(2):
+        page.click("#fork .gif")
+        assert says(page, "#fork .gif") == "Save as GIF"
+    assert page.run("held.length") == 1
+    page.run("release()")
+    page.wait("window.saved && !document.querySelector('#fork .gif').ariaBusy")
+    page.run("hold()")
+    page.click("#fork .gif")
+    page.run("held.pop()[0].onerror({ message: 'out of memory' })")
+    page.wait("!document.querySelector('#notice').hidden")
+    assert "out of memory" in says(page, "#notice")
+    page.run("release()")
+    page.click("#fork .gif")
+    page.wait("window.saved === 2")
+    page.problems.clear()  # what was told
+
+
+@pytest.mark.parametrize("view", ["paint", "look", "finish", "fork", "compare"])
+def test_what_is_not_there_yet_is_not_saved(page, site, view):
+    prepare(page, HOLDING + "hold();")
+    page.open(f"{site}#view={view}&seed=3")
+    page.wait(f"document.querySelector('#{view} .status').textContent === 'Loading the model'")
+    assert page.run(f"document.querySelector('#{view} .gif').disabled")
+    page.run("release()")
+    page.wait(f"!document.querySelector('#{view} .gif').disabled")
+    page.run("hold()")
+    page.click(f"#{view} .again")
+    assert page.run(f"document.querySelector('#{view} .gif').disabled")

@@ -12,7 +12,7 @@ from draw.page import assemble
 
 from .chromium import Page
 from .conftest import T
-from .seeing import pixels, says, settings, slide, steps, tile, to_grey
+from .seeing import HOLDING, pixels, prepare, says, settings, slide, steps, tile, to_grey
 
 
 def grown(tab: Page) -> None:
@@ -64,6 +64,20 @@ def test_other_futures_and_another_painting(go):
     tab.wait("location.hash.includes('index=0&')")
     assert settings(tab)["seed"] != "3"
     assert (pixels(tab, "#fork .parent") != parent).any()
+
+
+def test_the_freeze_may_be_moved_while_the_model_loads(page, site):
+    prepare(page, HOLDING + "hold();")
+    page.open(f"{site}#view=fork&seed=3&at=1")
+    page.wait("document.querySelector('#fork .status').textContent === 'Loading the model'")
+    page.click("#fork .freeze", 0.8)
+    page.run("release()")
+    page.wait("!document.querySelector('#fork .again').disabled")
+    grown(page)
+    assert says(page, "#fork .status") == ""
+    page.click("#fork .freeze", 0.8)
+    page.click("#fork .next")
+    page.wait("location.hash.includes('index=1&at=4')")
 
 
 def test_both_models_paint_from_the_same_seed(go):

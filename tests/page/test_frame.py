@@ -1,6 +1,8 @@
 """The page as a whole: it opens without a complaint, in any width and theme, by any address."""
 
 import json
+import shutil
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -128,6 +130,41 @@ def test_what_cannot_be_loaded_is_told_and_the_bundled_film_plays_on(browser, we
         assert "models/attentive/model.safetensors cannot be loaded (404)" in says(tab, "#notice")
         assert steps(tab, "paint") == set(range(T + 1))
         assert tab.run("document.querySelector('#paint .again').disabled")
+        assert says(tab, "#paint .status") == ""
+
+
+@pytest.fixture
+def without(folder, serve, tmp_path) -> Callable[[str], str]:
+    """The address of the page without one of its files."""
+
+    def serve_(name: str) -> str:
+        shutil.copytree(folder, tmp_path / "site")
+        (tmp_path / "site" / name).unlink()
+        return serve(tmp_path / "site")
+
+    return serve_
+
+
+def test_without_its_worker_the_page_says_so_in_every_view(browser, without):
+    with browser.page() as tab:
+        tab.open(without("worker.js"))
+        for view in ("paint", "look", "fork"):
+            tab.click(f"nav [data-view={view}]")
+            tab.wait(f"!document.querySelector('#{view}').hidden")
+            tab.wait("!document.querySelector('#notice').hidden")
+            assert "the worker cannot be started" in says(tab, "#notice")
+            assert says(tab, f"#{view} .status") == ""
+
+
+@pytest.mark.parametrize("view", ["paint", "compare"])
+def test_without_the_bundled_films_the_model_paints_all_the_same(browser, without, view):
+    with browser.page() as tab:
+        tab.open(without("traces/attentive.json") + f"#view={view}")
+        tab.wait("!document.querySelector('#notice').hidden")
+        assert "traces/attentive.json cannot be loaded (404)" in says(tab, "#notice")
+        tab.wait(f"!document.querySelector('#{view} .again').disabled")
+        tab.click(f"#{view} .again")
+        tab.wait(f"!document.querySelector('#{view} .gif').disabled")
 
 
 def test_an_error_in_the_page_is_told(go):

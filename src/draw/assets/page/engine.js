@@ -4,11 +4,12 @@ export class Engine {
   constructor() {
     this.listeners = new Map(); // id of a run -> what hears its messages
     this.runs = 0;
+    this.failure = null; // what the worker ended of
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.listeners.get(data.id)?.(data);
     this.worker.onerror = (event) => {
-      const error = event.message ?? "the worker cannot be started";
-      for (const listener of [...this.listeners.values()]) listener({ error });
+      this.failure = event.message ?? "the worker cannot be started";
+      for (const listener of [...this.listeners.values()]) listener({ error: this.failure });
     };
   }
 
@@ -31,6 +32,7 @@ export class Engine {
       deliver({ done: true });
     };
     if (signal?.aborted) return;
+    if (this.failure) throw new Error(this.failure);
     this.listeners.set(id, deliver);
     signal?.addEventListener("abort", stop);
     this.worker.postMessage({ id, task, model, args });

@@ -25,6 +25,11 @@ export function readColours() {
   );
 }
 
+/** The same, of the page's theme, where there is no page. */
+export function setColours(theirs) {
+  colours = theirs;
+}
+
 /** A film's picture after step t = 0..T, with the windows asked for: "read", "write". */
 export function frame(film, t, kinds = []) {
   const { height, width, channels } = film;
@@ -112,8 +117,7 @@ const scratch = new Map(); // "height x width" -> a small canvas and its image d
 function pixelsOf({ height, width, channels, values, glow }) {
   const key = `${height} x ${width}`;
   if (!scratch.has(key)) {
-    const canvas = document.createElement("canvas");
-    Object.assign(canvas, { height, width });
+    const canvas = new OffscreenCanvas(width, height);
     const context = canvas.getContext("2d");
     scratch.set(key, { canvas, context, image: context.createImageData(width, height) });
   }

@@ -1,47 +1,29 @@
 /** Saves what a view plays as an animated GIF. */
 
-import { Gif } from "./gif.js";
-import { colours, paint } from "./pictures.js";
+import { colours } from "./pictures.js";
 import { REST, stepTime } from "./player.js";
 
-const WIDTH = 720; // pixels, at most
-const LARGEST = 6; // pixels a side of one pixel, at most
-const GAP = 4;
-
 /**
- * `sheet(t, resting)` gives the pictures after step t, row by row, null for a gap. The button shows
- * how far it has come.
+ * `sheets` holds the pictures after each step, row by row, null for a gap; the last sheet is the
+ * finished film's, which stays. They are drawn and packed off the page's own thread.
  */
-export async function saveFilm(name, button, steps, columns, sheet) {
-  const sheets = [];
-  for (let t = 0; t <= steps; t++) sheets.push(sheet(t, false));
-  sheets.push(sheet(steps, true));
-  const { width, height } = sheets[0][0];
-  const rows = Math.ceil(sheets[0].length / columns);
-  const room = (WIDTH - (columns - 1) * GAP) / columns;
-  const scale = Math.max(1, Math.min(LARGEST, Math.floor(room / width)));
-  const [across, down] = [width * scale + GAP, height * scale + GAP];
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width: columns * across - GAP, height: rows * down - GAP });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const gif = new Gif(canvas.width, canvas.height);
-  const says = button.textContent;
-  button.disabled = true;
-  for (const [t, pictures] of sheets.entries()) {
-    context.fillStyle = `rgb(${colours.ground})`;
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    pictures.forEach((picture, i) => {
-      const [x, y] = [(i % columns) * across, Math.floor(i / columns) * down];
-      if (picture) paint(context, picture, x, y, scale);
-    });
-    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-    gif.add(data, Math.round((t > steps ? REST : stepTime(steps)) / 10));
-    button.textContent = `Saving ${Math.round((100 * t) / (steps + 1))} %`;
-    await new Promise((resolve) => setTimeout(resolve)); // let the page breathe
+export async function saveFilm(name, sheets, columns) {
+  const last = sheets.length - 1;
+  const times = sheets.map((_, t) => (t < last ? stepTime(last - 1) : REST));
+  const worker = new Worker(new URL("saver.js", import.meta.url), { type: "module" });
+  try {
+    download(`${name}.gif`, await answer(worker, { sheets, times, columns, colours }));
+  } finally {
+    worker.terminate();
   }
-  button.textContent = says;
-  button.disabled = false;
-  download(`${name}.gif`, gif.blob());
+}
+
+function answer(worker, question) {
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = ({ message }) => reject(new Error(message ?? "the film cannot be saved"));
+    worker.postMessage(question);
+  });
 }
 
 function download(name, blob) {

@@ -22,14 +22,17 @@ export class Compare extends FilmView {
     this.settings = {};
     this.films = [[], []];
     this.player.load(Math.max(...this.pair.map(({ config }) => config.glimpses)));
-    if (wanted === undefined) {
-      this.films = await Promise.all(this.pair.map(({ name }) => this.app.trace(name)));
-      if (signal.aborted) return;
-      this.gif.disabled = false;
-      this.start(t);
-    }
     const names = this.pair.map(({ name }) => name);
+    if (wanted === undefined) this.preview(names, signal, t);
     if ((await this.ready(signal, ...names)) && wanted !== undefined) await this.renew(wanted, t);
+  }
+
+  async preview(names, signal, t) {
+    const films = await Promise.all(names.map((name) => this.app.trace(name)));
+    if (signal.aborted) return;
+    this.films = films;
+    this.gif.disabled = false;
+    this.start(t);
   }
 
   /** New samples of both, from the same seed. */

@@ -19,6 +19,7 @@ export class FilmView {
     this.canvases = []; // elements
     this.films = []; // one for each of them; those not there yet are blank
     this.settings = {}; // what the address is to keep
+    this.saving = false; // as a GIF
     this.player = new Player(
       this.find(".player"),
       (t, resting) => this.draw(t, resting),
@@ -29,11 +30,7 @@ export class FilmView {
     this.windows = this.find(".windows");
     this.again.addEventListener("click", () => this.renew(freshSeed()));
     this.windows?.addEventListener("change", () => this.redraw());
-    this.gif.addEventListener("click", () => {
-      const name = `draw-${root.id}-${app.model.name}`;
-      const sheet = (t, resting) => this.sheet(t, resting);
-      saveFilm(name, this.gif, this.player.last, columns, sheet);
-    });
+    this.gif.addEventListener("click", () => this.save(columns));
   }
 
   find(selector) {
@@ -45,8 +42,9 @@ export class FilmView {
     this.player.pause();
   }
 
-  /** Ends what is being computed; the signal for what is to be computed instead. */
+  /** Ends what is being computed; the signal for what is to be computed, and saved, instead. */
   renewed() {
+    this.gif.disabled = true;
     this.stop?.abort();
     this.stop = new AbortController();
     return this.stop.signal;
@@ -56,11 +54,14 @@ export class FilmView {
   async ready(signal, ...names) {
     this.again.disabled = true;
     this.say("Loading the model");
-    await Promise.all((names.length ? names : [this.app.model.name]).map((n) => this.app.load(n)));
-    if (signal.aborted) return false;
-    this.again.disabled = false;
-    this.say("");
-    return true;
+    try {
+      const wanted = names.length ? names : [this.app.model.name];
+      await Promise.all(wanted.map((name) => this.app.load(name)));
+    } finally {
+      if (!signal.aborted) this.say("");
+    }
+    if (!signal.aborted) this.again.disabled = false;
+    return !signal.aborted;
   }
 
   say(text) {
@@ -98,6 +99,22 @@ export class FilmView {
 
   redraw() {
     this.player.show();
+  }
+
+  /** Saves the film as a GIF, one at a time. */
+  async save(columns) {
+    if (this.saving) return;
+    this.saving = true;
+    this.gif.setAttribute("aria-busy", "true");
+    try {
+      const { last } = this.player;
+      const sheets = Array.from({ length: last + 1 }, (_, t) => this.sheet(t, false));
+      sheets.push(this.sheet(last, true));
+      await saveFilm(`draw-${this.root.id}-${this.app.model.name}`, sheets, columns);
+    } finally {
+      this.saving = false;
+      this.gif.removeAttribute("aria-busy");
+    }
   }
 
   /** The pictures of a saved film, row by row; null leaves a gap. */

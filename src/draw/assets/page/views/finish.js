@@ -45,7 +45,7 @@ export class Finish extends FilmView {
     const signal = this.renewed();
     this.seed = seed;
     this.settings = { ink: toText(this.pad.strokes), seed };
-    this.gif.disabled = true;
+    this.say(this.pad.says);
     if (!this.pad.strokes.length) {
       this.films = [];
       this.player.hold(this.player.last);

@@ -15,8 +15,9 @@ export class Fork extends FilmView {
     this.canvases = tiles(this.find(".tiles"), COUNT, "Future");
     this.parent = this.find(".parent");
     this.freeze = this.find(".freeze");
+    this.next = this.find(".next");
     this.freeze.addEventListener("input", () => this.grow());
-    this.find(".next").addEventListener("click", () => {
+    this.next.addEventListener("click", () => {
       this.index = (this.index + 1) % OFTEN;
       if (this.index === 0) this.seed = freshSeed();
       this.grow();
@@ -34,9 +35,9 @@ export class Fork extends FilmView {
     this.freeze.value = whole(at, 0, glimpses - 1) ?? Math.floor(glimpses / 4);
     this.player.load(glimpses);
     this.player.hold(0);
-    this.find(".next").disabled = true;
+    this.next.disabled = this.freeze.disabled = true;
     if (!(await this.ready(signal))) return;
-    this.find(".next").disabled = false;
+    this.next.disabled = this.freeze.disabled = false;
     await this.grow(t);
   }
 

@@ -56,7 +56,7 @@ export class Look extends FilmView {
     const { strokes } = this.pad;
     const drawn = strokes.length > 0;
     this.film = null;
-    this.gif.disabled = this.again.disabled = true;
+    this.again.disabled = true;
     this.pixels = new Uint8Array(channels * height * width);
     if (drawn) {
       const grey = rasterise(centred(strokes, height, width), height, width);

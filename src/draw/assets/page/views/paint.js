@@ -23,13 +23,16 @@ export class Paint extends FilmView {
     this.settings = {};
     this.forkable(false);
     this.player.load(this.app.model.config.glimpses);
-    if (wanted === undefined) {
-      const films = await this.app.trace();
-      if (signal.aborted) return;
-      this.films = films.slice(0, COUNT);
-      this.start(t);
-    }
+    if (wanted === undefined) this.preview(signal, t);
     if ((await this.ready(signal)) && wanted !== undefined) await this.renew(wanted, t);
+  }
+
+  async preview(signal, t) {
+    const films = await this.app.trace();
+    if (signal.aborted) return;
+    this.films = films.slice(0, COUNT);
+    this.gif.disabled = false;
+    this.start(t);
   }
 
   /** Paints new samples; the film starts with the first of them, and the others join in. */
@@ -46,6 +49,7 @@ export class Paint extends FilmView {
     }
     if (signal.aborted) return;
     this.say(`Seed ${seed}`);
+    this.gif.disabled = false;
     this.forkable(true);
   }
 

@@ -1,0 +1,30 @@
+/** Makes GIFs off the page's own thread. In: what `saveFilm` asks for; out: the file, a Blob. */
+
+import { Gif } from "./gif.js";
+import { paint, setColours } from "./pictures.js";
+
+const WIDTH = 720; // pixels, at most
+const LARGEST = 6; // pixels a side of one pixel, at most
+const GAP = 4;
+
+onmessage = ({ data: { sheets, times, columns, colours } }) => {
+  setColours(colours);
+  const { width, height } = sheets[0][0];
+  const rows = Math.ceil(sheets[0].length / columns);
+  const room = (WIDTH - (columns - 1) * GAP) / columns;
+  const scale = Math.max(1, Math.min(LARGEST, Math.floor(room / width)));
+  const [across, down] = [width * scale + GAP, height * scale + GAP];
+  const canvas = new OffscreenCanvas(columns * across - GAP, rows * down - GAP);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const gif = new Gif(canvas.width, canvas.height);
+  for (const [t, pictures] of sheets.entries()) {
+    context.fillStyle = `rgb(${colours.ground})`;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    pictures.forEach((picture, i) => {
+      const [x, y] = [(i % columns) * across, Math.floor(i / columns) * down];
+      if (picture) paint(context, picture, x, y, scale);
+    });
+    gif.add(context.getImageData(0, 0, canvas.width, canvas.height).data, Math.round(times[t] / 10));
+  }
+  postMessage(gif.blob());
+};
