@@ -8,6 +8,8 @@ from urllib.parse import parse_qs
 import numpy as np
 from PIL import Image
 
+from draw.attention import Window
+
 from .chromium import Page
 from .conftest import T
 
@@ -101,3 +103,23 @@ def to_grey(picture: np.ndarray, cells: int = 14) -> np.ndarray:
     each = picture.shape[1] // cells
     ink, paper = 0x16, 0xFF
     return (paper - picture[each // 2 :: each, each // 2 :: each, 1]) * 255 / (paper - ink)
+
+
+def distances(shown: np.ndarray, windows: Window, t: int, n: int, cells: int = 14) -> np.ndarray:
+    """Of each shown pixel from the extent of the window at t of the first image, in its pixels."""
+    each = shown.shape[1] / cells
+    g_x, g_y, delta = (float(part[t, 0]) for part in (windows.g_x, windows.g_y, windows.delta))
+    y, x = np.mgrid[: shown.shape[0], : shown.shape[1]] / each + 0.5 / each + 0.5
+    return np.abs(np.maximum(np.abs(x - g_x), np.abs(y - g_y)) - n * delta / 2)
+
+
+def outlined(tint: np.ndarray, windows: Window, t: int, n: int) -> None:
+    """Asserts that a picture's tint, of 255, is torch's window: a line in a band of sigma."""
+    each = tint.shape[1] / 14
+    away = distances(tint, windows, t, n) * each
+    line = max(1, round(each / 8)) / 2
+    band = max(line, float(windows.sigma2[t, 0].sqrt()) * each / 2)
+    assert (tint[away < band - 1.5] > 25).all()
+    assert (tint[away > band + 1.5] <= 25).all()
+    assert (tint > 90).any()
+    assert (away[tint > 90] < line + 1.5).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from .conftest import VIEWS, T
-from .seeing import pixels, says, settings, steps, tile
+from .seeing import pixels, prepare, says, settings, steps, tile
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -81,6 +81,9 @@ def test_opened_as_a_file_it_says_what_to_do(browser, folder):
         tab.open(folder.as_uri() + "/index.html")
         tab.wait("getComputedStyle(document.querySelector('#notice')).visibility === 'visible'", 10)
         assert "Serve its folder" in " ".join(says(tab, "#notice").split())
+        for theme, colour in (("dark", "rgb(19, 19, 18)"), ("light", "rgb(245, 244, 241)")):
+            tab.prefer(prefers_color_scheme=theme)  # without a script
+            assert tab.run("getComputedStyle(document.body).backgroundColor") == colour
 
 
 def test_back_returns_to_the_view_before(go):
@@ -96,6 +99,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(go):
     tab = go("view=paint&t=6", "dark")
     dark = pixels(tab, tile("paint", 0))
     assert says(tab, "#theme") == "Light"
+    assert tab.run("document.querySelector('#theme').ariaLabel") == "Switch to light theme"
     tab.click("#theme")
     assert tab.run("document.documentElement.dataset.theme") == "light"
     light = pixels(tab, tile("paint", 0))
@@ -104,6 +108,16 @@ def test_the_theme_follows_the_system_until_it_is_chosen(go):
     tab.send("Page.reload")
     tab.wait("!window.old && document.documentElement.dataset.theme")
     assert tab.run("document.documentElement.dataset.theme") == "light"  # it is kept
+
+
+def test_the_theme_does_not_wait_for_the_models(browser, without):
+    with browser.page() as tab:
+        tab.prefer(prefers_color_scheme="light")
+        prepare(tab, "localStorage.setItem('theme', 'dark')")
+        tab.open(without("models.json"))
+        tab.wait("!document.querySelector('#notice').hidden")
+        assert "models.json cannot be loaded (404)" in says(tab, "#notice")
+        assert tab.run("document.documentElement.dataset.theme") == "dark"
 
 
 def test_a_change_of_the_system_is_followed(go):

@@ -1,18 +1,27 @@
 """Look: a visitor's digit, its repainting and its bound."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
-from draw import elbo
+from draw import DRAW, Trace, elbo
 
 from .chromium import Page
 from .conftest import BLANK, T
-from .seeing import DIGIT, pixels, says, settings, slide, step, to_grey
+from .seeing import DIGIT, distances, outlined, pixels, says, settings, slide, step, to_grey
 
 
 def looked(tab: Page) -> None:
     tab.wait("!document.querySelector('#look .gif').disabled")
+
+
+def torchs(models: dict[str, DRAW], noise: Callable[..., torch.Tensor], grey: np.ndarray) -> Trace:
+    """What torch makes of a shown picture, with the noise of seed 4."""
+    x = torch.tensor(grey.round() / 255, dtype=torch.float32).view(1, 1, 14, 14)
+    with torch.no_grad():
+        return models["attentive"](x, eps=noise(1, 4)[:, None], record=True)
 
 
 def test_a_drawn_digit_is_repainted_and_its_bound_is_torchs(go, models, noise, browser, site):
@@ -49,21 +58,20 @@ def test_a_drawn_digit_is_repainted_and_its_bound_is_torchs(go, models, noise, b
     assert float(says(tab, "#look .pixels")) == pytest.approx(float(so_far), abs=0.051)
 
 
-def test_the_three_pictures_show_input_error_and_canvas_with_their_windows(go, models, noise):
+def test_the_three_pictures_show_input_error_and_canvas_with_torchs_windows(go, models, noise):
     tab = go("view=look&seed=4&t=3")
     looked(tab)
     shown = {part: pixels(tab, f"#look .{part}") for part in ("input", "error", "canvas")}
-    green = {part: (p[..., 1] - p[..., 0] > 60) for part, p in shown.items()}
-    red = {part: (p[..., 0] - p[..., 2] > 100) for part, p in shown.items()}
-    assert green["input"].any()
-    assert (green["input"] | ~green["error"]).all()  # the same window reads both
-    assert not green["canvas"].any()
-    assert red["canvas"].any()
-    assert not red["input"].any()
     slide(tab, "#look .slider", 0)
-    canvas = to_grey(pixels(tab, "#look .canvas"))
+    bare = {part: pixels(tab, f"#look .{part}") for part in ("input", "canvas")}
+    trace = torchs(models, noise, to_grey(bare["input"]))
+    outlined(shown["input"][..., 1] - shown["input"][..., 0], trace.read, 2, 3)
+    outlined(shown["canvas"][..., 0] - shown["canvas"][..., 1], trace.write, 2, 4)
+    green = shown["error"][..., 1] - shown["error"][..., 0] > 90
+    line = shown["input"][..., 1] - shown["input"][..., 0] > 90
+    assert (green == line).all()  # the same window reads both
     start = 255 * models["attentive"].canvas_0.sigmoid().detach().numpy()[0]
-    assert np.abs(canvas - start).max() < 2
+    assert np.abs(to_grey(bare["canvas"]) - start).max() < 2
 
 
 def test_ink_that_is_missing_and_ink_too_many_differ_in_colour(go):
@@ -84,20 +92,19 @@ def test_the_error_of_a_step_is_of_the_canvas_before_it(go, models, noise):
     shown = pixels(tab, "#look .error")
     slide(tab, "#look .slider", 0)
     x = to_grey(pixels(tab, "#look .input")).round() / 255
-    with torch.no_grad():
-        image = torch.tensor(x, dtype=torch.float32).view(1, 1, 14, 14)
-        canvases = models["attentive"](image, eps=noise(1, 4)[:, None], record=True).mean
+    trace = torchs(models, noise, 255 * x)
     each = shown.shape[0] // 14
     middle = shown[each // 2 :: each, each // 2 :: each]
-    clear = middle[..., 1] <= middle[..., 0]  # of the green border
+    away = distances(shown, trace.read, 2, 3)[each // 2 :: each, each // 2 :: each]
+    clear = away > float(trace.read.sigma2[2, 0].sqrt()) / 2 + 1.5 / each  # of the green border
     error = np.where(
         middle[..., 0] - middle[..., 2] > 1,
         -(255 - middle[..., 1]) / (255 - 0x35),  # towards the red of too much paint
         to_grey(shown) / 255,
     )
     assert clear.sum() > 20
-    assert np.abs(error - (x - canvases[1, 0, 0].numpy()))[clear].max() < 0.02
-    assert np.abs(error - (x - canvases[2, 0, 0].numpy()))[clear].max() > 0.02
+    assert np.abs(error - (x - trace.mean[1, 0, 0].numpy()))[clear].max() < 0.02
+    assert np.abs(error - (x - trace.mean[2, 0, 0].numpy()))[clear].max() > 0.02
 
 
 def test_the_bars_are_the_kl_and_seek(go, models, noise):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from draw.attention import Window, read, write
+from draw.attention import Window, filterbanks, read, write
 
 from .chromium import Page
 from .seeing import pixels, says, settings, slide, to_grey
@@ -94,12 +94,42 @@ def test_pointing_at_the_patch_shows_the_two_filters(go):
         )
 
 
-def test_the_border_is_sigma_wide_and_each_filter_a_curve(go):
-    tab = go("view=window&sigma=1.7&n=6")
+def test_the_border_is_sigma_wide_and_each_weight_a_bar(go):
+    tab = go("view=window&g_x=9.3&sigma=1.7&n=6")
     assert tab.run("document.querySelector('#window .frame').getAttribute('stroke-width')") == "1.7"
-    for axis in "xy":
-        assert tab.run(f"document.querySelectorAll('#window .filters.{axis} path').length") == 6
+    here = Window(*map(torch.tensor, (9.3, 14.5, 4.0, 1.7**2, 1.0)))
+    for axis, F in zip("xy", filterbanks(here, 6, 28, 28), strict=True):
+        paths = tab.run(
+            f"""[...document.querySelectorAll('#window .filters.{axis} path')]
+                .map((path) => path.getAttribute('d').match(/[-.e0-9]+/g).map(Number))"""
+        )
+        points = np.array(paths).reshape(6, 2 * 28 + 2, 2)[:, 1:-1]
+        along, high = np.moveaxis(points if axis == "x" else points[..., ::-1], -1, 0)
+        edges = np.arange(28)
+        assert along[0] == pytest.approx(np.stack([edges, edges + 1], 1).ravel() / 28)
+        assert 1 - high == pytest.approx((F / F.max()).numpy().repeat(2, axis=1), abs=1e-5)
     assert tab.run("document.querySelectorAll('#window .dots circle').length") == 36
+
+
+def test_a_window_beyond_the_picture_keeps_its_stride_until_its_corner_is_dragged(go):
+    tab = go("view=window&delta=8")
+    corner = (28 - 0.5) / 28  # where it is shown
+    tab.click("#window .overlay", corner, corner)
+    assert value(tab, "delta") == 8
+    tab.stroke("#window .overlay", [(corner, corner), (corner - 0.1, corner - 0.1)])
+    assert value(tab, "delta") == pytest.approx(8 - 0.1 * 28 * 2 / 5, abs=0.06)
+
+
+def test_a_finger_explores_the_patch_and_grasps_the_corner(go):
+    tab = go("view=window")
+    tab.resize(320, 800)
+    assert tab.run("document.querySelector('#window .grip').getBoundingClientRect().width") >= 24
+    tab.touch("#window .patch", [(0.3, 0.9)])
+    picked = "#window .filters.x path:nth-child(2).picked"
+    assert tab.run(f"document.querySelector('{picked}') !== null")
+    tab.touch("#window .patch", [(0.3, 0.9), (0.5, 0.9), (0.7, 0.9)])
+    picked = "#window .filters.x path:nth-child(4).picked"
+    assert tab.run(f"document.querySelector('{picked}') !== null")
 
 
 def test_another_picture_in_the_sandbox(go):

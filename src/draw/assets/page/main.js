@@ -157,7 +157,9 @@ function prepareTheme(changed) {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const set = (theme) => {
     document.documentElement.dataset.theme = theme;
-    byId("theme").textContent = theme === "dark" ? "Light" : "Dark";
+    const other = theme === "dark" ? "light" : "dark";
+    byId("theme").textContent = other[0].toUpperCase() + other.slice(1);
+    byId("theme").setAttribute("aria-label", `Switch to ${other} theme`);
     readColours();
     changed();
   };
@@ -186,12 +188,13 @@ function hearKeys(app) {
 }
 
 async function main() {
+  let app = null;
+  prepareTheme(() => app?.view?.redraw());
   byId("notice").hidden = true;
   for (const transport of document.querySelectorAll(".player")) {
     transport.append(byId("transport").content.cloneNode(true));
   }
-  const app = new App(await fetchJson("models.json"));
-  prepareTheme(() => app.view?.redraw());
+  app = new App(await fetchJson("models.json"));
   byId("model").replaceChildren(...app.models.map(({ name }) => new Option(name)));
   byId("model").parentElement.hidden = app.models.length < 2;
   byId("model").addEventListener("change", ({ target }) => {

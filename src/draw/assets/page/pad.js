@@ -145,7 +145,7 @@ export class Pad {
 
   /** The square of 20 pixels of 28 that a digit of MNIST fills. */
   guide(context) {
-    context.strokeStyle = `rgb(${colours.line})`;
+    context.strokeStyle = `rgb(${colours.soft})`;
     context.lineWidth = 0.004;
     context.setLineDash([0.004, 0.014]);
     context.strokeRect(4 / 28, 4 / 28, 20 / 28, 20 / 28);

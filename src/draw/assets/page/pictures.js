@@ -9,17 +9,19 @@
 
 import { box } from "./attention.js";
 
-const BORDER = 0.85; // opacity of a window's border: broad ones should not hide what they paint
+const TINT = 0.3; // opacity of a window's border: broad ones should not hide what they paint
 
 export let colours = null; // of the theme, by name: [red, green, blue]
 
 /** The theme's colours, as the style sheet has them; call again when the theme changes. */
 export function readColours() {
-  const style = getComputedStyle(document.documentElement);
+  const root = document.documentElement;
+  const style = getComputedStyle(root);
   const names = ["ground", "paper", "ink", "read", "write", "line", "soft"];
   colours = Object.fromEntries(
     names.map((name) => {
-      const hex = style.getPropertyValue(`--${name}`).trim();
+      const [light, dark] = style.getPropertyValue(`--${name}`).match(/#[0-9a-f]{6}/g);
+      const hex = root.dataset.theme === "dark" ? dark : light;
       return [name, [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16))];
     }),
   );
@@ -72,18 +74,22 @@ export function paint(context, picture, x, y, scale) {
   context.restore();
 }
 
-/** A window's border: it lies on the patch's extent and is as wide as the filters' sigma. */
+/** A window's border: a line on the patch's extent, in a tint as wide as the filters' sigma. */
 function outline(context, window, n, scale, colour) {
   const { left, top, right, bottom } = box(window, n);
-  const line = Math.max(1, Math.round(Math.sqrt(window.sigma2) * scale));
   const far = 4 * Math.max(context.canvas.width, context.canvas.height);
   const pixel = (edge) => Math.round(Math.min(far, Math.max(-far, (edge - 0.5) * scale)));
   const [x, y] = [pixel(left), pixel(top)];
-  context.globalAlpha = BORDER;
+  const border = (width, opacity) => {
+    const line = Math.max(1, Math.round(width));
+    const shift = (line % 2) / 2; // so that its edges fall between pixels
+    context.globalAlpha = opacity;
+    context.lineWidth = line;
+    context.strokeRect(x + shift, y + shift, pixel(right) - x, pixel(bottom) - y);
+  };
   context.strokeStyle = colour;
-  context.lineWidth = line;
-  const shift = (line % 2) / 2; // so that the line's edges fall between pixels
-  context.strokeRect(x + shift, y + shift, pixel(right) - x, pixel(bottom) - y);
+  border(Math.sqrt(window.sigma2) * scale, TINT);
+  border(scale / 8, 1);
 }
 
 /** A picture with no ink. */

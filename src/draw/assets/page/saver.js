@@ -24,7 +24,8 @@ onmessage = ({ data: { sheets, times, columns, colours } }) => {
       const [x, y] = [(i % columns) * across, Math.floor(i / columns) * down];
       if (picture) paint(context, picture, x, y, scale);
     });
-    gif.add(context.getImageData(0, 0, canvas.width, canvas.height).data, Math.round(times[t] / 10));
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+    gif.add(data, Math.round(times[t] / 10));
   }
   postMessage(gif.blob());
 };

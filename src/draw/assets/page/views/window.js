@@ -72,7 +72,7 @@ export class Sandbox {
     this.draw();
   }
 
-  /** Dragging the window moves it; dragging its corner changes the stride. */
+  /** Dragging the window moves it; dragging its corner, wherever shown, changes the stride. */
   hearPointer() {
     const overlay = this.find(".overlay");
     const place = ({ clientX, clientY }) => {
@@ -83,19 +83,20 @@ export class Sandbox {
     overlay.addEventListener("pointerdown", (event) => {
       overlay.setPointerCapture(event.pointerId);
       const [x, y] = place(event);
-      const { g_x, g_y } = this.values;
-      const corner = event.target.classList.contains("corner");
-      drag = corner ? { corner } : { from: [x - g_x, y - g_y] };
-      if (!corner && event.target === overlay) drag = { from: [0, 0] }; // beside it: it jumps there
+      const { g_x, g_y, delta, n } = this.values;
+      const corner = event.target.classList.contains("grip");
+      const held = corner ? (n * delta) / 2 : 0; // from the window's centre
+      drag = { corner, from: [x - g_x - held, y - g_y - held] };
+      if (event.target === overlay) drag.from = [0, 0]; // beside it: it jumps there
       event.preventDefault();
       move(event);
     });
     const move = (event) => {
       if (!drag) return;
-      const [x, y] = place(event);
+      const [x, y] = place(event).map((at, axis) => at - drag.from[axis]);
       const { g_x, g_y, n } = this.values;
       if (drag.corner) this.change({ delta: (2 * Math.max(x - g_x, y - g_y)) / n });
-      else this.change({ g_x: x - drag.from[0], g_y: y - drag.from[1] });
+      else this.change({ g_x: x, g_y: y });
     };
     overlay.addEventListener("pointermove", move);
     for (const end of ["pointerup", "pointercancel"]) {
@@ -105,27 +106,29 @@ export class Sandbox {
 
   hearPatch() {
     const patch = this.find(".patch");
-    patch.addEventListener("pointermove", ({ offsetX, offsetY }) => {
-      const at = (offset) =>
-        Math.min(this.values.n - 1, Math.floor((offset / patch.clientWidth) * this.values.n));
-      this.picked = [at(offsetX), at(offsetY)];
+    const pick = (picked) => {
+      this.picked = picked;
       this.draw();
-    });
+    };
+    const point = ({ offsetX, offsetY }) => {
+      const { n } = this.values;
+      const at = (offset) => Math.floor((offset / patch.clientWidth) * n);
+      pick([offsetX, offsetY].map((offset) => Math.min(n - 1, Math.max(0, at(offset)))));
+    };
+    patch.addEventListener("pointerdown", point);
+    patch.addEventListener("pointermove", point);
     patch.addEventListener("keydown", (event) => {
       const move = ARROWS[event.key];
       if (!move) return;
       const last = this.values.n - 1;
       const from = this.picked ?? [-move[0], -move[1]];
-      this.picked = from.map((at, axis) => Math.min(last, Math.max(0, at + move[axis])));
-      this.draw();
+      pick(from.map((at, axis) => Math.min(last, Math.max(0, at + move[axis]))));
       event.preventDefault();
     });
-    for (const end of ["pointerleave", "blur"]) {
-      patch.addEventListener(end, () => {
-        this.picked = null;
-        this.draw();
-      });
-    }
+    patch.addEventListener("blur", () => pick(null));
+    patch.addEventListener("pointerleave", ({ pointerType }) => {
+      if (pointerType === "mouse") pick(null); // a finger leaves whenever it is lifted
+    });
   }
 
   draw() {
@@ -172,10 +175,13 @@ export class Sandbox {
         this.find(name).setAttribute(key, value);
       }
     };
-    const line = Math.sqrt(window.sigma2);
-    set(".frame", { x: left, y: top, width: right - left, height: bottom - top });
-    set(".frame", { "stroke-width": line });
-    set(".corner", { cx: Math.min(right, SIZE), cy: Math.min(bottom, SIZE), r: 0.7 });
+    const extent = { x: left, y: top, width: right - left, height: bottom - top };
+    set(".frame", { ...extent, "stroke-width": Math.sqrt(window.sigma2) });
+    set(".edge", extent);
+    const shown = (edge) => Math.min(SIZE, Math.max(1, edge));
+    const corner = { cx: shown(right), cy: shown(bottom) };
+    set(".corner", { ...corner, r: 0.7 });
+    set(".grip", { ...corner, r: 1.6 }); // 26 pixels across on the smallest phone
     const dots = [];
     for (let j = 1; j <= n; j++) {
       for (let i = 1; i <= n; i++) {
@@ -189,14 +195,14 @@ export class Sandbox {
     this.find(".dots").replaceChildren(...dots);
   }
 
-  /** One curve a filter; F_X runs along the picture's width, F_Y down its height. */
+  /** Each filter's weights as bars; F_X runs along the picture's width, F_Y down its height. */
   drawFilters(svg, F, n, picked) {
     const upright = svg.classList.contains("y");
     const most = Math.max(...F);
     const paths = Array.from({ length: n }, (_, i) => {
-      const points = Array.from({ length: SIZE }, (_, a) => {
-        const along = (a + 0.5) / SIZE;
-        const high = F[i * SIZE + a] / most;
+      const points = Array.from({ length: 2 * SIZE }, (_, end) => {
+        const along = Math.ceil(end / 2) / SIZE; // where a bar begins, and where it ends
+        const high = F[i * SIZE + (end >> 1)] / most;
         return upright ? `${1 - high} ${along}` : `${along} ${1 - high}`;
       });
       const path = document.createElementNS(SVG, "path");
