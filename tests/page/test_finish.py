@@ -43,6 +43,17 @@ def test_the_pad_shows_the_pixels_that_are_fixed(go):
     assert not shown[:4].any()
 
 
+def test_the_visitors_ink_stays(go):
+    """Over the last picture, and over no earlier one."""
+    tab = go("view=finish&seed=3", motion="reduce")
+    finished(tab)
+    ink = to_grey(pixels(tab, "#finish .pad")) > 128
+    for index in range(9):
+        assert (to_grey(pixels(tab, tile("finish", index)))[ink] > 250).all()
+    tab.press("ArrowLeft")
+    assert any((to_grey(pixels(tab, tile("finish", i)))[ink] < 200).any() for i in range(9))
+
+
 def test_clamped_iterations_are_what_the_page_says(module, models, noise):
     """Against a twin of ours on the page's own random numbers."""
     count, rounds, seed = 3, 4, 5

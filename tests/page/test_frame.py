@@ -10,6 +10,13 @@ import pytest
 from .conftest import VIEWS, T
 from .seeing import pixels, prepare, says, settings, steps, tile
 
+CANVASES = {  # which show what the address says
+    "window": (".image", ".patch"),
+    "look": (".input", ".canvas"),
+    "finish": (".pad", ".tiles canvas"),
+    "fork": (".parent", ".tiles canvas"),
+}
+
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
@@ -187,3 +194,39 @@ def test_an_error_in_the_page_is_told(go):
     tab.wait("!document.querySelector('#notice').hidden")
     assert "out of paint. Reload the page" in says(tab, "#notice")
     assert "out of paint" in tab.problems.pop()
+
+
+@pytest.mark.parametrize("view", ["paint", "finish", "fork", "compare"])
+def test_the_address_keeps_whether_windows_are_shown(go, view):
+    tab = go(f"view={view}&seed=3")
+    first = tab.run(f"document.querySelector('#{view} .windows').checked")
+    tab.click(f"#{view} .windows")
+    at = settings(tab)
+    assert at["windows"] == str(int(not first))
+    tab.click(f"#{view} .windows")
+    assert "windows" not in settings(tab)
+    tab.open("about:blank")
+    tab = go("&".join(f"{key}={value}" for key, value in at.items()))
+    assert tab.run(f"document.querySelector('#{view} .windows').checked") != first
+
+
+@pytest.mark.parametrize(
+    ("before", "address"),
+    [
+        ("view=window&g_x=20&picture=8", "view=window&delta=1"),
+        ("view=look&ink=0g0gvwvw&seed=9", "view=look&t=2"),
+        ("view=finish&ink=0g0gvwvw&seed=9&windows=1", "view=finish&t=2"),
+        ("view=fork&seed=9&index=3&branch=7&windows=0", "view=fork&at=2&t=3"),
+    ],
+)
+def test_an_address_shows_the_same_whatever_was_shown_before(go, before, address):
+    def shown(first: str) -> tuple[dict[str, str], list[bytes]]:
+        tab = go(first)
+        tab.run(f"location.hash = '#{address}'")
+        tab.wait("!document.querySelector('section:not([hidden]) .gif')?.disabled")
+        at = settings(tab)
+        canvases = [pixels(tab, f"#{at['view']} {name}") for name in CANVASES[at["view"]]]
+        tab.open("about:blank")
+        return at, [canvas.tobytes() for canvas in canvases]
+
+    assert shown(before) == shown(address)

@@ -47,10 +47,13 @@ def test_a_drawn_digit_is_repainted_and_its_bound_is_torchs(go, models, noise, b
     assert np.isfinite(shown).all()
     assert shown == pytest.approx(expected, abs=0.051)
     assert says(tab, "#look .says") == "nats, a sample of the bound"
-    assert says(tab, "#look .peak") == (
-        f"highest {float(trace.kl.max()):.1f} at step {int(trace.kl.argmax()) + 1}"
-    )
+    nats = [f"{float(kl):.1f}" for kl in trace.kl]
+    highest = f"highest {float(trace.kl.max()):.1f} at step {int(trace.kl.argmax()) + 1}"
+    assert says(tab, "#look .peak") == f"step {T}: {nats[-1]} nats; {highest}"
+    label = tab.run("document.querySelector('#look .bars').ariaLabel")
+    assert label == ", ".join(["Nats spent at each step", *nats])
     slide(tab, "#look .slider", 2)
+    assert says(tab, "#look .peak").startswith(f"step 2: {nats[1]} nats; ")
     assert float(says(tab, "#look .latent")) == pytest.approx(float(trace.kl[:2].sum()), abs=0.051)
     so_far = torch.nn.functional.binary_cross_entropy_with_logits(
         trace.canvas[1], x, reduction="sum"

@@ -48,11 +48,14 @@ def test_the_address_brings_the_same_samples_back(go):
 def test_a_sample_of_a_seed_can_be_forked(go):
     tab = go("view=paint")
     assert tab.run("document.querySelector('#paint .tiles button').disabled")
+    assert says(tab, "#paint .hint").startswith("New samples can be pressed")
     tab.click("#paint .again")
     tab.wait("!document.querySelector('#paint .tiles button').disabled")
     seed = settings(tab)["seed"]
+    assert says(tab, "#paint .hint").startswith("Press a picture")
     tab.click("#paint .tiles button:nth-child(8)")
     tab.wait("!document.querySelector('#fork').hidden")
+    assert tab.run("document.activeElement.id") == "main"
     tab.wait("!document.querySelector('#fork .gif').disabled")
     assert settings(tab).items() >= {"seed": seed, "index": "7", "view": "fork"}.items()
     assert f"Painting 8 of seed {seed}" in says(tab, "#fork .progress")

@@ -139,3 +139,8 @@ def test_another_picture_in_the_sandbox(go):
         tab.click(f"#window .examples button:nth-child({place})")
         seen.append(pixels(tab, "#window .image").tobytes())
     assert len(set(seen)) == 4
+    at = settings(tab)
+    assert at["picture"] == "8"
+    tab.open("about:blank")
+    tab = go(f"view=window&picture={at['picture']}")
+    assert pixels(tab, "#window .image").tobytes() == seen[3]

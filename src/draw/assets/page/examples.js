@@ -43,13 +43,13 @@ export function beginning(strokes, share) {
   return parts.filter((part) => part.length > 0);
 }
 
-/** A button for each example, which takes it. */
+/** A button for each example; `take(name)` hears of it. */
 export function exampleButtons(place, take) {
   const buttons = Object.keys(EXAMPLES).map((name) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = name;
-    button.addEventListener("click", () => take(EXAMPLES[name]));
+    button.addEventListener("click", () => take(name));
     return button;
   });
   place.replaceChildren(...buttons);

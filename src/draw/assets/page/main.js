@@ -114,6 +114,7 @@ class App {
 
   /** Goes to another view, or to the same with other settings; "back" returns. */
   go(settings) {
+    if (settings.view !== this.name) byId("main").focus(); // what has it now will be hidden
     location.hash = this.address(settings);
   }
 

@@ -16,15 +16,20 @@ export class Compare extends FilmView {
     [".with", ".without"].forEach((side, i) => (this.find(side).textContent = this.pair[i].name));
   }
 
-  async open({ seed, t }) {
-    const signal = this.renewed();
-    const wanted = seedOf(seed);
-    this.settings = {};
+  get settings() {
+    return { seed: this.seed }; // undefined while the bundled films are shown
+  }
+
+  async open(settings) {
+    const signal = this.opened(settings);
+    const { t } = settings;
+    this.seed = seedOf(settings.seed);
     this.films = [[], []];
     this.player.load(Math.max(...this.pair.map(({ config }) => config.glimpses)));
     const names = this.pair.map(({ name }) => name);
-    if (wanted === undefined) this.preview(names, signal, t);
-    if ((await this.ready(signal, ...names)) && wanted !== undefined) await this.renew(wanted, t);
+    if (this.seed === undefined) this.preview(names, signal, t);
+    if (!(await this.ready(signal, ...names)) || this.seed === undefined) return;
+    await this.renew(this.seed, t);
   }
 
   async preview(names, signal, t) {
@@ -38,7 +43,7 @@ export class Compare extends FilmView {
   /** New samples of both, from the same seed. */
   async renew(seed, t) {
     const signal = this.renewed();
-    this.settings = { seed };
+    this.seed = seed;
     this.films = [[], []];
     this.start(t);
     const paint = async (side) => {

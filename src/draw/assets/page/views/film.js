@@ -8,7 +8,8 @@ import { saveFilm } from "../save.js";
 
 /**
  * A subclass gives `open(settings)`, which shows what the address says, and `renew(seed)`, which
- * starts anew with other noise; it fills `canvases` and, as they come, `films`.
+ * starts anew with other noise; it fills `canvases` and, as they come, `films`. Its `settings` are
+ * what the address is to keep of it.
  */
 export class FilmView {
   /** `columns` arranges the pictures of a saved film, and `kinds` are the windows to be seen. */
@@ -18,7 +19,6 @@ export class FilmView {
     this.kinds = kinds;
     this.canvases = []; // elements
     this.films = []; // one for each of them; those not there yet are blank
-    this.settings = {}; // what the address is to keep
     this.saving = false; // as a GIF
     this.player = new Player(
       this.find(".player"),
@@ -29,12 +29,29 @@ export class FilmView {
     this.gif = this.find(".gif");
     this.windows = this.find(".windows");
     this.again.addEventListener("click", () => this.renew(freshSeed()));
-    this.windows?.addEventListener("change", () => this.redraw());
+    this.windows?.addEventListener("change", () => {
+      this.redraw();
+      this.remember();
+    });
     this.gif.addEventListener("click", () => this.save(columns));
   }
 
   find(selector) {
     return this.root.querySelector(selector);
+  }
+
+  /** Takes from the address what all views keep there; the signal for what is to be computed. */
+  opened(settings) {
+    if (Object.keys(settings).length) this.reset(); // what it does not name is as at first
+    const windows = whole(settings.windows, 0, 1);
+    if (this.windows && windows !== undefined) this.windows.checked = windows === 1;
+    return this.renewed();
+  }
+
+  /** Forgets what a visit before has left. */
+  reset() {
+    this.seed = 0;
+    if (this.windows) this.windows.checked = this.windows.defaultChecked;
   }
 
   close() {
@@ -78,7 +95,9 @@ export class FilmView {
 
   remember() {
     const t = this.player.playing ? undefined : this.player.t;
-    this.app.remember({ ...this.settings, t });
+    const { checked, defaultChecked } = this.windows ?? {};
+    const windows = checked === defaultChecked ? undefined : Number(checked);
+    this.app.remember({ ...this.settings, t, windows });
   }
 
   /** A film's picture after step t; no windows on a finished one, nor if they are not wanted. */

@@ -21,15 +21,25 @@ export class Finish extends FilmView {
       size: () => app.model.config,
       pixels: true,
     });
-    exampleButtons(this.find(".examples"), (strokes) => {
-      this.pad.set(beginning(strokes, SHARE), true);
+    exampleButtons(this.find(".examples"), (name) => {
+      this.pad.set(beginning(EXAMPLES[name], SHARE), true);
       this.renew(this.seed);
     });
     this.find(".clear").addEventListener("click", () => this.pad.clear());
   }
 
-  async open({ ink, seed, t }) {
-    const signal = this.renewed();
+  get settings() {
+    return { ink: toText(this.pad.strokes), seed: this.seed };
+  }
+
+  reset() {
+    super.reset();
+    this.pad.set([]);
+  }
+
+  async open(settings) {
+    const signal = this.opened(settings);
+    const { ink, seed, t } = settings;
     this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.films = [];
     this.player.load(this.app.model.config.glimpses);
@@ -44,7 +54,6 @@ export class Finish extends FilmView {
   async renew(seed, t) {
     const signal = this.renewed();
     this.seed = seed;
-    this.settings = { ink: toText(this.pad.strokes), seed };
     this.say(this.pad.says);
     if (!this.pad.strokes.length) {
       this.films = [];
@@ -62,6 +71,7 @@ export class Finish extends FilmView {
       (_, i) => grey[i % grey.length],
     );
     const args = { ink, seed, count: COUNT, rounds: ROUNDS };
+    this.ink = ink;
     this.player.hold(this.player.last);
     for await (const { round, films } of this.app.run("complete", args, signal)) {
       this.films = films;
@@ -72,6 +82,13 @@ export class Finish extends FilmView {
     this.gif.disabled = false;
     this.player.hold(whole(t, 0, this.player.last) ?? this.player.last);
     this.remember();
+  }
+
+  /** A film's picture; over the last one lies the visitor's ink, which stays. */
+  frame(film, t, ...rest) {
+    const picture = super.frame(film, t, ...rest);
+    if (!film || t < film.steps) return picture;
+    return { ...picture, values: picture.values.map((value, i) => Math.max(value, this.ink[i])) };
   }
 
   redraw() {

@@ -24,8 +24,19 @@ export class Fork extends FilmView {
     });
   }
 
-  async open({ seed, index, at, branch, t }) {
-    const signal = this.renewed();
+  get settings() {
+    const { seed, index, branch } = this;
+    return { seed, index, at: Number(this.freeze.value), branch };
+  }
+
+  reset() {
+    super.reset();
+    this.index = this.branch = 0;
+  }
+
+  async open(settings) {
+    const signal = this.opened(settings);
+    const { seed, index, at, branch, t } = settings;
     const { glimpses } = this.app.model.config;
     this.films = [];
     this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
@@ -49,9 +60,7 @@ export class Fork extends FilmView {
   /** Nine futures from the step that the slider shows. */
   async grow(t) {
     const signal = this.renewed();
-    const at = Number(this.freeze.value);
-    const { seed, index, branch } = this;
-    this.settings = { seed, index, at, branch };
+    const { seed, index, at, branch } = this.settings;
     this.label(at);
     const args = { seed, index, t: at, count: COUNT, branch };
     for await (const { films } of this.app.run("fork", args, signal)) {

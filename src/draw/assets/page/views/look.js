@@ -19,7 +19,7 @@ export class Look extends FilmView {
       changed: () => this.take(),
       size: () => app.model.config,
     });
-    exampleButtons(this.find(".examples"), (strokes) => this.example(strokes));
+    exampleButtons(this.find(".examples"), (name) => this.example(EXAMPLES[name]));
     this.find(".clear").addEventListener("click", () => this.pad.clear());
     const seek = ({ offsetX, buttons, type }) => {
       if (!this.film || (type === "pointermove" && !buttons)) return;
@@ -29,8 +29,18 @@ export class Look extends FilmView {
     this.bars.addEventListener("pointermove", seek);
   }
 
-  async open({ ink, seed, t }) {
-    const signal = this.renewed();
+  get settings() {
+    return { ink: toText(this.pad.strokes), seed: this.seed };
+  }
+
+  reset() {
+    super.reset();
+    this.pad.set([]);
+  }
+
+  async open(settings) {
+    const signal = this.opened(settings);
+    const { ink, seed, t } = settings;
     this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.player.load(this.app.model.config.glimpses);
     const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
@@ -71,7 +81,6 @@ export class Look extends FilmView {
   async renew(seed, t) {
     const signal = this.renewed();
     this.seed = seed;
-    this.settings = { ink: toText(this.pad.strokes), seed };
     if (!this.pad.strokes.length) return this.app.remember({});
     this.say(this.pad.says);
     const args = { pixels: this.pixels, seed };
@@ -90,6 +99,7 @@ export class Look extends FilmView {
   draw(t, resting) {
     super.draw(t, resting);
     this.drawBars(t);
+    this.tellBars(t);
     this.tell(t);
   }
 
@@ -113,7 +123,7 @@ export class Look extends FilmView {
       height: height * devicePixelRatio,
     });
     const context = this.bars.getContext("2d");
-    const { ink, line, write } = colours;
+    const { ink, line, soft, write } = colours;
     context.scale(devicePixelRatio, devicePixelRatio);
     context.fillStyle = `rgb(${line})`;
     context.fillRect(0, height - 1, width, 1);
@@ -122,11 +132,20 @@ export class Look extends FilmView {
     const each = width / steps;
     kl.forEach((nats, i) => {
       const bar = Math.max(1, (nats / most) * (height - 2));
-      context.fillStyle = `rgb(${i + 1 === t ? write : i < t ? ink : line})`;
+      context.fillStyle = `rgb(${i + 1 === t ? write : i < t ? ink : soft})`;
       context.fillRect(i * each, height - bar, Math.max(1, each - Math.min(3, each / 4)), bar);
     });
-    const peak = this.film ? `highest ${most.toFixed(1)} at step ${1 + kl.indexOf(most)}` : "";
-    this.find(".peak").textContent = peak;
+  }
+
+  /** In words what the bars show. */
+  tellBars(t) {
+    const { kl = [] } = this.film ?? {};
+    const told = kl.map((nats) => nats.toFixed(1));
+    const most = kl.indexOf(Math.max(...kl));
+    const now = t > 0 ? `step ${t}: ${told[t - 1]} nats; ` : "";
+    const peak = `${now}highest ${told[most]} at step ${most + 1}`;
+    this.find(".peak").textContent = this.film ? peak : "";
+    this.bars.setAttribute("aria-label", ["Nats spent at each step", ...told].join(", "));
   }
 
   /** What has been spent so far, and what the pixels would still cost. */

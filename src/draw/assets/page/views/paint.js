@@ -15,16 +15,20 @@ export class Paint extends FilmView {
     });
   }
 
-  /** Shows the bundled films; then, if the address names a seed, its samples. */
-  async open({ seed, t }) {
-    const signal = this.renewed();
-    const wanted = seedOf(seed);
+  get settings() {
+    return { seed: this.seed }; // undefined while the bundled films are shown
+  }
+
+  /** Shows the bundled films or, if the address names a seed, its samples. */
+  async open(settings) {
+    const signal = this.opened(settings);
+    const { t } = settings;
+    this.seed = seedOf(settings.seed);
     this.films = [];
-    this.settings = {};
     this.forkable(false);
     this.player.load(this.app.model.config.glimpses);
-    if (wanted === undefined) this.preview(signal, t);
-    if ((await this.ready(signal)) && wanted !== undefined) await this.renew(wanted, t);
+    if (this.seed === undefined) this.preview(signal, t);
+    if ((await this.ready(signal)) && this.seed !== undefined) await this.renew(this.seed, t);
   }
 
   async preview(signal, t) {
@@ -38,7 +42,7 @@ export class Paint extends FilmView {
   /** Paints new samples; the film starts with the first of them, and the others join in. */
   async renew(seed, t) {
     const signal = this.renewed();
-    this.settings = { seed };
+    this.seed = seed;
     this.films = [];
     this.forkable(false);
     for await (const { films } of this.app.run("sample", { seed, count: COUNT }, signal)) {
@@ -55,6 +59,9 @@ export class Paint extends FilmView {
 
   /** Only samples of a seed can be forked: the noise of the bundled ones is not known here. */
   forkable(known) {
+    this.find(".hint").textContent = known
+      ? "Press a picture to see what else might have become of it."
+      : "New samples can be pressed, to see what else might have become of them.";
     for (const { parentElement: button } of this.canvases) {
       button.disabled = !known;
       button.title = known ? "Fork this painting" : "";

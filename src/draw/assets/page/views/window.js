@@ -7,6 +7,7 @@ import { ARROWS } from "../pad.js";
 import { show } from "../pictures.js";
 
 const SIZE = 28; // pixels a side
+const PICTURE = "3"; // at first
 const START = { g_x: 14.5, g_y: 14.5, delta: 4, sigma: 1, gamma: 1, n: 5 };
 const RANGES = {
   g_x: [-4, 33, 0.1],
@@ -24,19 +25,21 @@ export class Sandbox {
     this.root = root;
     this.values = { ...START };
     this.picked = null; // [i, j], the pixel of the patch that is pointed at
-    this.image = null; // intensities in [0, 1]
+    this.take(PICTURE);
     for (const [name, [min, max, step]] of Object.entries(RANGES)) {
       const input = this.find(`[name=${name}]`);
       Object.assign(input, { min, max, step });
       input.addEventListener("input", () => this.change({ [name]: Number(input.value) }));
     }
     this.find(".reset").addEventListener("click", () => this.change(START));
-    exampleButtons(this.find(".examples"), (strokes) => this.look(strokes));
+    exampleButtons(this.find(".examples"), (name) => {
+      this.take(name);
+      this.change({});
+    });
     for (const svg of root.querySelectorAll(".filters")) svg.setAttribute("viewBox", "0 0 1 1");
     this.find(".overlay").setAttribute("viewBox", `0.5 0.5 ${SIZE} ${SIZE}`); // pixel 1 is at 1
     this.hearPointer();
     this.hearPatch();
-    this.look(EXAMPLES[3]);
   }
 
   find(name) {
@@ -44,6 +47,10 @@ export class Sandbox {
   }
 
   open(settings) {
+    if (Object.keys(settings).length) {
+      this.values = { ...START }; // what the address does not name is as at first
+      this.take(Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : PICTURE);
+    }
     const known = Object.keys(RANGES).filter((name) => settings[name] !== undefined);
     const values = known.map((name) => [name, Number(settings[name])]);
     this.change(Object.fromEntries(values.filter(([, value]) => Number.isFinite(value))));
@@ -55,9 +62,11 @@ export class Sandbox {
     this.draw();
   }
 
-  look(strokes) {
-    this.image = Float32Array.from(rasterise(strokes, SIZE, SIZE), (byte) => byte / 255);
-    this.draw();
+  /** Takes the picture of an example: intensities in [0, 1]. */
+  take(picture) {
+    this.picture = picture;
+    const pixels = rasterise(EXAMPLES[picture], SIZE, SIZE);
+    this.image = Float32Array.from(pixels, (byte) => byte / 255);
   }
 
   /** Takes new values, each brought into its range. */
@@ -67,7 +76,11 @@ export class Sandbox {
       const rounded = Math.round(value / step) * step;
       this.values[name] = Number(Math.min(high, Math.max(low, rounded)).toFixed(1));
     }
-    const changed = Object.entries(this.values).filter(([name, v]) => v !== START[name]);
+    const { picture } = this;
+    const first = { ...START, picture: PICTURE };
+    const changed = Object.entries({ ...this.values, picture }).filter(
+      ([name, value]) => value !== first[name],
+    );
     this.app.remember(Object.fromEntries(changed));
     this.draw();
   }
