@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+from .chromium import Page
 from .conftest import T
 from .seeing import (
     HOLDING,
@@ -85,13 +86,29 @@ def test_the_write_window_is_where_torch_puts_it_and_can_be_hidden(go, models):
     outlined(shown[..., 0] - shown[..., 1], trace.write, 3, 4)
 
 
-@pytest.mark.parametrize(
-    ("view", "columns", "rows"),
-    [("paint", 6, 4), ("look", 3, 1), ("fork", 3, 3), ("finish", 3, 3), ("compare", 9, 4)],
-)
-def test_a_film_is_saved_as_gif(go, view, columns, rows):
-    tab = go(f"view={view}&t=4" + ("&seed=3" if view in ("look", "fork", "finish") else ""))
-    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
+def tiles(view: str, count: int) -> list[str | None]:
+    return [tile(view, index) for index in range(count)]
+
+
+SHEETS = {  # columns of a saved film, and its pictures row by row; None is a gap
+    "paint": (6, tiles("paint", 24)),
+    "look": (3, ["#look .input", "#look .error", "#look .canvas"]),
+    "fork": (3, tiles("fork", 9)),
+    "finish": (3, tiles("finish", 9)),
+    "compare": (
+        9,
+        [
+            f"#compare .{side} :nth-child({4 * row + column + 1})" if column < 4 else None
+            for row in range(4)
+            for side in ("left", "right")
+            for column in range(5 if side == "left" else 4)
+        ],
+    ),
+}
+
+
+def saved(tab: Page, view: str) -> tuple[str, Image.Image]:
+    """Presses the button; the file's name and the film."""
     tab.run(
         """(() => {
             const create = URL.createObjectURL;
@@ -101,7 +118,6 @@ def test_a_film_is_saved_as_gif(go, view, columns, rows):
     )
     tab.click(f"#{view} .gif")
     tab.wait("window.called")
-    assert tab.run("window.called") == f"draw-{view}-attentive.gif"
     data = tab.run(
         """window.saved.arrayBuffer().then((buffer) => {
             let text = "";
@@ -109,19 +125,51 @@ def test_a_film_is_saved_as_gif(go, view, columns, rows):
             return btoa(text);
         })"""
     )
-    film = Image.open(io.BytesIO(base64.b64decode(data)))
+    return tab.run("window.called"), Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def middles(picture: np.ndarray) -> np.ndarray:
+    """The middle of each of the image's pixels."""
+    each = picture.shape[0] // 14
+    return picture[each // 2 :: each, each // 2 :: each]
+
+
+@pytest.mark.parametrize("view", SHEETS)
+def test_a_film_is_saved_as_gif(go, view):
+    """Its frames hold what the screen shows, to the six bits that a GIF keeps."""
+    columns, sheet = SHEETS[view]
+    t = 0 if view == "look" else 4  # Look's windows cannot be hidden
+    tab = go(f"view={view}&t={t}&windows=0" + ("" if view in ("paint", "compare") else "&seed=3"))
+    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
+    name, film = saved(tab, view)
+    assert name == f"draw-{view}-attentive.gif"
     assert film.n_frames == T + 2
     width, height = film.size
+    rows = len(sheet) // columns
     assert (width + 4) % columns == (height + 4) % rows == 0
     assert width <= 720
+    across, down = (width + 4) // columns, (height + 4) // rows
     frames = [np.array(f.convert("RGB")).astype(int) for f in ImageSequence.Iterator(film)]
     film.seek(film.n_frames - 1)
     assert film.info["duration"] == 1800
-    red = [(f[..., 0] - f[..., 1] > 60).sum() for f in frames]
-    if view in ("paint", "fork", "compare"):
-        assert red[0] == red[-1] == 0  # no windows at the start and on the finished pictures
-        assert min(red[1:-1]) > 0
-    assert tab.run(f"document.querySelector('#{view} .gif').textContent") == "Save as GIF"
+    for place, selector in enumerate(sheet):
+        row, column = divmod(place, columns)
+        cell = frames[t][row * down :, column * across :][: down - 4, : across - 4]
+        if selector is None:
+            assert np.abs(cell - [0xF5, 0xF4, 0xF1]).max() <= 3
+        else:
+            assert np.abs(middles(cell) - middles(pixels(tab, selector))).max() <= 3
+
+
+@pytest.mark.parametrize("view", ["paint", "fork", "compare"])
+def test_a_saved_film_shows_the_windows_but_at_its_ends(go, view):
+    tab = go(f"view={view}" + ("&seed=3" if view == "fork" else ""))
+    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
+    frames = ImageSequence.Iterator(saved(tab, view)[1])
+    red = [np.array(frame.convert("RGB")).astype(int) for frame in frames]
+    marked = [(frame[..., 0] - frame[..., 1] > 60).sum() for frame in red]
+    assert marked[0] == marked[-1] == 0
+    assert min(marked[1:-1]) > 0
 
 
 def test_films_are_saved_one_at_a_time_off_the_pages_thread(page, site):

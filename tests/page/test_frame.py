@@ -58,20 +58,29 @@ def test_an_address_of_nonsense_still_opens(go, address):
     assert tab.run("document.querySelector('#notice').hidden")
 
 
-def test_every_control_has_a_name_and_can_be_reached(go):
-    tab = go("view=paint")
-    for view in VIEWS:
-        tab.click(f"nav [data-view={view}]")
-        tab.wait(f"!document.querySelector('#{view}').hidden")
-        unnamed = tab.run(
-            f"""[...document.querySelectorAll("#{view} button, #{view} input, #{view} canvas,"
-                + " header select, header button")].filter((element) => !(
-                element.ariaLabel || element.textContent.trim() || element.labels?.length ||
-                element.closest("[role=img]") || element.querySelector("[aria-label]")
-            )).map((element) => element.outerHTML)"""
-        )
-        assert unnamed == []
-        assert tab.run("document.querySelector('nav [aria-current]').dataset.view") == view
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_control_has_a_name_and_can_be_reached(go, view):
+    tab = go(f"view={view}&seed=3")
+    tab.wait(f"!document.querySelector('#{view} .gif')?.disabled")
+    unnamed = tab.run(
+        f"""[...document.querySelectorAll("#{view} button, #{view} input, #{view} canvas,"
+            + " header select, header button")].filter((element) => !(
+            element.ariaLabel || element.textContent.trim() || element.labels?.length ||
+            element.closest("[role=img]") || element.querySelector("[aria-label]")
+        )).map((element) => element.outerHTML)"""
+    )
+    assert unnamed == []
+    assert tab.run("document.querySelector('nav [aria-current]').dataset.view") == view
+    controls = """a[href], button:enabled, input:enabled, select, [tabindex="0"]"""
+    count = tab.run(
+        f"""(window.left = new Set([...document.querySelectorAll(`{controls}`)]
+            .filter((element) => element.checkVisibility()))).size"""
+    )
+    assert count > 12
+    for _ in range(count):
+        tab.press("Tab")
+        tab.run("left.delete(document.activeElement)")
+    assert tab.run("[...left].map((element) => element.outerHTML)") == []
 
 
 def test_the_skip_link_leads_to_the_picture_and_leaves_the_view(go):

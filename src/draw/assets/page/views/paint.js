@@ -60,8 +60,8 @@ export class Paint extends FilmView {
   /** Only samples of a seed can be forked: the noise of the bundled ones is not known here. */
   forkable(known) {
     this.find(".hint").textContent = known
-      ? "Press a picture to see what else might have become of it."
-      : "New samples can be pressed, to see what else might have become of them.";
+      ? "Press a picture to see its other futures."
+      : "New samples can be pressed, to see their other futures.";
     for (const { parentElement: button } of this.canvases) {
       button.disabled = !known;
       button.title = known ? "Fork this painting" : "";
