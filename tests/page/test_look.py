@@ -125,6 +125,23 @@ def test_the_bars_are_the_kl_and_seek(go, models, noise):
     assert settings(tab)["t"] == "5"
 
 
+@pytest.mark.parametrize(("theme", "ground"), [("light", 0xF5F4F1), ("dark", 0x131312)])
+def test_the_bars_to_come_stand_out(go, theme, ground):
+    """By 3 : 1, as WCAG 2.2 asks of what carries meaning (1.4.11)."""
+    tab = go("view=look&seed=4&t=0", theme)
+    looked(tab)
+    bars = pixels(tab, "#look .bars")
+    bar = bars[-2, int(0.4 * bars.shape[1] / T)]
+
+    def luminance(colour: np.ndarray) -> float:
+        linear = np.where(colour <= 10, colour / 3294, ((colour / 255 + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    around = np.array([ground >> 16, ground >> 8 & 0xFF, ground & 0xFF])
+    low, high = sorted([luminance(bar), luminance(around)])
+    assert (high + 0.05) / (low + 0.05) >= 3
+
+
 def test_examples_clear_and_looking_again(go):
     tab = go("view=look", motion="reduce")
     looked(tab)
