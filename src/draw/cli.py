@@ -26,8 +26,8 @@ draw: a recurrent neural network that paints an image step by step (Gregor et al
   draw models                                                the trained models at hand
   draw data list | draw data fetch NAME                      the data sets
 
-PRESET is quick, mnist, mnist-no-attention, two-digits, cluttered-100, cluttered-100-4, cluttered-60,
-svhn, cifar10 or folder (your own pictures: --data-dir DIR).
+PRESET is quick, mnist, mnist-no-attention, two-digits, cluttered-100, cluttered-100-4,
+cluttered-60, svhn, cifar10 or folder (your own pictures: --data-dir DIR).
 MODEL is a trained model's name, a run folder, a saved model's folder or a Hugging Face hub id.
 Every command tells all its options with --help."""
 
