@@ -18,8 +18,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from draw.data import SPLITS, house_numbers, load
-from draw.data.house_numbers import BYTES, STAMP, cut_out, read_boxes
+from draw.data.house_numbers import BYTES, cut_out, read_boxes
 from draw.data.images import Images
+from draw.data.packed import TAIL
 from draw.data.svhn import ARCHIVES, DIGITS, read_mat, svhn_cropped
 from draw.data.synthetic import RandomCrop
 from draw.errors import DataError
@@ -312,8 +313,8 @@ def test_archives_are_fetched_once_and_decoded_once(
     assert_is_svhn()
     assert [path for path, _ in server.asked] == [f"/{part}.tar.gz" for part in COUNTS]
     assert {path.name: path.stat().st_size for path in cache.glob("*.packed")} == {
-        "svhn-train-extra.packed": 12 * BYTES + STAMP,
-        "svhn-test.packed": 3 * BYTES + STAMP,
+        "svhn-train-extra.packed": 12 * BYTES + TAIL,
+        "svhn-test.packed": 3 * BYTES + TAIL,
     }
     monkeypatch.setattr(svhn, "pack", None)  # would be called if they were decoded again
     assert_is_svhn()
@@ -396,7 +397,7 @@ def test_when_a_source_has_changed_it_is_decoded_again(tmp_path: Path, change: s
     assert shades(load("svhn", "test", data_dir=tmp_path)) == [9, 9, 9]
 
 
-@pytest.mark.parametrize("size", [0, 10, STAMP, BYTES + STAMP, 3 * BYTES])
+@pytest.mark.parametrize("size", [0, 10, TAIL, BYTES + TAIL, 3 * BYTES])
 def test_a_damaged_packed_file_is_made_again_or_if_that_cannot_be_an_error_that_names_it(
     tmp_path: Path, cache: Path, size: int
 ) -> None:

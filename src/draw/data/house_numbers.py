@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from draw.data.archive import members
 from draw.data.download import Progress
+from draw.data.packed import TAIL
 from draw.errors import DataError
 from draw.files import atomic_path
 
 SHAPE = 3, 64, 64  # of a packed picture, one byte a value
 BYTES = 3 * 64 * 64
-STAMP = hashlib.sha256().digest_size  # bytes behind the last picture that tell what was packed
 MARGIN = 0.3  # of the digits' box, that is added to its width and to its height
 MOST_DIGITS = 32  # of a number; the longest published one has 6
 LARGEST_MAT, LARGEST_PNG = 1 << 32, 1 << 24  # bytes; far more than the published ones have
@@ -30,7 +28,9 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom edge; pixels
 
 
 def pack(sources: Mapping[str, Path], target: Path, progress: Progress | None = None) -> None:
-    """Cut out every house number and write them to one file, in the order of their names' hashes.
+    """Cut out every house number and pack them in the order of their names' hashes.
+
+    The tail of the packed file tells what was packed.
 
     Args:
         sources: by part, such as `train`: its archive `train.tar.gz`, or the `digitStruct.mat` of
@@ -66,23 +66,8 @@ def pack(sources: Mapping[str, Path], target: Path, progress: Progress | None = 
 def is_packed(sources: Mapping[str, Path], target: Path) -> bool:
     """Whether a file was packed from just these sources, by their sizes and times."""
     with target.open("rb") as packed:
-        packed.seek(max(0, target.stat().st_size - STAMP))
+        packed.seek(max(0, target.stat().st_size - TAIL))
         return packed.read() == _stamp(sources)
-
-
-def unpack(packed: Path) -> UInt8[Tensor, "n 3 64 64"]:
-    """The pictures of a packed file, mapped into memory: a picture is read when it is used.
-
-    Raises:
-        DataError: the file was cut or padded.
-    """
-    count, rest = divmod(packed.stat().st_size - STAMP, BYTES)
-    if count < 2 or rest:
-        raise DataError(
-            f"{packed} is not two or more pictures of {BYTES} bytes and {STAMP} bytes: it was cut "
-            f"or padded; delete it, and it is made again"
-        )
-    return torch.from_file(str(packed), size=count * BYTES, dtype=torch.uint8).view(-1, *SHAPE)
 
 
 def read_boxes(file: IO[bytes], origin: str, progress: Progress | None = None) -> dict[str, Box]:

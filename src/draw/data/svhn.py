@@ -8,8 +8,9 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from draw.data.download import Progress, RemoteFile, cache_dir, locate, retrieve
-from draw.data.house_numbers import import_h5py, is_packed, pack, unpack
+from draw.data.house_numbers import SHAPE, import_h5py, is_packed, pack
 from draw.data.images import Images
+from draw.data.packed import unpack
 from draw.data.synthetic import RandomCrop
 from draw.errors import DataError
 
@@ -145,4 +146,4 @@ def _house_numbers(
             if part not in sources:
                 sources[part] = retrieve(ARCHIVES[part], data_dir, progress, fetch)
         pack(sources, packed, progress)
-    return unpack(packed)
+    return unpack(packed, SHAPE, least=2).pixels
