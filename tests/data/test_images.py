@@ -12,6 +12,7 @@ from torch import Generator
 
 from draw import data
 from draw.data.images import Binarisation, Images
+from draw.data.synthetic import RandomCrop
 from draw.errors import DataError
 
 PIXELS = torch.randint(0, 256, (6, 3, 4, 5), generator=Generator().manual_seed(0)).to(torch.uint8)
@@ -155,6 +156,26 @@ def test_the_digest_does_not_depend_on_how_the_pictures_lie_in_memory() -> None:
     assert Images(pixels=one.expand(2, 3, 4, 5)).digest() == (
         Images(pixels=torch.ones(2, 3, 4, 5, dtype=torch.uint8)).digest()
     )
+
+
+def test_the_digest_of_many_pictures_is_of_all_their_bytes() -> None:
+    pixels = torch.randint(0, 256, (2_345, 1, 3, 2), dtype=torch.uint8)
+    expected = hashlib.sha256(b"(2345, 1, 3, 2)" + pixels.numpy().tobytes()).hexdigest()
+    assert Images(pixels=pixels).digest() == expected
+    assert Images(pixels=pixels[::2]).digest() == Images(pixels=pixels[::2].clone()).digest()
+
+
+def test_a_digest_that_is_known_is_not_computed_again() -> None:
+    assert Images(pixels=PIXELS, known_digest="known").digest() == "known"
+
+
+def test_other_pictures_made_of_a_set_have_digests_of_their_own() -> None:
+    images = Images(pixels=PIXELS, known_digest="known")
+    assert images.subset(3).digest() == Images(pixels=images.subset(3).pixels).digest()
+    assert images.subset(6).digest() == "known"
+    crops = Images(pixels=PIXELS, composition=RandomCrop((3, 2, 2)), known_digest="known")
+    made = crops.composed(seed=0)
+    assert made.digest() == Images(pixels=made.pixels).digest()
 
 
 # ---- draw.data.load

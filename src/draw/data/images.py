@@ -1,4 +1,4 @@
-"""A set of pictures in memory, and how a batch of it becomes network input."""
+"""A set of pictures, in memory or mapped into it, and how a batch of it becomes network input."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 Binarisation = Literal["static", "dynamic", "none"]
 COMPARED = 20_000  # pictures that are composed to be compared with
-CHUNK = 1_000  # pictures that are composed at a time, where they are kept
+CHUNK = 1_000  # pictures that are composed or hashed at a time
 
 
 @runtime_checkable
@@ -50,6 +50,7 @@ class Images:
     binarisation: Binarisation = "none"
     composition: Composition | None = None
     note: str = ""  # what every figure measured on them must tell
+    known_digest: str | None = None  # what `digest` gives, where it was computed before
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -76,13 +77,16 @@ class Images:
 
     def digest(self) -> str:
         """SHA-256: two sets with the same digest hold the same pictures in the same order."""
+        if self.known_digest is not None:
+            return self.known_digest
         about = str(tuple(self.pixels.shape))
         if self.composition is not None:
             about += repr(self.composition)
         if self.labels is not None:
             about += str(self.labels.tolist())
         digest = hashlib.sha256(about.encode())
-        digest.update(self.pixels.flatten().contiguous().numpy().data)
+        for part in torch.split(self.pixels, CHUNK):
+            digest.update(part.contiguous().numpy().data)
         return digest.hexdigest()
 
     def composed(self, seed: int) -> "Images":
@@ -98,7 +102,7 @@ class Images:
             return self
         generator = Generator().manual_seed(seed)
         parts = [self.composition(part, generator) for part in torch.split(self.pixels, CHUNK)]
-        return replace(self, pixels=torch.cat(parts), composition=None)
+        return replace(self, pixels=torch.cat(parts), composition=None, known_digest=None)
 
     def pictures(self) -> UInt8[Tensor, "m C H W"]:
         """Pictures to compare others with: all, or of what is composed 20,000."""
@@ -120,4 +124,4 @@ class Images:
             return self
         chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
         labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, pixels=self.pixels[chosen], labels=labels)
+        return replace(self, pixels=self.pixels[chosen], labels=labels, known_digest=None)
