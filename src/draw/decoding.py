@@ -40,11 +40,14 @@ class Decoded(NamedTuple):
     note: str | None
 
 
-def decode(path: Path, shape: tuple[int, int, int]) -> Decoded:
+def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> Decoded:
     """One picture, turned upright, resized to cover `shape` and cropped at its centre.
 
     PNG, JPEG, WebP or GIF, as its content says and not its name. Of an animation the first frame
     counts; transparency is laid on black.
+
+    Args:
+        enlarge: else a picture that is smaller both ways is laid on the middle of a black one.
 
     Raises:
         DataError: the file is missing or cannot be decoded, or has more than 89 million pixels.
@@ -61,7 +64,7 @@ def decode(path: Path, shape: tuple[int, int, int]) -> Decoded:
     try:
         with warnings.catch_warnings(action="ignore"):  # of what Pillow mends by itself
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            fitted, given = _fitted(path, mode, (W, H))
+            fitted, given = _fitted(path, mode, (W, H), enlarge)
     except FileNotFoundError as error:
         raise DataError(f"{printable(path)}: no such picture") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
@@ -73,7 +76,9 @@ def decode(path: Path, shape: tuple[int, int, int]) -> Decoded:
     return Decoded(pixels, None if given == wanted else f"{given} converted to {wanted}")
 
 
-def _fitted(path: Path, mode: str, size: tuple[int, int]) -> tuple[Image.Image, str]:
+def _fitted(
+    path: Path, mode: str, size: tuple[int, int], enlarge: bool
+) -> tuple[Image.Image, str]:
     """A picture of this mode and size, and what it was before, in words."""
     with Image.open(path, formats=FORMATS) as opened:
         upright = ImageOps.exif_transpose(opened)
@@ -87,7 +92,12 @@ def _fitted(path: Path, mode: str, size: tuple[int, int]) -> tuple[Image.Image, 
     elif upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-    return ImageOps.fit(upright.convert(mode), size, Image.Resampling.LANCZOS), given
+    converted = upright.convert(mode)
+    if enlarge or converted.width > size[0] or converted.height > size[1]:
+        return ImageOps.fit(converted, size, Image.Resampling.LANCZOS), given
+    laid = Image.new(mode, size)
+    laid.paste(converted, tuple((s - own) // 2 for s, own in zip(size, converted.size)))
+    return laid, given
 
 
 # What a picture's pixels depend on besides the file and the shape.

@@ -1,25 +1,47 @@
-"""A user's own pictures."""
+"""A user's own pictures: found, dealt out to the splits, decoded once and kept packed."""
 
+import errno
 import hashlib
 import logging
 import os
-import warnings
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from heapq import merge
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from draw.data.download import Progress
+from draw.data.download import Progress, cache_dir
 from draw.data.images import Images
+from draw.data.packed import TAIL, Packed, unpack
+from draw.decoding import DECODER, decode, decode_all, printable
 from draw.errors import DataError
+from draw.files import atomic_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
 HELD_OUT = 10  # one picture in so many is for validation, and one for the test
+KEY = hashlib.sha256().digest_size  # bytes; a record is a key and whether it was converted
+
+Refuse = Callable[[DataError], None]  # raises it, or tells it and goes on
+Row = tuple[int, bytes, np.ndarray]  # place among the chosen pictures, record, pixels
 
 log = logging.getLogger("draw")
+
+
+class Picture(NamedTuple):
+    """A file that should be a picture."""
+
+    path: Path
+    name: bytes  # SHA-256 of its path below the folder
+    key: bytes  # SHA-256 of all that its pixels depend on, but for their shape
 
 
 def folder(
@@ -34,110 +56,172 @@ def folder(
 
     The name of a picture decides whether it is for training (8 in 10), validation or test (1 in
     10 each), so it stays there when others are added. Only where a part would be left empty, in a
-    folder of few pictures, they are dealt out in the order of their names' hashes.
+    folder of few pictures, they are dealt out in the order of their names' hashes. Links to
+    pictures are followed, links to folders are not.
+
+    They are decoded once and kept in the cache, from where they are mapped into memory, so that
+    there may be more of them than fit. A picture whose size or time of change is another one is
+    decoded again.
 
     Args:
         shape: (C, H, W); C = 1 makes them grey, 3 makes them RGB.
-        skip_bad: leave out pictures that cannot be decoded, with a warning, instead of stopping.
+        skip_bad: leave out pictures that cannot be decoded, and folders that cannot be listed,
+            with a warning, instead of stopping.
 
     Raises:
-        DataError: no folder, too few pictures, or one that cannot be decoded.
+        DataError: no folder, too few pictures, one that cannot be decoded, or no place to keep
+            them.
     """
     if data_dir is None:
         raise DataError("the data set 'folder' needs --data-dir, the folder of your pictures")
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder; --data-dir names the folder of your pictures")
-    chosen = _split(data_dir)[split]
-    pictures = []
-    converted = 0
-    for count, path in enumerate(chosen, start=1):
-        if progress:
-            progress(f"{split} pictures", count, len(chosen))
-        try:
-            picture, note = load_picture(path, shape)
-        except DataError as error:
-            if not skip_bad:
-                raise DataError(f"{error}; --skip-bad leaves such pictures out") from error
-            log.warning("left out: %s", error)
-            continue
-        pictures.append(picture)
-        converted += bool(note)
-    if not pictures:
-        raise DataError(f"none of the {len(chosen)} {split} pictures of {data_dir} can be decoded")
+
+    def refuse(error: DataError) -> None:
+        if not skip_bad:
+            raise DataError(f"{error}; --skip-bad leaves such pictures out") from error
+        log.warning("left out: %s", error)
+
+    chosen = _split(data_dir, refuse)[split]
+    what = f"{split} pictures"
+    place = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    target = cache_dir() / f"folder-{place}-{split}-{'x'.join(map(str, shape))}.packed"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):  # of the processes of a group one decodes
+            packed = _refreshed(target, chosen, shape, what, progress, refuse)
+    except OSError as error:
+        raise DataError(
+            f"{target} cannot be written, where decoded pictures are kept: {error.strerror}; make "
+            f"room, or name another cache with XDG_CACHE_HOME"
+        ) from error
+    if packed is None:
+        raise DataError(f"none of the {len(chosen)} {what} of {data_dir} can be decoded")
+    converted = int(packed.records[:, KEY].sum())
     if converted:
         colour = "grey" if shape[0] == 1 else "RGB"
         log.info(
-            "%s of %s %s pictures resized, cropped or converted to %s x %s %s",
-            *(converted, len(pictures), split, shape[2], shape[1], colour),
+            "%s of %s %s resized, cropped or converted to %s x %s %s",
+            *(converted, len(packed.pixels), what, shape[2], shape[1], colour),
         )
-    return Images(pixels=torch.stack(pictures))
+    return Images(pixels=packed.pixels, known_digest=packed.tail.hex())
 
 
 def load_picture(
     path: Path, shape: tuple[int, int, int], *, enlarge: bool = True
 ) -> tuple[UInt8[Tensor, "C H W"], str | None]:
-    """One picture, turned upright, resized to cover `shape` and cropped at its centre.
-
-    Of an animation the first frame counts; transparency is laid on black.
-
-    Args:
-        enlarge: else a picture that is smaller both ways is laid on the middle of a black one.
-
-    Returns:
-        The pixels, and what had to be converted in words (None if nothing had to).
+    """One picture, and what had to be converted in words; see `draw.decoding.decode`.
 
     Raises:
         DataError: the file is missing or cannot be decoded.
     """
-    C, H, W = shape
-    mode = {1: "L", 3: "RGB"}[C]
+    pixels, note = decode(path, shape, enlarge=enlarge)
+    return torch.from_numpy(pixels), note
+
+
+def _refreshed(
+    target: Path,
+    chosen: list[Picture],
+    shape: tuple[int, int, int],
+    what: str,
+    progress: Progress | None,
+    refuse: Refuse,
+) -> Packed | None:
+    """The packed file of the chosen pictures, made anew if it holds others; None if it has none.
+
+    Only pictures that it lacks are decoded. It never has bad ones, so they are tried each time.
+    """
+    old = _packed(target, shape)
+    rows = {} if old is None else {bytes(r[:KEY]): i for i, r in enumerate(old.records.numpy())}
+    missing = [place for place, picture in enumerate(chosen) if picture.key not in rows]
+
+    def kept() -> Iterator[Row]:
+        for place, picture in enumerate(chosen):
+            if old is not None and picture.key in rows:
+                row = rows[picture.key]
+                yield place, bytes(old.records[row].numpy()), old.pixels[row].numpy()
+
+    def fresh() -> Iterator[Row]:
+        for done, (place, result) in enumerate(zip(missing, results, strict=True), start=1):
+            if progress:
+                progress(what, done, len(missing))
+            if isinstance(result, DataError):
+                refuse(result)
+            else:
+                record = chosen[place].key + bytes([result.note is not None])
+                yield place, record, result.pixels
+
+    with closing(decode_all([chosen[place].path for place in missing], shape)) as results:
+        new = fresh()
+        first = list(islice(new, 1))
+        if not first and len(chosen) - len(missing) == len(rows):
+            return old
+        _pack(target, merge(kept(), chain(first, new), key=itemgetter(0)), shape)
+    return _packed(target, shape)
+
+
+def _packed(target: Path, shape: tuple[int, int, int]) -> Packed | None:
+    """A packed file, if there is a whole one."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                upright = ImageOps.exif_transpose(opened)
-                given = f"{upright.width} x {upright.height} {opened.mode}"
-        if upright.has_transparency_data:
-            given += " with transparency"
-        if upright.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip
-            shades = np.asarray(upright).astype(np.float64)
-            shades[shades == upright.info.get("transparency", -1)] = 0
-            upright = Image.fromarray((shades / 257).astype(np.uint8))
-        elif upright.has_transparency_data:
-            rgba = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-        converted = upright.convert(mode)
-        if not enlarge and converted.width <= W and converted.height <= H:
-            fitted = Image.new(mode, (W, H))
-            fitted.paste(converted, ((W - converted.width) // 2, (H - converted.height) // 2))
-        else:
-            fitted = ImageOps.fit(converted, (W, H), Image.Resampling.LANCZOS)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such picture") from error
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise DataError(f"{path} cannot be decoded as a picture: {error}") from error
-    wanted = f"{W} x {H} {mode}"
-    pixels = torch.from_numpy(np.array(fitted).reshape(H, W, C)).permute(2, 0, 1).contiguous()
-    return pixels, None if given == wanted else f"{given} converted to {wanted}"
+        return unpack(target, shape, record=KEY + 1)
+    except (FileNotFoundError, DataError):
+        return None
 
 
-def _split(data_dir: Path) -> dict[str, list[Path]]:
+def _pack(target: Path, rows: Iterable[Row], shape: tuple[int, int, int]) -> None:
+    """Write pictures and their records; the tail is the digest that all these pixels have."""
+    with atomic_path(target) as partial:
+        records = bytearray()
+        with partial.open("wb") as file:
+            for _, record, pixels in rows:
+                file.write(pixels.data)
+                records += record
+            file.write(records + bytes(TAIL))
+        if records:
+            digest = Images(pixels=unpack(partial, shape, record=KEY + 1).pixels).digest()
+            with partial.open("rb+") as file:
+                file.seek(-TAIL, os.SEEK_END)
+                file.write(bytes.fromhex(digest))
+
+
+def _split(data_dir: Path, refuse: Refuse) -> dict[str, list[Picture]]:
     """The pictures below a folder by split, each in the order of their names' hashes."""
-    found = [p for p in data_dir.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    found = sorted(_found(data_dir, refuse), key=lambda picture: picture.name)
     if len(found) < 3:
         raise DataError(
             f"{data_dir} holds {len(found)} pictures ({', '.join(sorted(SUFFIXES))}); training, "
             f"validation and test need at least one each"
         )
-    hashed = {
-        hashlib.sha256(os.fsencode(p.relative_to(data_dir).as_posix())).digest(): p for p in found
-    }
     names = {"test": [0], "valid": [1], "train": range(2, HELD_OUT)}
     split = {
-        part: [p for h, p in sorted(hashed.items()) if int.from_bytes(h[-8:]) % HELD_OUT in digits]
+        part: [p for p in found if int.from_bytes(p.name[-8:]) % HELD_OUT in digits]
         for part, digits in names.items()
     }
     if all(split.values()):
         return split
-    paths, held = [p for _, p in sorted(hashed.items())], max(1, len(found) // HELD_OUT)
-    return {"test": paths[:held], "valid": paths[held : 2 * held], "train": paths[2 * held :]}
+    held = max(1, len(found) // HELD_OUT)
+    return {"test": found[:held], "valid": found[held : 2 * held], "train": found[2 * held :]}
+
+
+def _found(data_dir: Path, refuse: Refuse) -> Iterator[Picture]:
+    """The files below a folder that are pictures by their names."""
+
+    def unlisted(error: OSError) -> None:
+        refuse(DataError(f"{printable(Path(error.filename))} cannot be listed: {error.strerror}"))
+
+    for parent, _, names in os.walk(data_dir, onerror=unlisted):
+        within = Path(parent).relative_to(data_dir)
+        for name in names:
+            path = Path(parent, name)
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            try:
+                about = path.stat()
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):  # a link to nowhere, to itself
+                    refuse(DataError(f"{printable(path)} cannot be read: {error.strerror}"))
+                continue
+            if stat.S_ISREG(about.st_mode):
+                hashed = hashlib.sha256(os.fsencode((within / name).as_posix())).digest()
+                depends = hashed, about.st_size, about.st_mtime_ns, DECODER
+                yield Picture(path, hashed, hashlib.sha256(repr(depends).encode()).digest())

@@ -1,0 +1,349 @@
+"""Pictures of all kinds as users have them, brought to one shape."""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from draw.data import load_picture
+from draw.errors import DataError
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+GREY_OF = {RED: 76, GREEN: 150, BLUE: 29}  # ITU-R 601: 0.299 R + 0.587 G + 0.114 B
+GREYS = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
+
+
+def pixels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """The pixels of a picture as a NumPy array [C, H, W]."""
+    return load_picture(path, shape)[0].numpy()
+
+
+def mode(path: Path) -> str:
+    """How Pillow calls the kind of the stored pixels."""
+    with Image.open(path) as picture:
+        return picture.mode
+
+
+def saved(kind: str, **options: object) -> bytes:
+    """A grey picture of 8 x 8 pixels in a format of Pillow's."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 9).save(file, kind, **options)
+    return file.getvalue()
+
+
+def png(header: bytes, rows: bytes) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def declaring(kind: str, side: int) -> bytes:
+    """A picture that declares so many pixels each way, and has next to none."""
+    match kind:
+        case "PNG":
+            return png(struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0), bytes(100))
+        case "JPEG":
+            content = bytearray(saved("JPEG"))
+            place = content.index(b"\xff\xc0") + 5
+            content[place : place + 4] = struct.pack(">HH", side, side)
+        case "GIF":
+            content = bytearray(saved("GIF"))
+            content[6:10] = struct.pack("<HH", side, side)
+        case "GIF frame":
+            content = bytearray(saved("GIF"))
+            place = content.rindex(b",\0\0\0\0") + 5
+            content[place : place + 4] = struct.pack("<HH", side, side)
+        case "WebP":
+            content = bytearray(saved("WEBP", lossless=True))
+            place = content.index(b"\x2f", 12) + 1
+            content[place : place + 4] = struct.pack("<I", (side - 1) * (1 + (1 << 14)))
+        case "animated WebP":
+            size = struct.pack("<I", side - 1)[:3] * 2
+            body = b"WEBPVP8X" + struct.pack("<II", 10, 2) + size + b"ANIM\x06\0\0\0" + bytes(6)
+            content = bytearray(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return bytes(content)
+
+
+# ---- what becomes of each kind
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "gif", "PNG"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (41, 3), (29, 27), (28, 28), (300, 201)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 28, 28), (3, 12, 20), (1, 31, 7)])
+def test_every_format_and_size_is_brought_to_the_shape(
+    tmp_path: Path, suffix: str, size: tuple[int, int], shape: tuple[int, int, int]
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.new("RGB", size, (120, 120, 120)).save(path)
+    picture, _ = load_picture(path, shape)
+    assert picture.shape == shape
+    assert picture.dtype == torch.uint8
+    assert picture.is_contiguous()
+    assert (picture.int() - 120).abs().max() <= 2  # JPEG's and WebP's own rounding
+
+
+def test_a_picture_of_the_right_kind_keeps_every_pixel(tmp_path: Path) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(pixels(tmp_path / "grey.png", (1, 2, 3)), GREYS[None])
+    colours = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    Image.fromarray(colours).save(tmp_path / "colour.png")
+    expected = colours.transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels(tmp_path / "colour.png", (3, 2, 3)), expected)
+
+
+@pytest.mark.parametrize("colour", GREY_OF)
+def test_colours_become_their_luminance(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    Image.new("RGB", (4, 4), colour).save(tmp_path / "x.png")
+    assert (pixels(tmp_path / "x.png", (1, 4, 4)) == GREY_OF[colour]).all()
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (3, 2, 3)), np.stack([GREYS] * 3))
+
+
+def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
+    Image.fromarray(GREYS > 120).save(tmp_path / "x.png")
+    assert mode(tmp_path / "x.png") == "1"
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], 255 * (GREYS > 120))
+
+
+def test_a_wide_picture_loses_its_sides_and_a_tall_one_top_and_bottom(tmp_path: Path) -> None:
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, :10], wide[:, 10:20], wide[:, 20:] = RED, GREEN, BLUE
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    Image.fromarray(wide.transpose(1, 0, 2)).save(tmp_path / "tall.png")
+    for name in ("wide.png", "tall.png"):
+        picture = pixels(tmp_path / name, (3, 10, 10))
+        np.testing.assert_array_equal(picture, np.broadcast_to(wide[:, 15:16].T, (3, 10, 10)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_upright_as_its_exif_says(tmp_path: Path, orientation: int) -> None:
+    stored = {  # how a camera held this way stores GREYS
+        1: GREYS,
+        2: np.fliplr(GREYS),
+        3: np.rot90(GREYS, 2),
+        4: np.flipud(GREYS),
+        5: GREYS.T,
+        6: np.rot90(GREYS),
+        7: np.rot90(GREYS, 2).T,
+        8: np.rot90(GREYS, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "x.png", exif=exif)
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
+
+
+def test_a_turned_jpeg_photo_is_turned_upright(tmp_path: Path) -> None:
+    photo = np.zeros((16, 32), np.uint8)
+    photo[:, :16] = 255  # its left half is bright; turned by 90 degrees clockwise, the upper one
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo).save(tmp_path / "x.jpg", exif=exif)
+    upright = pixels(tmp_path / "x.jpg", (1, 32, 16))[0]
+    assert upright[:16].min() > 250
+    assert upright[16:].max() < 5
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_transparency_lets_black_through(tmp_path: Path, suffix: str) -> None:
+    veiled = np.zeros((2, 2, 4), np.uint8)
+    veiled[0] = (255, 255, 255, 255), (255, 255, 255, 128)
+    veiled[1] = (255, 255, 255, 0), (255, 0, 0, 255)
+    Image.fromarray(veiled).save(tmp_path / f"x.{suffix}", lossless=True, exact=True)
+    expected = [[255, 128], [0, 255]], [[255, 128], [0, 0]], [[255, 128], [0, 0]]
+    np.testing.assert_array_equal(pixels(tmp_path / f"x.{suffix}", (3, 2, 2)), expected)
+
+
+def test_transparent_grey_lets_black_through(tmp_path: Path) -> None:
+    veiled = np.array([[[200, 255], [200, 0]], [[255, 128], [0, 255]]], np.uint8)
+    Image.fromarray(veiled, "LA").save(tmp_path / "x.png")
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 2))[0], [[200, 0], [128, 0]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+def test_a_transparent_palette_colour_becomes_black(tmp_path: Path, suffix: str) -> None:
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([*RED, *BLUE])
+    palette.putpixel((1, 0), 1)
+    palette.save(tmp_path / f"x.{suffix}", transparency=0)
+    picture = pixels(tmp_path / f"x.{suffix}", (3, 1, 2))
+    np.testing.assert_array_equal(picture[:, 0].T, [(0, 0, 0), BLUE])
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+def test_a_palette_picture_has_the_colours_of_its_palette(tmp_path: Path, suffix: str) -> None:
+    palette = Image.new("P", (3, 1))
+    palette.putpalette([*RED, *GREEN, *BLUE])
+    for number in range(3):
+        palette.putpixel((number, 0), number)
+    palette.save(tmp_path / f"x.{suffix}")
+    picture = pixels(tmp_path / f"x.{suffix}", (3, 1, 3))
+    np.testing.assert_array_equal(picture[:, 0].T, [RED, GREEN, BLUE])
+    grey = pixels(tmp_path / f"x.{suffix}", (1, 1, 3))
+    np.testing.assert_array_equal(grey[0, 0], list(GREY_OF.values()))
+
+
+def test_16_bits_keep_their_range(tmp_path: Path) -> None:
+    Image.fromarray(GREYS.astype(np.uint16) * 257).save(tmp_path / "x.png")
+    assert mode(tmp_path / "x.png").startswith("I")
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (3, 2, 3))[2], GREYS)
+
+
+@pytest.mark.parametrize("transparent", [0, 100])
+def test_16_bits_with_a_transparent_shade_keep_their_range(
+    tmp_path: Path, transparent: int
+) -> None:
+    picture = Image.fromarray(GREYS.astype(np.uint16) * 257)
+    picture.save(tmp_path / "x.png", transparency=transparent * 257)
+    expected = np.where(transparent == GREYS, 0, GREYS)
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], expected)
+
+
+def test_a_cmyk_jpeg_is_shown_in_its_colours(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
+    assert mode(tmp_path / "x.jpg") == "CMYK"
+    picture = pixels(tmp_path / "x.jpg", (3, 8, 8)).astype(int)
+    np.testing.assert_allclose(picture[:, 0, 0], RED, atol=3)  # JPEG's own rounding
+    assert abs(int(pixels(tmp_path / "x.jpg", (1, 8, 8))[0, 0, 0]) - GREY_OF[RED]) <= 3
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_of_an_animation_the_first_frame_counts(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
+    options = {"lossless": True} if suffix == "webp" else {}
+    frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:], **options)
+    with Image.open(tmp_path / f"x.{suffix}") as animation:
+        assert getattr(animation, "n_frames", 1) == 3
+    assert (pixels(tmp_path / f"x.{suffix}", (3, 8, 8))[:, 0, 0] == RED).all()
+
+
+def test_a_picture_is_what_its_content_says_whatever_its_suffix(tmp_path: Path) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "x.jpg", format="PNG")
+    np.testing.assert_array_equal(pixels(tmp_path / "x.jpg", (1, 2, 3))[0], GREYS)
+
+
+def test_the_note_is_none_where_nothing_was_converted(tmp_path: Path) -> None:
+    Image.new("L", (6, 4)).save(tmp_path / "grey.png")
+    Image.new("RGB", (6, 4)).save(tmp_path / "colour.png")
+    assert load_picture(tmp_path / "grey.png", (1, 4, 6))[1] is None
+    assert load_picture(tmp_path / "colour.png", (3, 4, 6))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "note"),
+    [
+        ("L", (9, 4), "9 x 4 L converted to 6 x 4 L"),
+        ("L", (6, 5), "6 x 5 L converted to 6 x 4 L"),
+        ("L", (4, 6), "4 x 6 L converted to 6 x 4 L"),
+        ("RGB", (6, 4), "6 x 4 RGB converted to 6 x 4 L"),
+        ("P", (12, 8), "12 x 8 P converted to 6 x 4 L"),
+        ("I;16", (6, 4), "6 x 4 I;16 converted to 6 x 4 L"),
+    ],
+)
+def test_the_note_tells_what_was_converted(
+    tmp_path: Path, mode: str, size: tuple[int, int], note: str
+) -> None:
+    Image.new(mode, size).save(tmp_path / "x.png")
+    assert load_picture(tmp_path / "x.png", (1, 4, 6))[1] == note
+
+
+def test_the_note_tells_of_a_picture_that_fits_only_until_it_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (6, 4)).save(tmp_path / "x.png", exif=exif)  # upright it is 4 x 6
+    assert load_picture(tmp_path / "x.png", (1, 4, 6))[1] is not None
+
+
+def test_the_note_tells_of_transparency_laid_on_black(tmp_path: Path) -> None:
+    Image.new("L", (6, 4), 200).save(tmp_path / "x.png", transparency=200)
+    picture, note = load_picture(tmp_path / "x.png", (1, 4, 6))
+    assert (picture == 0).all()
+    assert note is not None
+
+
+def test_a_missing_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png: no such picture"):
+        load_picture(tmp_path / "gone.png", (1, 4, 6))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
+def test_a_picture_cut_short_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    for size in (0, 1, 20, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=rf"x\.{suffix} cannot be decoded"):
+            load_picture(path, (3, 64, 64))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"<svg/>"])
+def test_what_is_no_picture_is_an_error_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.png cannot be decoded") as caught:
+        load_picture(tmp_path / "x.png", (1, 4, 6))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side"),
+    [
+        *(("PNG", 12_000), ("PNG", 100_000), ("JPEG", 12_000), ("JPEG", 65_000)),
+        *(("GIF", 12_000), ("GIF", 65_535), ("GIF frame", 12_000), ("GIF frame", 65_535)),
+        *(("WebP", 12_000), ("WebP", 16_384), ("animated WebP", 30_000)),
+    ],
+)
+def test_a_gigantic_picture_is_refused_by_its_header(tmp_path: Path, kind: str, side: int) -> None:
+    (tmp_path / "x.png").write_bytes(declaring(kind, side))
+    pixels = f"{side**2} pixels"
+    with pytest.raises(DataError, match=rf"x\.png .*{pixels}.* exceeds limit"):  # not unpacked
+        load_picture(tmp_path / "x.png", (1, 28, 28))
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "BMP", "PDF"])
+def test_other_formats_are_not_even_tried(tmp_path: Path, kind: str) -> None:
+    """Some of them start other programs."""
+    (tmp_path / "x.png").write_bytes(saved(kind))
+    with pytest.raises(DataError, match=r"x\.png cannot be decoded .* cannot identify"):
+        load_picture(tmp_path / "x.png", (1, 8, 8))
+
+
+def test_16_bits_a_channel_become_8(tmp_path: Path) -> None:
+    shades = np.arange(0, 65_536, 1_365, np.uint16)[:48].reshape(4, 4, 3)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in shades)
+    content = png(struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0), rows)
+    (tmp_path / "x.png").write_bytes(content)
+    expected = (shades >> 8).transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (3, 4, 4)), expected)
+
+
+@pytest.mark.parametrize("exif", [b"II", b"MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03\0\0\0\x01\0\x06"])
+def test_damaged_exif_data_are_passed_over_in_silence(tmp_path: Path, exif: bytes) -> None:
+    (tmp_path / "x.jpg").write_bytes(saved("JPEG", exif=b"Exif\0\0" + exif))
+    with warnings.catch_warnings(record=True) as told:
+        assert (pixels(tmp_path / "x.jpg", (1, 8, 8)) == 9).all()
+    assert told == []
+
+
+@pytest.mark.parametrize("name", ["two\nlines.png", "\x1b[31mred.png", os.fsdecode(b"\xe4.png")])
+def test_a_name_that_would_spoil_the_line_is_quoted(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        load_picture(tmp_path / name, (1, 8, 8))
+    assert repr(name).strip("'") in str(caught.value)
+    assert str(caught.value).isprintable()
