@@ -1,6 +1,7 @@
 """For every test."""
 
 import os
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -12,6 +13,14 @@ if not torch.cuda.is_available():  # then Triton interprets the kernels; it asks
 
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the tests' own: nothing of the user's is seen, and nothing left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

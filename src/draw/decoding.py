@@ -76,9 +76,7 @@ def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> 
     return Decoded(pixels, None if given == wanted else f"{given} converted to {wanted}")
 
 
-def _fitted(
-    path: Path, mode: str, size: tuple[int, int], enlarge: bool
-) -> tuple[Image.Image, str]:
+def _fitted(path: Path, mode: str, size: tuple[int, int], enlarge: bool) -> tuple[Image.Image, str]:
     """A picture of this mode and size, and what it was before, in words."""
     with Image.open(path, formats=FORMATS) as opened:
         upright = ImageOps.exif_transpose(opened)
@@ -96,7 +94,8 @@ def _fitted(
     if enlarge or converted.width > size[0] or converted.height > size[1]:
         return ImageOps.fit(converted, size, Image.Resampling.LANCZOS), given
     laid = Image.new(mode, size)
-    laid.paste(converted, tuple((s - own) // 2 for s, own in zip(size, converted.size)))
+    left, top = (size[0] - converted.width) // 2, (size[1] - converted.height) // 2
+    laid.paste(converted, (left, top))
     return laid, given
 
 
