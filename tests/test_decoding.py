@@ -1,8 +1,12 @@
 """Pictures decoded by several processes: in order, few at a time, and no process stays behind."""
 
+import contextlib
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
@@ -142,3 +146,66 @@ def test_a_message_holds_fewer_pictures_where_they_are_large(
         monkeypatch.setattr(decoding, "FEW", 1)
         assert len(list(decode_all(paths[:17], shape))) == 17
         assert Pool.asked == -(-17 // size)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Thousands of names of a picture that takes a while to decode."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    Image.new("L", (1000, 1000)).save(folder / "0.png")
+    for number in range(1, 4000):
+        (folder / f"{number}.png").hardlink_to(folder / "0.png")
+    return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of a session in /proc")
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGINT, "lock"), (signal.SIGINT, "partial"), (signal.SIGKILL, "partial")],
+    ids=["Ctrl-C while starting", "Ctrl-C while working", "kill"],
+)
+def test_a_signal_ends_every_process_and_leaves_nothing_packed(
+    tmp_path: Path,
+    album: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    moment: str,
+) -> None:
+    """Ctrl-C reaches all processes of the terminal, a kill the first one alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = [sys.executable, "-m", "draw", "train", "folder", "--data-dir", str(album)]
+    with subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        while not list(tmp_path.glob(f"cache/draw/*.{moment}")) or not others(process.pid):
+            assert process.poll() is None
+            time.sleep(0.01)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        said = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:
+        assert said == (b"", b"")
+    deadline = time.monotonic() + 60
+    while others(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert list(tmp_path.glob("cache/draw/*.packed")) == []
+
+
+def others(session: int) -> list[str]:
+    """The processes that one of this session has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, its_session = status.read_text().rpartition(")")[2].split()[:4]
+            command = status.with_name("cmdline").read_bytes()
+            if int(its_session) == session and state != "Z" and b"spawn_main" in command:
+                found.append(command.decode())
+    return found
