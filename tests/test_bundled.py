@@ -111,3 +111,12 @@ def test_results_are_plain_json():
     for name in NAMES:
         text = (bundled.HOME / name / "results.json").read_text()
         assert text == json.dumps(bundled.results(name), indent=2) + "\n"
+
+
+def test_a_stated_figure_is_what_its_command_measures():
+    """`quick` is of data that are always at hand; its noise is a function of the seed."""
+    [stated] = [one for one in bundled.results("quick")["measured"] if one["split"] == "valid"]
+    images = load_data("digits5k", "valid")
+    result = draw.evaluate(draw.load("quick"), images, samples=stated["samples"], seed=0)
+    assert result.elbo_nats == pytest.approx(stated["elbo_nats"], abs=2e-3)
+    assert result.kl_nats == pytest.approx(stated["kl_nats"], abs=2e-3)
