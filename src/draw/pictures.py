@@ -94,7 +94,7 @@ def sample(
     shown = _film(model, trace, style)
     _save_trace(trace_file, model, trace, name, labels)
     figures.save_picture(picture, figures.panels(parts))
-    _save_film(film, shown, style)
+    _save_film(film, shown, style, len(trace.z))
     return [path for path in (picture, film, trace_file) if path is not None]
 
 
@@ -143,7 +143,7 @@ def reconstruct(
     shown = _film(model, trace, style, images)
     _save_trace(trace_file, model, trace, name, labels, images)
     figures.save_picture(picture, figures.panels(parts))
-    _save_film(film, shown, style)
+    _save_film(film, shown, style, len(trace.z))
     return [path for path in (picture, film, trace_file) if path is not None]
 
 
@@ -198,7 +198,7 @@ def glimpses(
     if film is not None:
         columns = style.columns_for(len(images))
         shown = figures.looking(images, seen.read, read_size=size, columns=columns, scale=scale)
-        _save_film(film, shown, style)
+        _save_film(film, shown, style, len(shown))
     return probabilities
 
 
@@ -213,8 +213,8 @@ def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None)
     )
 
 
-def _save_film(path: Path, film: Sequence[Image.Image], style: Style) -> None:
-    frame_ms = style.frame_ms or max(20, FILM_MS // len(film))
+def _save_film(path: Path, film: Sequence[Image.Image], style: Style, steps: int) -> None:
+    frame_ms = style.frame_ms or max(20, FILM_MS // steps)
     figures.save_film(path, film, frame_ms=frame_ms, hold_ms=style.hold_ms)
 
 

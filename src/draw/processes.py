@@ -115,6 +115,8 @@ def joined(device: torch.device | str) -> Iterator[Group]:
     dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
+        with _all_present():
+            dist.barrier()  # nobody leaves while another is still being heard
     finally:
         dist.destroy_process_group()
 

@@ -69,21 +69,27 @@ def main(arguments: list[str]) -> int:
     options, config, run = _chosen(arguments)
     device = terminal.prepare_device(options.device, tf32=True)
     with joined(device) as group:
-        return _train(options, config, run, device, started, group)
+        with group.one_first(), terminal.progress_bar() as bar:
+            images = config.load_images("train", terminal.reporter(bar))
+            validation = config.load_images("valid", terminal.reporter(bar))
+        status = _train(options, config, run, images, validation, device, started, group)
+    if status is None and is_main():
+        _finish(config, run, images, validation)
+    return status or 0
 
 
 def _train(
     options: Options,
     config: TrainConfig,
     run: RunFolder,
+    images: Images,
+    validation: Images,
     device: str,
     started: float,
     group: Group,
-) -> int:
+) -> int | None:
+    """Train to the end: None; or until it is stopped: the exit status."""
     summary_writer = _summary_writer() if options.tensorboard else None
-    with group.one_first(), terminal.progress_bar() as bar:
-        images = config.load_images("train", terminal.reporter(bar))
-        validation = config.load_images("valid", terminal.reporter(bar))
     with terminal.progress_bar() as bar, _stop_on_signal() as stop:
         if options.max_minutes is not None:
             stop.deadline = started + 60 * options.max_minutes
@@ -106,13 +112,11 @@ def _train(
             goal = TASKS[type(config.model)].goal
             events = _written(events, summary_writer, run, goal)
         finished = _watch(events, config, run, bar, validation.first(SHOWN))
-    if stop.signal or not finished:
-        folder = shlex.quote(str(run.path))
-        terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
-        return 128 + stop.signal if stop.signal else 0
-    if group.is_main:
-        _finish(config, run, images, validation)
-    return 0
+    if finished and not stop.signal:
+        return None
+    folder = shlex.quote(str(run.path))
+    terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
+    return 128 + stop.signal if stop.signal else 0
 
 
 def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
