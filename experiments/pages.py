@@ -155,8 +155,8 @@ def _facts(results: Results) -> str:
         f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
         f"{results['images_per_second']:,} images a second. These are the averaged weights of "
-        f"minibatch {results['step']:,}, which did best on validation: {results['parameters']:,} "
-        f"parameters, stored as {results['stored_as']}."
+        f"minibatch {results['step']:,} of {results['steps']:,}, which did best on validation: "
+        f"{results['parameters']:,} parameters, stored as {results['stored_as']}."
     )
     rows = [
         f"| {report.subject(measured)} | {name} | {value} |"

@@ -145,6 +145,7 @@ def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
         "training_seconds": round(seconds),
         "images_per_second": round(sum(images) / seconds),
         "step": best["step"],
+        "steps": config.steps,
         "trained_on": config.data + (f" ({note})" if note else ""),
         "measured": [],
     }
