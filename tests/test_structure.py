@@ -22,7 +22,7 @@ ALLOWED = {
     "classifier": {"attention", "errors", "hub", "kernels"},
     "objectives": {"classifier", "errors", "model"},
     "batches": {"data"},
-    "processes": {"errors"},
+    "processes": {"errors", "files"},
     "evaluation": {
         *("batches", "classifier", "data", "errors", "model", "objectives", "processes"),
     },
