@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from draw import attention
 from draw.attention import Window
-from draw.errors import ConfigError, check_limits
+from draw.errors import ConfigError, check_images, check_limits
 from draw.hub import Pretrained
 from draw.kernels import Engine
 
@@ -134,11 +134,7 @@ class GlimpseClassifier(
             ConfigError: the images are of another size than the model's, or the fused engine
                 was asked for.
         """
-        if tuple(x.shape[1:]) != self.config.image_shape:
-            raise ConfigError(
-                f"images of shape {tuple(x.shape)} given; this model takes "
-                f"(batch, {', '.join(map(str, self.config.image_shape))})"
-            )
+        check_images(tuple(x.shape), self.config.image_shape)
         if self.engine == "fused":
             raise ConfigError("the fused engine cannot run a classifier; auto or plain can")
         memory = self.initial_memory(len(x))

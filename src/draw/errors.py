@@ -42,3 +42,19 @@ def check_limits(prefix: str, values: object, **limits: tuple[int, int]) -> None
         value = getattr(values, name)
         if value is not None and not low <= value <= high:
             raise ConfigError(f"{prefix}{name} is {value}; it must be from {low:,} to {high:,}")
+
+
+def check_images(given: tuple[int, ...], taken: tuple[int, int, int]) -> None:
+    """Refuse a batch of images of another shape than a model takes.
+
+    Args:
+        given: the shape of the batch.
+        taken: (C, H, W).
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if given[1:] != taken:
+        raise ConfigError(
+            f"images of shape {given} given; this model takes (batch, {', '.join(map(str, taken))})"
+        )

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from draw import attention, kernels
 from draw.attention import Window
-from draw.errors import ConfigError, check_limits
+from draw.errors import ConfigError, check_images, check_limits
 from draw.hub import Pretrained
 from draw.likelihoods import LIKELIHOODS, Likelihood
 
@@ -260,11 +260,7 @@ class DRAW(
         Raises:
             ConfigError: the images are of another size than the model's.
         """
-        if tuple(x.shape[1:]) != self.config.image_shape:
-            raise ConfigError(
-                f"images of shape {tuple(x.shape)} given; this model takes "
-                f"(batch, {', '.join(map(str, self.config.image_shape))})"
-            )
+        check_images(tuple(x.shape), self.config.image_shape)
         if eps is None:
             eps = self._noise(len(x), generator)
         if kernels.chosen(self, eps, x, batch=len(x), record=record):

@@ -56,11 +56,15 @@ class Options:
         if self.name in ("3", "4") and self.model is not None:
             raise ConfigError(f"figure {self.name} is of a picture, --image, and of no model")
 
-    def load(self, kind: type[Network] | None = None) -> tuple[Any, TrainConfig | None]:
-        """The model, of a kind if one is asked for, and how it was trained if its run tells."""
+    def named(self) -> str:
+        """MODEL, for a figure that cannot do without."""
         if self.model is None:
             raise ConfigError(f"figure {self.name} needs a model: draw figure {self.name} MODEL")
-        return terminal.load_trained(self.model, self.device, "auto", kind)
+        return self.model
+
+    def load(self, kind: type[Network] | None = None) -> tuple[Any, TrainConfig | None]:
+        """The model, of a kind if one is asked for, and how it was trained if its run tells."""
+        return terminal.load_trained(self.named(), self.device, "auto", kind)
 
 
 def main(arguments: list[str]) -> int:
@@ -77,7 +81,7 @@ def main(arguments: list[str]) -> int:
     for name, path in paths.items():
         _, draw = FIGURES[name]
         _check_path(name, path)
-        if options.name in OF_DATA_SET and options.model is not None:
+        if options.name in OF_DATA_SET:
             _check_data(options)
         draw(options, path)
         terminal.say(str(path))
@@ -99,7 +103,7 @@ def _available(options: Options) -> list[str]:
 
 def _check_data(options: Options) -> None:
     """Figures of a certain data set are not drawn of another."""
-    _, config = options.load()
+    config = _config(options)
     if config is not None and options.name not in OF_DATA.get(config.data, ()):
         wanted = next(name for name, numbers in OF_DATA.items() if options.name in numbers)
         raise ConfigError(
@@ -109,7 +113,13 @@ def _check_data(options: Options) -> None:
 
 
 def _run(options: Options) -> RunFolder:
-    return RunFolder(bundled.find(options.model or ""))
+    return RunFolder(bundled.find(options.named()))
+
+
+def _config(options: Options) -> TrainConfig | None:
+    """How the model was trained, if its run folder tells; the model itself is not loaded."""
+    run = _run(options)
+    return TrainConfig.from_run(run) if run.config_file.is_file() else None
 
 
 def _stages(options: Options, path: Path, *, attentive: bool) -> None:
@@ -123,8 +133,7 @@ def _stages(options: Options, path: Path, *, attentive: bool) -> None:
 
 
 def _curves(options: Options, path: Path) -> None:
-    _, config = options.load()
-    run = _run(options)
+    config, run = _config(options), _run(options)
     if config is None or not run.log_file.is_file():
         raise ConfigError(
             f"figure 11 is drawn from the log of a training, and {options.model} holds none; name "
