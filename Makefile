@@ -22,7 +22,7 @@ demo: .venv/installed
 	$(BIN)/draw sample $(TRAINED) --out out/demo/trained
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from draw.batches import Batches
@@ -45,7 +47,12 @@ def launched(processes: int, *arguments: str, restarts: int = 0) -> subprocess.P
 
 def finished(process: subprocess.Popen) -> str:
     """What it printed; it must have ended well."""
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun ends its processes
+        process.communicate()
+        raise
     assert process.returncode == 0, err
     return out
 
@@ -78,6 +85,16 @@ def test_a_process_alone_asks_nobody():
     assert (ALONE.any(True), ALONE.any(False)) == (True, False)
     with joined("cpu") as group, group.one_first():
         assert group == ALONE
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_waits_in_vain_says_so(monkeypatch, rank):
+    store = dist.TCPStore("localhost", 0, is_master=True, timeout=timedelta(seconds=1))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("draw.processes.PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr("draw.processes.rendezvous", lambda *_, **__: iter([(store, rank, 2)]))
+    with pytest.raises(RunError, match="another process of the group is gone"), joined("cpu"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -261,3 +278,31 @@ def test_when_a_worker_is_killed_all_are_started_again_and_the_run_goes_on(tmp_p
         (run / "model/model.safetensors").read_bytes() for run in (path, tmp_path / "undisturbed")
     )
     assert one == other
+
+
+AGREED = """
+import sys
+from datetime import timedelta
+import torch.distributed as dist
+from draw.processes import _agreed_name
+
+store = dist.TCPStore("localhost", int(sys.argv[1]), is_master=False, timeout=timedelta(minutes=2))
+print(_agreed_name(store, int(sys.argv[2]), 3))
+"""
+
+
+def test_the_dead_are_not_called():
+    """What processes before left in a store that outlives them changes nothing."""
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    before: set[str] = set()
+    for _ in range(2):
+        store.set("draw/here/1", "who is gone")  # and 2 as it was left by those before
+        command = [sys.executable, "-c", AGREED, str(store.port)]
+        started = [
+            subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True)
+            for rank in (0, 2, 1)
+        ]
+        (name,) = {process.communicate(timeout=300)[0] for process in started}
+        assert name.strip()
+        assert name not in before
+        before.add(name)

@@ -6,18 +6,24 @@ minibatch and of its noise, and the gradients of all rows are added up.
 
 import contextlib
 import os
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from draw.errors import RunError
 from draw.files import one_line
 
 T = TypeVar("T")
+PATIENCE = timedelta(minutes=30)  # for processes that start; torch's own
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,9 @@ def joined(device: torch.device | str) -> Iterator[Group]:
 
     Args:
         device: this process's own; it decides the backend, NCCL or gloo.
+
+    Raises:
+        RunError: not all processes of the group came, or one of them is gone.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         yield ALONE
@@ -112,13 +121,43 @@ def joined(device: torch.device | str) -> Iterator[Group]:
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    with _all_present():
+        store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+        store = PrefixStore(_agreed_name(store, rank, size), store)
+        backend = "nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
-        yield Group(dist.get_rank(), dist.get_world_size())
+        yield Group(rank, size)
         with _all_present():
             dist.barrier()  # nobody leaves while another is still being heard
     finally:
         dist.destroy_process_group()
+
+
+def _agreed_name(store: Store, rank: int, size: int) -> str:
+    """A name that the processes now alive agree on, and that no process before them has used.
+
+    Note:
+        torchrun keeps its store when it starts a group again, and in it the addresses of the
+        dead. torch would call some of them (https://github.com/pytorch/pytorch/issues/135712).
+    """
+    mine = uuid.uuid4().hex
+    deadline = time.monotonic() + PATIENCE.total_seconds()
+    if rank > 0:
+        store.set(f"draw/here/{rank}", mine)
+        name: str = store.get(f"draw/answer/{mine}").decode()  # waits; nobody else is answered here
+        store.set(f"draw/{name}/{rank}", "heard")
+        return name
+    heard = [f"draw/{mine}/{other}" for other in range(1, size)]
+    while not store.check(heard):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not all of the {size} came within {PATIENCE}")
+        for other in range(1, size):
+            if store.check([f"draw/here/{other}"]):  # it, or its ghost, which will not hear
+                who = store.get(f"draw/here/{other}").decode()
+                store.set(f"draw/answer/{who}", mine)
+        time.sleep(0.01)
+    return mine
 
 
 @contextlib.contextmanager

@@ -122,6 +122,8 @@ def go(page: Page, site: str) -> Callable[..., Page]:
         view = re.search(r"view=(\w+)", address)
         if view and view[1] in VIEWS[:5]:
             page.wait(f"!document.querySelector('#{view[1]} .again').disabled")
+        if view and view[1] == "paint":
+            page.wait("!document.querySelector('#paint .gif').disabled")
         return page
 
     return open_
