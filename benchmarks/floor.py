@@ -10,10 +10,13 @@ from draw.model import DRAWConfig
 
 
 def products(config: DRAWConfig, *, encoder: bool) -> list[tuple[int, int]]:
-    """(inputs, outputs) of the products of one step; those that share an input are merged."""
+    """(inputs, outputs) of the products of one step; those that share an input are merged.
+
+    Without read attention x is the same at every step, and its product is not counted.
+    """
     hidden, latent, C = config.hidden_size, config.latent_size, config.channels
     n_read, n_write = config.read_size, config.write_size
-    r = 2 * C * (config.height * config.width if n_read is None else n_read**2)
+    r = C * (config.height * config.width if n_read is None else 2 * n_read**2)
     w = C * (config.height * config.width if n_write is None else n_write**2)
     out = w + 5 * (n_read is not None) + 5 * (n_write is not None)
     decoder = [(latent + hidden, 4 * hidden), (hidden, out)]

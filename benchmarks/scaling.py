@@ -36,14 +36,15 @@ def multiply_adds(config: DRAWConfig, batch: int) -> int:
     C, H, W = config.image_shape
     hidden, latent, pixels = config.hidden_size, config.latent_size, C * H * W
     n_read, n_write = config.read_size, config.write_size
-    r = 2 * (pixels if n_read is None else C * n_read**2)
+    r = pixels if n_read is None else 2 * C * n_read**2
+    once = pixels * 4 * hidden if n_read is None else 0  # what the encoder is shown of x
     w = pixels if n_write is None else C * n_write**2
     products = 4 * hidden * (r + 2 * hidden)  # encoder: r, h_dec and h_enc
     products += 2 * latent * hidden  # posterior
     products += 4 * hidden * (latent + hidden)  # decoder
     products += hidden * (w + 5 * (n_read is not None) + 5 * (n_write is not None))
     through = [n * (H + n) * W * C * images for n, images in ((n_read, 2), (n_write, 1)) if n]
-    return batch * config.glimpses * (products + sum(through))
+    return batch * (config.glimpses * (products + sum(through)) + once)
 
 
 def workspace_bytes(config: DRAWConfig, batch: int) -> int:

@@ -110,8 +110,8 @@ def _is_watched(layer: torch.nn.Module) -> bool:
 
 def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Run:
     """`DRAW.forward` but for the likelihood."""
-    weights = Weights.of(model, encoder=True)
     x, eps = x.contiguous(), eps.contiguous()
+    weights = Weights.of(model, x)
     if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
         room, shape = _room(eps.device.type), Shape.of(model.config, eps)
         return _unrecorded(room.run_with_gradients(shape, weights, x, eps))
@@ -120,7 +120,7 @@ def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Run:
 
 def generate(model: Any, z: Tensor, *, record: bool) -> Run:
     """`DRAW.generate`."""
-    return _run(model, Weights.of(model, encoder=False), None, z.contiguous(), record)
+    return _run(model, Weights.of(model, None), None, z.contiguous(), record)
 
 
 def _run(model: Any, weights: Weights, x: Tensor | None, noise: Tensor, record: bool) -> Run:

@@ -11,10 +11,15 @@ from draw.attention import Window
 
 
 class Weights(NamedTuple):
-    """The parameters as an engine wants them; the gradients have the same shapes and order."""
+    """The parameters as an engine wants them; the gradients have the same shapes and order.
+
+    Without read attention the encoder is shown the same x at every step (eq. 17). What its gates
+    get of it is computed once and stands in their bias, which is then one for each image; r_t is
+    the error image alone.
+    """
 
     W_enc: Tensor | None  # [4 hidden, hidden + r + hidden]: of h_dec, r, h_enc
-    b_enc: Tensor | None
+    b_enc: Tensor | None  # [4 hidden]; without read attention [B, 4 hidden]
     W_post: Tensor | None
     b_post: Tensor | None
     W_dec: Tensor  # [4 hidden, Z + hidden]
@@ -28,17 +33,25 @@ class Weights(NamedTuple):
     c_dec_0: Tensor
 
     @classmethod
-    def of(cls, model: Any, *, encoder: bool) -> "Weights":
-        """Laid out by differentiable operations, so that autograd takes the gradients apart."""
+    def of(cls, model: Any, x: Tensor | None) -> "Weights":
+        """Laid out by differentiable operations, so that autograd takes the gradients apart.
+
+        Args:
+            x: the images; None leaves the encoder out.
+        """
         enc, dec, r = model.encoder, model.decoder, model.encoder.weight_ih.shape[1]
         r -= model.config.hidden_size
         W_r, W_h_dec = enc.weight_ih[:, :r], enc.weight_ih[:, r:]
+        b_enc = enc.bias_ih + enc.bias_hh
+        if model.config.read_size is None and x is not None:
+            W_x, W_r = W_r.chunk(2, dim=1)
+            b_enc = torch.addmm(b_enc, x.flatten(1), W_x.t())
         out = [m for m in (model.patch, model.write_window, model.read_window) if m is not None]
         weights = cls(
-            W_enc=torch.cat([W_h_dec, W_r, enc.weight_hh], 1) if encoder else None,
-            b_enc=enc.bias_ih + enc.bias_hh if encoder else None,
-            W_post=model.posterior.weight if encoder else None,
-            b_post=model.posterior.bias if encoder else None,
+            W_enc=None if x is None else torch.cat([W_h_dec, W_r, enc.weight_hh], 1),
+            b_enc=None if x is None else b_enc,
+            W_post=None if x is None else model.posterior.weight,
+            b_post=None if x is None else model.posterior.bias,
             W_dec=torch.cat([dec.weight_ih, dec.weight_hh], 1),
             b_dec=dec.bias_ih + dec.bias_hh,
             W_out=torch.cat([linear.weight for linear in out]),

@@ -1,9 +1,10 @@
 """Compile what the engine launches, for a GPU that need not be there: `compile_kernels.py 90`.
 
-Runs the host's side of a training step, an evaluation and a generation of the paper's network, in
-TF32 and in float32, on tensors of the CPU. Triton is told that it has a GPU of this compute
-capability, and compiles each kernel exactly as it is launched, but does not launch it. Prints a
-JSON list: name, registers, bytes of stack (spilled registers) and of shared memory of each.
+Runs the host's side of a training step, an evaluation and a generation of the paper's networks,
+with attention and without, in TF32 and in float32, on tensors of the CPU. Triton is told that it
+has a GPU of this compute capability, and compiles each kernel exactly as it is launched, but does
+not launch it. Prints a JSON list: name, registers, bytes of stack (spilled registers) and of shared
+memory of each.
 """
 
 import json
@@ -50,15 +51,16 @@ def compiled(capability: int) -> dict:
 
     JITFunction.run = compile_only
     kernels.ROOMS["cpu"] = "draw.kernels.gpu"
-    model = DRAW(DRAWConfig(glimpses=2))
-    model.engine = "fused"
-    x = torch.rand(128, *model.config.image_shape)
-    for precision in ("high", "highest"):
-        torch.set_float32_matmul_precision(precision)
-        elbo(model(x)).sum().backward()
-        with torch.no_grad():
-            model(x)
-            model.generate(128)
+    for attention in ({}, {"read_size": None, "write_size": None}):
+        model = DRAW(DRAWConfig(glimpses=2, **attention))
+        model.engine = "fused"
+        x = torch.rand(128, *model.config.image_shape)
+        for precision in ("high", "highest"):
+            torch.set_float32_matmul_precision(precision)
+            elbo(model(x)).sum().backward()
+            with torch.no_grad():
+                model(x)
+                model.generate(128)
     return found
 
 

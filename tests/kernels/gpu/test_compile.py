@@ -15,7 +15,7 @@ KERNELS = {
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-def test_all_kernels_of_the_papers_network_compile_without_spilling(capability):
+def test_all_kernels_of_the_papers_networks_compile_without_spilling(capability):
     script = Path(__file__).with_name("compile_kernels.py")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     command = [sys.executable, str(script), str(capability)]

@@ -244,7 +244,7 @@ def test_rows_that_32_bits_cannot_number_are_left_to_the_plain_path():
     sizes = {"C": 3, "H": 1024, "W": 1024, "hidden": 64, "Z": 100, "n_read": 0, "n_write": 5}
     cpu = torch.device("cpu")
     assert gpu.hindrance(kernels.Shape(T=2, B=64, **sizes), cpu) is None
-    assert "too large" in gpu.hindrance(kernels.Shape(T=2, B=342, **sizes), cpu)
+    assert "too large" in gpu.hindrance(kernels.Shape(T=2, B=683, **sizes), cpu)
 
 
 @pytest.mark.parametrize(

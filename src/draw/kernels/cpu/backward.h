@@ -105,7 +105,7 @@ struct Backward : Forward {
             lstm_backward(a.enc[t] + i * gates, a.c_enc[t] + i * hidden,
                           a.c_enc[t + 1] + i * hidden, dX + job.h_enc_at(), s.d_c_enc + i * hidden,
                           d_enc + i * gates, hidden);
-            add(d.b_enc, d_enc + i * gates, gates);
+            add(d.b_enc + job.enc_bias(part.first + i), d_enc + i * gates, gates);
             clear(dX + job.r_at(), r + hidden);  // the product adds to h_dec's part
         }
         job.product(b, 2 * hidden + r, gates, d_enc, gates, job.weights.W_enc, 2 * hidden + r, 1,
@@ -133,7 +133,6 @@ struct Backward : Forward {
                           a.X[t] + i * row + job.r_at(), dr, s.d_read + i * 5, d_canvas);
             return;
         }
-        dr += job.pixels();
         for (long y = 0; y < image.rows(); ++y)
             for (long p = 0; p < image.width; ++p) {
                 const long at = y * image.stride + p;

@@ -72,9 +72,9 @@ struct Forward {
         job.product(b, gates, 2 * hidden + job.r(), a.X[t] + job.h_dec_at(), row,
                     job.transposed.W_enc, gates + GAP, 0, a.enc[t], gates);
         for (long i = 0; i < b; ++i)
-            lstm(a.enc[t] + i * gates, job.weights.b_enc, a.c_enc[t] + i * hidden,
-                 a.c_enc[t + 1] + i * hidden, a.X[t + 1] + i * row + job.h_enc_at(),
-                 hidden);  // eq. 5
+            lstm(a.enc[t] + i * gates, job.weights.b_enc + job.enc_bias(part.first + i),
+                 a.c_enc[t] + i * hidden, a.c_enc[t + 1] + i * hidden,
+                 a.X[t + 1] + i * row + job.h_enc_at(), hidden);  // eq. 5
         job.product(b, 2 * Z, hidden, a.X[t + 1] + job.h_enc_at(), row, job.transposed.W_post,
                     2 * Z + GAP, 0, a.post, 2 * Z);
         for (long i = 0; i < b; ++i) {
@@ -96,8 +96,7 @@ struct Forward {
             Filters f(image, job.n_read, a.filters);
             read(f, a.out[t] + i * job.out() + job.read_params(), x, x_hat, r);
         } else {
-            unpad(image, x, r);  // eq. 17
-            unpad(image, x_hat, r + job.pixels());
+            unpad(image, x_hat, r);  // eq. 17
         }
     }
 

@@ -20,7 +20,7 @@ constexpr long GAP = 16;
 
 // The trained values, the encoder's columns in the order of X; or their gradients.
 struct Weights {
-    float *W_enc, *b_enc;    // [4 hidden, hidden + r + hidden], [4 hidden]
+    float *W_enc, *b_enc;    // [4 hidden, hidden + r + hidden], [4 hidden] or see enc_bias
     float *W_post, *b_post;  // [2 Z, hidden]: mu, log sigma
     float *W_dec, *b_dec;    // [4 hidden, Z + hidden]
     float *W_out, *b_out;    // [w + 5 + 5, hidden]: patch, write window, next read window
@@ -43,7 +43,7 @@ struct Job {
     int64_t gradient_stride;
 
     Image image() const { return {C, H, W, padded(W)}; }
-    long r() const { return 2 * C * (n_read ? n_read * n_read : H * W); }
+    long r() const { return n_read ? 2 * C * n_read * n_read : pixels(); }  // no x, see enc_bias
     long w() const { return C * (n_write ? n_write * n_write : H * W); }
     long pixels() const { return C * H * W; }
     long write_params() const { return w(); }  // the window's place in a row of `out`
@@ -54,6 +54,8 @@ struct Job {
     long h_dec_at() const { return padded(Z); }
     long r_at() const { return h_dec_at() + hidden; }
     long h_enc_at() const { return r_at() + r(); }
+    // Image b's part of b_enc; without read attention it has one, what its gates get of x itself.
+    long enc_bias(long b) const { return n_read ? 0 : b * 4 * hidden; }
 
     void product(long m, long n, long k, const float* a, long lda, const float* b, long ldb,
                  float beta, float* c, long ldc) const {

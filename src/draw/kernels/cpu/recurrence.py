@@ -87,7 +87,10 @@ def run(
     else:
         z, mu, log_sigma = (torch.empty_like(noise) for _ in range(3))
         results = Results(canvas, z, mu, log_sigma, noise.new_empty(shape.T, shape.B))
-    transposed = [_transposed(w) if w is not None and w.dim() == 2 else None for w in weights]
+    transposed = [
+        _transposed(w) if w is not None and name.startswith("W") else None
+        for name, w in weights._asdict().items()
+    ]
     job.point_weights("transposed", transposed)
     workspace = _memory(job.call("workspace_floats", ctypes.c_int64))
     job.point(x=x, eps=noise, workspace=workspace, **results._asdict())

@@ -102,7 +102,7 @@ class Backward:
         d_h_dec = self.dX[:, h_dec] + self.d_out[0] @ self.weights.W_out
         return Weights(
             W_enc=_outer(self.d_enc, X[:-1, :, at.h_dec : h_enc.stop]),
-            b_enc=self.d_enc.sum((0, 1)),
+            b_enc=self.d_enc.sum((0, 1) if self.shape.n_read else 0),
             W_post=_outer(self.d_post, X[1:, :, h_enc]),
             b_post=self.d_post.sum((0, 1)),
             W_dec=_outer(self.d_dec, X[:-1, :, at.z : at.r]),

@@ -97,10 +97,10 @@ def through_window_backward(
 @triton.jit
 @no_type_check
 def look_at_all_backward(dr, d_canvas, image, image_hat, SIZE: tl.constexpr):
-    """Without attention: of all that is read, the error image leads back to the canvas."""
+    """Without attention: the error image leads back to the canvas."""
     for first in range(0, SIZE, PIXELS):
         place = first + tl.arange(0, PIXELS)
-        d_hat = tl.load(dr + SIZE + place, mask=place < SIZE, other=0.0)
+        d_hat = tl.load(dr + place, mask=place < SIZE, other=0.0)
         put_backward(d_hat, d_canvas, image, image_hat, place, place < SIZE)
 
 

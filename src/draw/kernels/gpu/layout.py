@@ -39,7 +39,7 @@ class Layout(NamedTuple):
         pixels, hidden = shape.H * shape.W, shape.hidden
         h_dec = _padded(shape.Z)
         r = h_dec + hidden
-        h_enc = r + 2 * shape.C * (shape.n_read**2 or pixels)
+        h_enc = r + shape.C * (2 * shape.n_read**2 or pixels)  # without attention, x is in b_enc
         write = shape.C * (shape.n_write**2 or pixels)
         read = write + (5 if shape.n_write else 0)
         out = read + (5 if shape.n_read else 0)

@@ -92,13 +92,14 @@ def emit(
 def cell(
     inputs,  # [B, K] in rows of X_t
     weight,  # [4 HIDDEN, K]: gates in the order i, f, g, o
-    bias,
+    bias,  # [4 HIDDEN], or [B, 4 HIDDEN] if BIASES
     c_last,  # [B, HIDDEN]
     c,
     h,  # [B, HIDDEN] in rows of X_{t+1}
     gates,  # [B, 4 HIDDEN], activated, if kept
     B,
     KEEP: tl.constexpr,
+    BIASES: tl.constexpr,
     K: tl.constexpr,
     ROW: tl.constexpr,
     HIDDEN: tl.constexpr,
@@ -116,7 +117,11 @@ def cell(
     total = product(
         inputs, rows, has_row, weight, columns, unit < HIDDEN, ROW, K, K, True, PRECISION, BLOCK_K
     )
-    total += tl.load(bias + columns, mask=unit < HIDDEN, other=0.0)[None, :]
+    if BIASES:
+        own = bias + rows[:, None] * (4 * HIDDEN) + columns[None, :]
+        total += tl.load(own, mask=has_row[:, None] & (unit < HIDDEN)[None, :], other=0.0)
+    else:
+        total += tl.load(bias + columns, mask=unit < HIDDEN, other=0.0)[None, :]
     even, odd = tl.split(tl.reshape(total, [BLOCK_B, UNITS, 2, 2]))
     i, g = tl.split(even)  # [BLOCK_B, UNITS]
     f, o = tl.split(odd)
