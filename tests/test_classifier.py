@@ -1,5 +1,6 @@
 """The glimpses that classify: against their twin, their start, and that they learn to look."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +59,31 @@ def test_every_parameter_has_a_gradient_and_gradcheck_agrees():
     assert torch.autograd.gradcheck(nats, values)
     nats(*values).sum().backward()
     assert all(value.grad.abs().max() > 0 for value in values)
+
+
+@pytest.mark.parametrize(("loudness", "tame"), [(1, True), (10_000, False)])
+def test_no_image_pulls_at_a_window_with_more_than_its_share(monkeypatch, loudness, tame):
+    """A gradient of at most 30 a glimpse; a smaller one as it is."""
+    model = tiny_classifier(glimpses=2)
+    x, labels = torch.rand(5, 1, 9, 11, dtype=torch.float64), torch.arange(5) % 4
+    with torch.no_grad():
+        model.read_window.weight.zero_()  # so that no glimpse leads back to the one before
+        model.answer.weight.mul_(loudness)
+
+    def pulls() -> torch.Tensor:
+        gradients = []
+        for b in range(len(x)):
+            model.zero_grad()
+            log_probability(model(x[b : b + 1]), labels[b : b + 1]).sum().backward()
+            gradients.append(model.read_window.bias.grad.clone())
+        return torch.stack(gradients)
+
+    limited = pulls()
+    monkeypatch.setattr("draw.classifier.WINDOW_GRADIENT", math.inf)
+    free = pulls()
+    assert (limited.norm(dim=1) <= 60).all()
+    assert (free.norm(dim=1).max() <= 60) == tame
+    assert torch.equal(limited, free) == tame
 
 
 def test_the_first_glimpse_covers_the_image_and_does_not_depend_on_it():

@@ -5,7 +5,7 @@ state before it chose, and the answer is a softmax after the last.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,8 @@ from draw.attention import Window
 from draw.errors import ConfigError, check_images, check_limits
 from draw.hub import Pretrained
 from draw.kernels import Engine
+
+WINDOW_GRADIENT = 30.0  # the norm of an image's, nats by the five parameters of one window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +119,19 @@ class GlimpseClassifier(
         return Memory(*(p.expand(batch_size, -1) for p in (self.h_0, self.c_0)))
 
     def step(self, x: Float[Tensor, "B C H W"], memory: Memory) -> tuple[Memory, Window]:
-        """One glimpse, through the window that the memory chooses (eqs. 21-27, without x_hat)."""
+        """One glimpse, through the window that the memory chooses (eqs. 21-27, without x_hat).
+
+        Note:
+            On the way back an image's gradient by a window's parameters is scaled down to a norm
+            of at most 30, as Graves 2013 limits derivatives inside a network; the paper is silent.
+            Mostly it is far smaller. But a sharp window makes it large, each glimpse multiplies it
+            on its way to the one before, and in the end a few images throw all windows away
+            (experiments/study-cluttered).
+        """
         _, H, W = self.config.image_shape
         n = self.config.read_size
-        window = attention.window(self.read_window(memory.h), H, W, n)  # eq. 21, from h_{t-1}
+        params: Tensor = _Limited.apply(self.read_window(memory.h))  # type: ignore[no-untyped-call]
+        window = attention.window(params, H, W, n)  # eq. 21, from h_{t-1}
         r = attention.read(x, window, n).flatten(1)  # eq. 27
         return Memory(*self.cell(r, tuple(memory))), window
 
@@ -144,3 +155,15 @@ class GlimpseClassifier(
             logits.append(self.answer(memory.h))
             windows.append(window)
         return Glimpses(torch.stack(logits), Window(*map(torch.stack, zip(*windows, strict=True))))
+
+
+class _Limited(torch.autograd.Function):
+    """The same values; on the way back each row's norm is at most `WINDOW_GRADIENT`."""
+
+    @staticmethod
+    def forward(ctx: Any, params: Tensor) -> Tensor:
+        return params.view_as(params)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.renorm(2, 0, WINDOW_GRADIENT)

@@ -48,7 +48,7 @@ def cluttered_100() -> TrainConfig:
         data="cluttered-100",
         steps=20_000,  # 40 epochs
         batch_size=100,
-        learning_rate=1e-3,  # at 3e-3 the window is lost for good after some 1,400 minibatches
+        learning_rate=1e-3,  # see experiments/study-cluttered
         clip_norm=1.0,
         eval_every=1_000,
         eval_images=10_000,

@@ -119,10 +119,13 @@ class Steps:
         loss = torch.zeros((), device=self.x.device)
         for rows in self.rows:
             nats = self.task.objective(model, self.x[rows], self.labels[rows], self.eps[:, rows])
-            part = -nats.sum() / batch_size
+            part = -nats.sum()  # and not the mean: a network may limit an image's gradient
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
-        self.group.add_up([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
+        sums = [loss, *(p.grad for p in model.parameters() if p.grad is not None)]
+        self.group.add_up(sums)
+        for values in sums:
+            values.div_(batch_size)
         return loss
 
     def read(self) -> Iterator[Step]:
