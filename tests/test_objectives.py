@@ -8,7 +8,7 @@ import torch
 from draw.data.images import Images
 from draw.errors import TraceError
 from draw.evaluation import evaluate
-from draw.model import DRAW, DRAWConfig
+from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import bits_per_dim, elbo, iwae, log_weight
 
 CONFIG = DRAWConfig(height=6, width=6, glimpses=3, hidden_size=8, latent_size=4, write_size=3)
@@ -40,6 +40,26 @@ def test_log_weight_equals_torch_distributions(model):
     torch.testing.assert_close(log_weight(trace), expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("log_sigma", [-5.0, -20.0, -100.0, -1000.0])
+@torch.no_grad()
+def test_log_weight_of_a_sharp_posterior(log_sigma):
+    """In float32 sigma may be less than z's last digit, or zero: what became z is still known."""
+    generator = torch.Generator().manual_seed(0)
+    mu, eps = (torch.randn(3, 5, 4, generator=generator) for _ in range(2))
+    z = mu + eps * torch.tensor(log_sigma).exp()
+    log_sigmas = torch.full_like(mu, log_sigma)
+    trace = Trace(
+        canvas=torch.zeros(1, 5, 1, 6, 6),
+        z=z,
+        eps=eps,
+        mu=mu,
+        log_sigma=log_sigmas,
+        log_likelihood=torch.zeros(5),
+    )
+    exact = (eps.double() ** 2 - z.double() ** 2) / 2 + log_sigmas
+    torch.testing.assert_close(log_weight(trace).double(), exact.sum((0, 2)), rtol=1e-5, atol=1e-5)
+
+
 @torch.no_grad()
 def test_the_sampled_bound_is_the_elbo_on_average(model, images):
     """The closed and the sampled KL have one expectation."""
@@ -58,6 +78,19 @@ def test_iwae_of_one_trajectory_is_the_sampled_elbo(model, images):
 def test_iwae_is_the_log_of_the_mean_weight():
     log_weights = torch.randn(50, 3, dtype=torch.float64)
     torch.testing.assert_close(iwae(log_weights), log_weights.exp().mean(0).log())
+
+
+@pytest.mark.parametrize("k", [1, 2, 5_000])
+@pytest.mark.parametrize("best", [-2e5, -80.0, 0.0])
+def test_iwae_of_weights_that_are_worlds_apart(k, best):
+    """One trajectory that is e^100,000 times as likely as any other counts alone."""
+    log_weights = torch.full((k, 3), best - 1e5)
+    log_weights[k // 2] = best
+    log_weights.requires_grad_()
+    bound = iwae(log_weights)
+    torch.testing.assert_close(bound, torch.full((3,), best - math.log(k)))
+    bound.sum().backward()
+    assert torch.equal(log_weights.grad, (log_weights == best).float())
 
 
 def test_iwae_grows_with_k(model, images):

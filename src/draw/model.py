@@ -94,13 +94,14 @@ class Posterior(NamedTuple):
 class Trace:
     """One run of the network over T steps; losses, pictures and films are all made from it.
 
-    A generated trace has no posterior, read window, KL or likelihood: those are None. Unless
+    A generated trace has no posterior, noise, read window, KL or likelihood: those are None. Unless
     the trace was recorded, its windows are None and only the last canvas is kept, so that
     `canvas[-1]` is c_T in either case.
     """
 
     canvas: Float[Tensor, "kept B K H W"]  # of every step (kept = T) or of the last
     z: Float[Tensor, "T B Z"]
+    eps: Float[Tensor, "T B Z"] | None = None  # the noise that became z
     mu: Float[Tensor, "T B Z"] | None = None
     log_sigma: Float[Tensor, "T B Z"] | None = None
     kl: Float[Tensor, "T B"] | None = None  # KL(Q_t, P), nats
@@ -266,7 +267,7 @@ class DRAW(
         if kernels.chosen(self, eps, x, batch=len(x), record=record):
             run = kernels.forward(self, x, eps, record=record)
             nats = self.likelihood.log_likelihood(x, run.canvas[-1])  # eq. 9
-            return Trace(**run._asdict(), log_likelihood=nats, likelihood=self.likelihood)
+            return Trace(**run._asdict(), eps=eps, log_likelihood=nats, likelihood=self.likelihood)
         state = self.initial_state(len(x))
         canvases: list[Tensor] = []
         posteriors: list[Posterior] = []
@@ -283,6 +284,7 @@ class DRAW(
         return Trace(
             canvas=torch.stack(canvases or [state.canvas]),
             z=torch.stack([p.z for p in posteriors]),
+            eps=eps,
             mu=mu,
             log_sigma=log_sigma,
             kl=gaussian_kl(mu, log_sigma),

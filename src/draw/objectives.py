@@ -33,13 +33,14 @@ def elbo(trace: Trace) -> Float[Tensor, " B"]:
 def log_weight(trace: Trace) -> Float[Tensor, " B"]:
     """log p(x, z_1..z_T) - log q(z_1..z_T | x): the sampled ELBO, nats, one weight a trajectory.
 
+    The noise is the trace's own: (z - mu) / sigma would lose its digits where sigma is small.
+
     Raises:
         TraceError: the trace was generated.
     """
-    log_likelihood, mu, log_sigma = of_an_encoded(trace.log_likelihood, trace.mu, trace.log_sigma)
-    eps = (trace.z - mu) / log_sigma.exp()
+    nats, eps, log_sigma = of_an_encoded(trace.log_likelihood, trace.eps, trace.log_sigma)
     log_ratio = (eps**2 - trace.z**2) / 2 + log_sigma  # log p(z) - log q(z), [T, B, Z]
-    return log_likelihood + log_ratio.sum((0, 2))
+    return nats + log_ratio.sum((0, 2))
 
 
 def iwae(log_weights: Float[Tensor, "k B"]) -> Float[Tensor, " B"]:
