@@ -113,14 +113,16 @@ def test_every_filter_row_sums_to_one_with_finite_gradients(g, delta, log_sigma2
     assert all(torch.isfinite(v.grad) for v in inputs)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "n"), [(6, 7, 3), (6, 7, 1), (1, 1, 1), (1, 1, 3), (1, 9, 2)]
+)
 @given(params=st.lists(st.floats(-1e6, 1e6) | st.floats(-50, 50), min_size=5, max_size=5))
-def test_whatever_a_network_emits_all_is_finite(params):
+def test_whatever_a_network_emits_all_is_finite(height, width, n, params):
     """In float32: sigma to 0 and to infinity, stride 0 and endless, centres far outside."""
     params = torch.tensor([params], requires_grad=True)
-    image, patch = (torch.rand(1, 2, s, s + 1, requires_grad=True) for s in (6, 3))
-    patch = patch[..., :3]
-    seen = attention.window(params, 6, 7, 3)
-    results = [attention.read(image, seen, 3), attention.write(patch, seen, 6, 7)]
+    image, patch = torch.rand(1, 2, height, width), torch.rand(1, 2, n, n)
+    seen = attention.window(params, height, width, n)
+    results = [attention.read(image, seen, n), attention.write(patch, seen, height, width)]
     for result in results:
         assert result.isfinite().all()
         gradients = torch.autograd.grad(result.mean(), (params,), retain_graph=True)

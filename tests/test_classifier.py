@@ -21,6 +21,7 @@ from draw.objectives import log_probability
 from draw.steps import Steps, new_learner
 from draw.tasks import CLASSIFYING
 from tests import twin
+from tests.kernels.common import EXTREMES
 
 TINY = ClassifierConfig(height=9, width=11, glimpses=3, hidden_size=6, read_size=3, classes=4)
 
@@ -111,6 +112,19 @@ def test_images_of_another_size_and_the_fused_engine_are_refused():
     model.engine = "fused"
     with pytest.raises(ConfigError, match="cannot run a classifier"):
         model(torch.rand(2, 1, 9, 11, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("read_size", [1, 3])
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_extreme_windows_give_finite_numbers_in_float32(extreme, read_size):
+    g, *logs = extreme
+    model = tiny_classifier(read_size=read_size).float()
+    with torch.no_grad():
+        model.read_window.bias.copy_(torch.tensor([g, g, *logs]))
+    nats = log_probability(model(torch.rand(4, 1, 9, 11)), torch.tensor([0, 1, 2, 3]))
+    nats.sum().backward()
+    assert nats.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from draw.likelihoods import LIKELIHOODS
 from draw.model import DRAW, DRAWConfig, gaussian_kl
 from draw.objectives import elbo, log_weight
 from tests import twin
+from tests.kernels.common import EXTREMES, compare_extreme, network
 
 TINY = DRAWConfig(
     height=6, width=7, glimpses=4, hidden_size=5, latent_size=3, read_size=2, write_size=3
@@ -73,6 +74,21 @@ def test_kl_equals_torch_distributions():
     prior = torch.distributions.Normal(0.0, 1.0)
     expected = torch.distributions.kl_divergence(posterior, prior).sum(-1)
     torch.testing.assert_close(gaussian_kl(mu, log_sigma), expected)
+
+
+@pytest.mark.parametrize("mu", [0.0, 1e-20, -1e4, 1e18])
+@pytest.mark.parametrize("log_sigma", [-1e30, -1e4, -100.0, -1e-4, 0.0, 40.0])
+def test_kl_of_extreme_posteriors(mu, log_sigma):
+    """In float32 each of its four terms is rounded, and their sum; nothing else is lost."""
+    numbers = [torch.tensor([v], requires_grad=True) for v in (mu, log_sigma)]
+    kl = gaussian_kl(*numbers)
+    exact = [v.detach().double() for v in numbers]
+    terms = torch.stack([exact[0] ** 2, (2 * exact[1]).exp(), -2 * exact[1], -torch.ones(1)])
+    assert abs(kl.double() - terms.sum() / 2) <= 4 * 2.0**-24 * terms.abs().sum()
+    kl.backward()
+    expected = [exact[0], (2 * exact[1]).expm1()]  # mu and sigma^2 - 1
+    for number, gradient in zip(numbers, expected, strict=True):
+        torch.testing.assert_close(number.grad.double(), gradient, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("read_size", "write_size"), ATTENTION)
@@ -201,6 +217,14 @@ def test_float32_agrees_with_float64_over_many_steps(likelihood):
     exact = elbo(model(x, eps=eps))
     single = elbo(model.float()(x.float(), eps=eps.float()))
     torch.testing.assert_close(single.double(), exact, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize(("size", "n"), [(9, 3), (9, 1), (2, 1), (2, 3)])
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_extreme_windows_in_float32(extreme, size, n, likelihood):
+    sizes = {"height": size, "width": size, "read_size": n, "write_size": n}
+    compare_extreme(network(engine="plain", likelihood=likelihood, **sizes), *extreme)
 
 
 # ---------------------------------------------------------------- the start is not blind

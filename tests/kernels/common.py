@@ -65,6 +65,7 @@ EXTREMES = [
     (1e6, -100.0, 60.0, 0.1),  # beyond every limit
     (0.5, 100.0, -100.0, -5.0),  # as wide as can be, all filters at one place
     (0.1, 0.3, 0.0, 50.0),  # too bright to be true
+    (0.1, 0.3, 0.0, -50.0),  # its strokes divided by next to nothing
 ]
 
 

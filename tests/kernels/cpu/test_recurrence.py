@@ -215,7 +215,7 @@ def test_not_a_number_reaches_the_loss():
         assert model.encoder.weight_ih.grad.isnan().any()
 
 
-@pytest.mark.parametrize("logit", [-200.0, -95.0, 89.0, 200.0])
+@pytest.mark.parametrize("logit", [-1e30, -1e4, -200.0, -95.0, 89.0, 200.0, 1e4, 1e30])
 def test_canvases_beyond_the_range_of_exp(logit):
     model = network()
     with torch.no_grad():
@@ -244,9 +244,11 @@ def test_an_overflowing_sigma_is_infinite():
     assert not bound.isfinite().any()
 
 
+@pytest.mark.parametrize(("height", "width"), [(9, 13), (2, 2)])
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("extreme", EXTREMES)
-def test_extreme_windows(extreme):
-    compare_extreme(network(read_size=3, write_size=3), *extreme)
+def test_extreme_windows(extreme, n, height, width):
+    compare_extreme(network(height=height, width=width, read_size=n, write_size=n), *extreme)
 
 
 def test_denormals_are_left_to_the_caller():
