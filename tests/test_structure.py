@@ -33,6 +33,7 @@ ALLOWED = {
     "checkpoint": {"bundled", "classifier", "errors", "files", "hub", "model", "tasks"},
     "graph": set(),
     "optimizer": set(),
+    "precision": set(),
     "config": {"checkpoint", "data", "errors", "files", "model", "tasks"},
     "steps": {
         "batches",
@@ -41,6 +42,7 @@ ALLOWED = {
         "errors",
         "graph",
         "optimizer",
+        "precision",
         "processes",
         "tasks",
     },

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from draw import data
 from draw.checkpoint import RunFolder
@@ -33,6 +33,7 @@ class TrainConfig:
     learning_rate: float = 1e-3  # Adam's, at its highest
     warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
     clip_norm: float = 5.0  # gradients are scaled down to this norm
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the LSTMs' products; bf16 by the plain path
     average_decay: float = 0.9995  # of the moving average of the weights; 0 turns it off
     eval_every: int = 500  # steps between validations
     eval_images: int = 2_000  # validation images each time, always the same
@@ -57,6 +58,8 @@ class TrainConfig:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
         if not 0 < self.clip_norm < math.inf:
             raise ConfigError(f"clip_norm is {self.clip_norm}; it must be positive and finite")
+        if self.precision not in ("fp32", "bf16"):
+            raise ConfigError(f"precision is {self.precision!r}; it must be fp32 or bf16")
         if not 0 <= self.average_decay < 1:
             raise ConfigError(f"average_decay is {self.average_decay}; it must be in [0, 1)")
         if not 0 <= self.seed < 2**63:

@@ -20,6 +20,7 @@ from draw.config import TrainConfig
 from draw.errors import RunError
 from draw.graph import captured
 from draw.optimizer import adam, set_learning_rate, step_if
+from draw.precision import multiply_in_bf16
 from draw.processes import ALONE, Group
 from draw.tasks import TASKS
 
@@ -45,6 +46,8 @@ def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Lear
         torch.manual_seed(derived_seed(config.seed, "weights"))
         model = TASKS[type(config.model)].network(config.model).to(device)
     average = copy.deepcopy(model).requires_grad_(False).eval()
+    if config.precision == "bf16":
+        multiply_in_bf16(model)  # and not the average, which is what is measured and kept
     on_device = model.device.type == "cuda"
     optimizer = adam(model.parameters(), config.learning_rate, on_device=on_device)
     return Learner(model=model, average=average, optimizer=optimizer)

@@ -137,6 +137,19 @@ def test_pictures_of_any_shape_can_be_learned(pictures, draw, options, shape):
     assert draw("evaluate", "run").status == 0
 
 
+def test_a_run_in_bf16_says_so_and_its_pictures_are_made(training, draw):
+    result = draw(*training, "--precision", "bf16", "--out", "run")
+    assert result.status == 0
+    assert "LSTMs multiply in bfloat16, by the plain path" in result.out
+    assert json.loads(Path("run/run.json").read_text())["config"]["precision"] == "bf16"
+    assert all(Path("run", name).exists() for name in PICTURES)
+
+
+def test_the_fused_engine_does_not_train_in_bf16(training, refused):
+    line = refused(*training, "--precision", "bf16", "--engine", "fused", "--out", "run")
+    assert "the fused engine cannot run this: its encoder is a BFloat16LSTMCell; auto or" in line
+
+
 def test_tensorboard_gets_the_measurements(training, draw):
     assert draw(*training, "--tensorboard", "--out", "run").status == 0
     [events] = Path("run/tensorboard").iterdir()
@@ -285,6 +298,7 @@ def test_resuming_a_preset_that_was_not_begun_begins_it(training, finished, draw
         ("--steps 9", "steps was 4"),
         ("--learning-rate 0.5", "learning_rate was 0.001"),
         ("--data-dir .", "data_dir was "),
+        ("--precision bf16", "precision was fp32"),
         ("--model.glimpses 9", "model.glimpses was 3"),
         ("--image-size 24", "model.height was 12"),
     ],

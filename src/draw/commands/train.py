@@ -98,6 +98,8 @@ def _train(
             f"of {config.batch_size}, {config.model.glimpses} glimpses, into {run.path}",
             bar,
         )
+        if config.precision == "bf16":
+            terminal.say("LSTMs multiply in bfloat16, by the plain path; bounds are float32", bar)
         events = training.train(
             config,
             run,

@@ -76,6 +76,9 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         return "it takes float32 alone"
     if torch.compiler.is_compiling() or any(map(_is_wrapped, everything)):
         return "another transformation is at work"
+    for name, layer in model.named_children():
+        if type(layer) not in (torch.nn.Linear, torch.nn.LSTMCell):
+            return f"its {name} is a {type(layer).__name__}"
     if any(map(_is_watched, model.children())):
         return "a hook waits in one of its layers"
     if torch.is_autocast_enabled(device.type):
