@@ -16,6 +16,7 @@ from draw.attention import Window
 from draw.errors import ConfigError, check_images, check_limits
 from draw.hub import Pretrained
 from draw.kernels import Engine
+from draw.networks import lstm, window_layer
 
 WINDOW_GRADIENT = 30.0  # the norm of an image's, nats by the five parameters of one window
 
@@ -78,10 +79,7 @@ class GlimpseClassifier(
     nn.Module,
     Pretrained,
     config_type=ClassifierConfig,
-    library_name="draw",
-    license="mit",
     tags=["draw", "attention", "image-classification"],
-    paper_url="https://arxiv.org/abs/1502.04623",
 ):
     """The paper's "differentiable RAM".
 
@@ -97,17 +95,12 @@ class GlimpseClassifier(
         super().__init__()
         self.config = config
         C, H, W = config.image_shape
-        self.cell = nn.LSTMCell(C * config.read_size**2, config.hidden_size)
-        self.read_window = nn.Linear(config.hidden_size, 5)  # eq. 21
-        self.answer = nn.Linear(config.hidden_size, config.classes)
-        self.h_0 = nn.Parameter(torch.zeros(config.hidden_size))
-        self.c_0 = nn.Parameter(torch.zeros(config.hidden_size))
-        with torch.no_grad():  # forget gates start open, and the first window covers the image
-            self.cell.bias_ih.zero_()
-            self.cell.bias_hh.zero_()
-            self.cell.bias_ih.chunk(4)[1].fill_(1.0)  # gates in order i, f, g, o
-            cover = attention.covering_params(config.read_size, H, W, painting=False)
-            self.read_window.bias.copy_(cover)
+        hidden, n = config.hidden_size, config.read_size
+        self.cell = lstm(C * n**2, hidden)
+        self.read_window = window_layer(hidden, n, H, W, painting=False)  # eq. 21
+        self.answer = nn.Linear(hidden, config.classes)
+        self.h_0 = nn.Parameter(torch.zeros(hidden))
+        self.c_0 = nn.Parameter(torch.zeros(hidden))
 
     @property
     def device(self) -> torch.device:

@@ -21,6 +21,11 @@ from draw.files import from_dict, knows_keys, one_line, write_atomic
 M = TypeVar("M", bound="Pretrained")
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CARD = {
+    "library_name": "draw",
+    "license": "mit",
+    "paper_url": "https://arxiv.org/abs/1502.04623",
+}
 
 
 class Pretrained(PyTorchModelHubMixin):
@@ -33,7 +38,7 @@ class Pretrained(PyTorchModelHubMixin):
     _config_type: type
 
     def __init_subclass__(cls, *, config_type: type | None = None, **card: Any) -> None:
-        super().__init_subclass__(**card)
+        super().__init_subclass__(**CARD | card)
         if config_type is not None:  # a subclass of a model keeps the model's
             cls._config_type = config_type
 

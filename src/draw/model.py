@@ -18,6 +18,7 @@ from draw.attention import Window
 from draw.errors import ConfigError, check_images, check_limits
 from draw.hub import Pretrained
 from draw.likelihoods import LIKELIHOODS, Likelihood
+from draw.networks import lstm, window_layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +117,7 @@ class Trace:
         return self.likelihood.mean(self.canvas)
 
 
-class DRAW(
-    nn.Module,
-    Pretrained,
-    config_type=DRAWConfig,
-    library_name="draw",
-    license="mit",
-    tags=["draw", "vae", "image-generation"],
-    paper_url="https://arxiv.org/abs/1502.04623",
-):
+class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "image-generation"]):
     """The network of the paper.
 
     >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16, latent_size=4))
@@ -148,41 +141,23 @@ class DRAW(
         r_size = 2 * C * (H * W if n_read is None else n_read**2)  # [x, x_hat] or their patches
         w_size = K * (H * W if n_write is None else n_write**2)
 
-        self.encoder = nn.LSTMCell(r_size + hidden, hidden)  # eq. 5
+        self.encoder = lstm(r_size + hidden, hidden)  # eq. 5
         self.posterior = nn.Linear(hidden, 2 * latent)  # eqs. 1, 2
-        self.decoder = nn.LSTMCell(latent, hidden)  # eq. 7
+        nn.init.zeros_(self.posterior.bias)  # Q starts near the prior
+        self.decoder = lstm(latent, hidden)  # eq. 7
         self.patch = nn.Linear(hidden, w_size)  # eqs. 18, 28
-        self.read_window = None if n_read is None else nn.Linear(hidden, 5)  # eq. 21
-        self.write_window = None if n_write is None else nn.Linear(hidden, 5)  # eq. 21, its own
+        self.read_window = (  # eq. 21
+            None if n_read is None else window_layer(hidden, n_read, H, W, painting=False)
+        )
+        self.write_window = (  # eq. 21, its own
+            None if n_write is None else window_layer(hidden, n_write, H, W, painting=True)
+        )
 
         self.canvas_0 = nn.Parameter(torch.zeros(K, H, W))
         self.h_enc_0 = nn.Parameter(torch.zeros(hidden))
         self.c_enc_0 = nn.Parameter(torch.zeros(hidden))
         self.h_dec_0 = nn.Parameter(torch.zeros(hidden))
         self.c_dec_0 = nn.Parameter(torch.zeros(hidden))
-        self._initialise()
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        """Forget gates start open, Q starts near the prior, and the first windows cover the image.
-
-        Note:
-            The paper gives no initialisation. With window parameters near zero and N = 2 the
-            four read filters would start on the four corners, and learning hardly leaves them;
-            see `attention.covering_params`.
-        """
-        for cell in (self.encoder, self.decoder):
-            cell.bias_ih.zero_()
-            cell.bias_hh.zero_()
-            cell.bias_ih.chunk(4)[1].fill_(1.0)  # gates in order i, f, g, o
-        self.posterior.bias.zero_()
-        _, H, W = self.config.image_shape
-        if self.read_window is not None and self.config.read_size is not None:
-            cover = attention.covering_params(self.config.read_size, H, W, painting=False)
-            self.read_window.bias.copy_(cover)
-        if self.write_window is not None and self.config.write_size is not None:
-            cover = attention.covering_params(self.config.write_size, H, W, painting=True)
-            self.write_window.bias.copy_(cover)
 
     @property
     def device(self) -> torch.device:
@@ -269,9 +244,7 @@ class DRAW(
             nats = self.likelihood.log_likelihood(x, run.canvas[-1])  # eq. 9
             return Trace(**run._asdict(), eps=eps, log_likelihood=nats, likelihood=self.likelihood)
         state = self.initial_state(len(x))
-        canvases: list[Tensor] = []
-        posteriors: list[Posterior] = []
-        writes: list[Window | None] = []
+        canvases, posteriors, writes = [], [], []
         for eps_t in eps:
             state, posterior = self.encode_step(x, state, eps_t)
             state, write = self.decode_step(posterior.z, state)
@@ -308,8 +281,7 @@ class DRAW(
             run = kernels.generate(self, z, record=record)
             return Trace(**run._asdict(), likelihood=self.likelihood)
         state = self.initial_state(count)
-        canvases: list[Tensor] = []
-        writes: list[Window | None] = []
+        canvases, writes = [], []
         for z_t in z:
             state, write = self.decode_step(z_t, state)  # eqs. 14, 15
             if record:

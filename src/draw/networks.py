@@ -1,0 +1,39 @@
+"""What both networks are made of, and where their learning starts.
+
+Note:
+    The paper gives no initialisation. Forget gates start open, so that a cell remembers. With
+    window parameters near zero and N = 2 the four read filters would start on the four corners,
+    and learning hardly leaves them: the first window covers the image.
+"""
+
+import torch
+from torch import nn
+
+from draw import attention
+
+
+@torch.no_grad()
+def lstm(inputs: int, hidden: int) -> nn.LSTMCell:
+    """An LSTM with forget gates, all biases zero but theirs.
+
+    >>> lstm(3, 2).bias_ih.tolist()  # gates in order i, f, g, o
+    [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    """
+    cell = nn.LSTMCell(inputs, hidden)
+    cell.bias_ih.zero_()
+    cell.bias_hh.zero_()
+    cell.bias_ih.chunk(4)[1].fill_(1.0)
+    return cell
+
+
+@torch.no_grad()
+def window_layer(hidden: int, n: int, height: int, width: int, *, painting: bool) -> nn.Linear:
+    """The layer that emits the five numbers of a window (eq. 21); see `covering_params`.
+
+    >>> layer = window_layer(8, 7, 28, 28, painting=False)
+    >>> round(layer.bias[2].exp().item(), 3)  # sigma^2, half of a stride of 4
+    4.0
+    """
+    layer = nn.Linear(hidden, 5)
+    layer.bias.copy_(attention.covering_params(n, height, width, painting=painting))
+    return layer
