@@ -18,7 +18,7 @@ ALLOWED = {
     "data": {"decoding", "errors", "files"},
     "hub": {"errors", "files"},
     "kernels": {"attention", "errors"},
-    "networks": {"attention"},
+    "networks": {"attention", "errors"},
     "model": {"attention", "errors", "hub", "kernels", "likelihoods", "networks"},
     "classifier": {"attention", "errors", "hub", "kernels", "networks"},
     "objectives": {"classifier", "errors", "model"},

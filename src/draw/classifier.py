@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from draw import attention
 from draw.attention import Window
-from draw.errors import ConfigError, check_images, check_limits
+from draw.errors import ConfigError, check_images
 from draw.hub import Pretrained
 from draw.kernels import Engine
-from draw.networks import lstm, window_layer
+from draw.networks import check_sizes, lstm, window_layer
 
 WINDOW_GRADIENT = 30.0  # the norm of an image's, nats by the five parameters of one window
 
@@ -41,19 +41,7 @@ class ClassifierConfig:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        check_limits(
-            "model.",
-            self,
-            height=(2, 1024),
-            width=(2, 1024),
-            channels=(1, 3),
-            glimpses=(1, 4096),
-            hidden_size=(1, 8192),
-            read_size=(1, 128),
-            classes=(2, 100_000),
-        )
-        if self.channels == 2:
-            raise ConfigError("model.channels is 2; it must be 1 (grey) or 3 (colour)")
+        check_sizes(self)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -15,10 +15,10 @@ from torch import Generator, Tensor, nn
 
 from draw import attention, kernels
 from draw.attention import Window
-from draw.errors import ConfigError, check_images, check_limits
+from draw.errors import ConfigError, check_images
 from draw.hub import Pretrained
 from draw.likelihoods import LIKELIHOODS, Likelihood
-from draw.networks import lstm, window_layer
+from draw.networks import check_sizes, lstm, window_layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +43,7 @@ class DRAWConfig:
     likelihood: Literal["bernoulli", "logistic"] = "bernoulli"  # what the canvas means (eq. 9)
 
     def __post_init__(self) -> None:
-        check_limits(
-            "model.",
-            self,
-            height=(2, 1024),
-            width=(2, 1024),
-            channels=(1, 3),
-            glimpses=(1, 4096),
-            hidden_size=(1, 8192),
-            latent_size=(1, 8192),
-            read_size=(1, 128),
-            write_size=(1, 128),
-        )
-        if self.channels == 2:
-            raise ConfigError("model.channels is 2; it must be 1 (grey) or 3 (colour)")
+        check_sizes(self)
         if self.likelihood not in LIKELIHOODS:
             known = " or ".join(LIKELIHOODS)
             raise ConfigError(f"model.likelihood is {self.likelihood!r}; it must be {known}")

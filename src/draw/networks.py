@@ -1,4 +1,4 @@
-"""What both networks are made of, and where their learning starts.
+"""What both networks are made of, how large they may be, and where their learning starts.
 
 Note:
     The paper gives no initialisation. Forget gates start open, so that a cell remembers. With
@@ -6,10 +6,37 @@ Note:
     and learning hardly leaves them: the first window covers the image.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from draw import attention
+from draw.errors import ConfigError, check_limits
+
+LIMITS = {
+    "height": (2, 1024),
+    "width": (2, 1024),
+    "channels": (1, 3),
+    "glimpses": (1, 4096),
+    "hidden_size": (1, 8192),
+    "latent_size": (1, 8192),
+    "read_size": (1, 128),
+    "write_size": (1, 128),
+    "classes": (2, 100_000),
+}
+
+
+def check_sizes(config: Any) -> None:
+    """Refuse the configuration of a network that has a size outside its limits.
+
+    Raises:
+        ConfigError: it has.
+    """
+    present = {name: limits for name, limits in LIMITS.items() if hasattr(config, name)}
+    check_limits("model.", config, **present)
+    if config.channels == 2:
+        raise ConfigError("model.channels is 2; it must be 1 (grey) or 3 (colour)")
 
 
 @torch.no_grad()
