@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from draw.errors import ConfigError
-from draw.files import atomic_path, from_dict, write_atomic
+from draw.files import atomic_path, from_dict, one_line, read_json, read_start, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -121,6 +121,61 @@ def test_a_folder_in_the_files_place_is_an_error_and_stays(tmp_path: Path) -> No
     assert names(tmp_path) == ["x.bin"]
 
 
+def test_a_link_that_was_laid_in_the_way_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"precious")
+    (tmp_path / ".x.bin.partial").symlink_to(tmp_path / "outside")
+    write_atomic(tmp_path / "x.bin", b"new")
+    assert (tmp_path / "outside").read_bytes() == b"precious"
+    assert (tmp_path / "x.bin").read_bytes() == b"new"
+    assert not (tmp_path / "x.bin").is_symlink()
+
+
+# ---- reading
+
+
+def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_start(tmp_path / "x", 3) == b"123"
+    assert read_start(tmp_path / "x", 9) == b"12345"
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "gone", ""):
+        with pytest.raises(FileNotFoundError, match="there is no such file"):
+            read_start(tmp_path / name, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "is not JSON: Expecting value"),
+        (b"{" + b" " * (1 << 16), "has more than the 65,536 bytes"),
+        (b"[" * (1 << 16), "is not JSON: maximum recursion depth"),
+        (b"9" * 5_000, "is not JSON: Exceeds the limit"),
+        (b"\xff", "is not JSON: 'utf-8' codec"),
+        (b'[{"a": 1, "b": 2, "a": 1}]', "is not JSON: the key 'a' is there twice"),
+    ],
+)
+def test_what_is_no_small_json_is_refused(tmp_path: Path, data: bytes, told: str) -> None:
+    (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        read_json(tmp_path / "x.json")
+    assert f"{tmp_path / 'x.json'} {told}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_json_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: there is no such file"):
+        read_json(tmp_path)
+
+
+def test_an_error_of_another_library_is_told_in_one_line() -> None:
+    assert one_line(ValueError("two\n\n  lines\x1b\u2028more")) == "two; lines\x1b; more"
+    assert one_line(ValueError()) == "ValueError"
+    assert len(one_line(ValueError("long " * 1_000))) == 500
+
+
 # ---- from_dict
 
 
@@ -193,6 +248,8 @@ def test_a_missing_key_without_a_default_is_named() -> None:
         ("rate", "0.1"),
         ("rate", True),
         ("rate", None),
+        ("rate", 10**400),
+        ("rate", 2**53 + 1),
         ("name", 5),
         ("on", 1),
         ("on", "true"),
@@ -224,6 +281,16 @@ def test_the_error_tells_what_can_be_chosen() -> None:
 def test_the_error_tells_the_value_and_the_expected_type() -> None:
     with pytest.raises(ConfigError, match=r"steps is '5'.* type .*int"):
         from_dict(Outer, {"steps": "5"}, "run.json")
+
+
+@pytest.mark.parametrize("value", ["x" * 9_999, [[[]] * 999] * 999, {"x" * 9_999: 0}, 10**4_000])
+def test_a_value_of_any_size_is_told_in_a_few_words(value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_dict(Outer, {"steps": 5, "name": value if value != "x" * 9_999 else [value]}, "x")
+    assert len(str(caught.value)) < 500
+    with pytest.raises(ConfigError) as caught:
+        from_dict(Outer, {"steps": 5, str(value)[:9_999]: 1}, "x")
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("values", [None, 5, "steps", [5], [["steps", 5]]])

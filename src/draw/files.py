@@ -1,5 +1,7 @@
-"""Small files written whole or not at all, and dataclasses read strictly from JSON."""
+"""Small files written whole or not at all, and JSON of anybody's read strictly into dataclasses."""
 
+import errno
+import json
 import os
 import types
 import typing
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from reprlib import repr as short  # of a value of any size and depth
 from typing import Any, TypeVar
 
 from draw.errors import ConfigError
@@ -14,6 +17,9 @@ from draw.errors import ConfigError
 T = TypeVar("T")
 
 PARTIAL = ".partial"
+LARGEST_JSON = 1 << 16  # bytes; a configuration takes hundreds
+LARGEST_MESSAGE = 500  # characters that are passed on of another library's error
+EXACT = 1 << 53  # a float holds all whole numbers up to here
 
 
 @contextmanager
@@ -27,6 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial.unlink(missing_ok=True)  # a link would be followed to what it points to
     try:
         yield partial
         with partial.open("rb+") as file:
@@ -48,11 +55,73 @@ def write_atomic(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def read_start(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file, or all, if it has fewer.
+
+    Raises:
+        OSError: it cannot be read, or is no file; a pipe is not waited for.
+
+    >>> len(read_start(Path(__file__), 5))
+    5
+    """
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def read_json(path: Path) -> Any:
+    """What a small JSON file holds; anybody may have written it.
+
+    Raises:
+        ConfigError: it cannot be read, has more than 64 KiB or is not JSON.
+
+    >>> read_json(Path("gone.json"))
+    Traceback (most recent call last):
+    draw.errors.ConfigError: gone.json cannot be read: there is no such file
+    """
+    try:
+        data = read_start(path, LARGEST_JSON + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > LARGEST_JSON:
+        raise ConfigError(f"{path} has more than the {LARGEST_JSON:,} bytes that are read of it")
+    return parse_json(data, str(path))
+
+
+def parse_json(data: str | bytes, name: str) -> Any:
+    """What a JSON text holds; no object may have a key twice.
+
+    Args:
+        name: how an error calls the source.
+
+    Raises:
+        ConfigError: it is not JSON, or nested too deeply.
+
+    >>> parse_json('{"height": 28, "height": 64}', "it")
+    Traceback (most recent call last):
+    draw.errors.ConfigError: it is not JSON: the key 'height' is there twice
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{name} is not JSON: {one_line(error)}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key {short(key)} is there twice")
+        values[key] = value
+    return values
+
+
 def from_dict(cls: type[T], values: object, name: str) -> T:
     """Build a dataclass from parsed JSON; unknown or missing keys and wrong types are errors.
 
     Args:
-        values: what `json.loads` gave; nested dataclasses are nested objects.
+        values: what `parse_json` gave; nested dataclasses are nested objects.
         name: how an error calls the source.
 
     Raises:
@@ -63,7 +132,9 @@ def from_dict(cls: type[T], values: object, name: str) -> T:
     known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise ConfigError(f"{name} has the unknown key {key!r}; known are {', '.join(known)}")
+            raise ConfigError(
+                f"{name} has the unknown key {short(key)}; known are {', '.join(known)}"
+            )
     arguments = {}
     for key, field in known.items():
         if key in values:
@@ -87,16 +158,21 @@ def _convert(expected: Any, value: Any, name: str) -> Any:
     for choice in choices:
         if choice is Path and isinstance(value, str):
             return Path(value)
-        if choice is float and type(value) is int:
+        if choice is float and type(value) is int and abs(value) <= EXACT:
             return float(value)
         if type(value) is choice:
             return value
         if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
             return value
-    raise ConfigError(f"{name} is {value!r}, which is not of type {expected}")
+    raise ConfigError(f"{name} is {short(value)}, which is not of type {expected}")
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line; of PyTorch's list of wrong tensors, the list."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[1:] or lines) or type(error).__name__
+    r"""What another library's error says, in one line and not too long a one.
+
+    >>> one_line(ValueError("it is\n  far too " + 1_000 * "long"))[:29], one_line(KeyError())
+    ('it is; far too longlonglonglo', 'KeyError')
+    """
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    text = "; ".join(filter(None, lines)) or type(error).__name__
+    return text if len(text) <= LARGEST_MESSAGE else f"{text[: LARGEST_MESSAGE - 3]}..."

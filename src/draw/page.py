@@ -22,7 +22,7 @@ from torch import Generator
 from draw import bundled
 from draw.errors import ConfigError
 from draw.figures import Recording, save_recording
-from draw.files import write_atomic
+from draw.files import read_json, write_atomic
 from draw.model import DRAW
 
 ASSETS = Path(__file__).parent / "assets" / "page"
@@ -94,9 +94,9 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
 def _is_page(folder: Path) -> bool:
     """Whether it is a page of ours, by what its list of models looks like."""
     try:
-        index = json.loads((folder / INDEX).read_text())
+        index = read_json(folder / INDEX)
         return bool(index) and all(entry.keys() == {"name", "config"} for entry in index)
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (ConfigError, AttributeError, TypeError):
         return False
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import zlib
 from dataclasses import replace
 
@@ -186,6 +187,8 @@ def set_at(content: dict, path: str, value: object) -> None:
     ("path", "value", "told"),
     [
         ("format", "film", "its format is 'film'"),
+        ("format", "-a" * 5_000_000, "its format is '-a"),
+        ("format", [[[]] * 999] * 999, "its format is [["),
         ("version", 2, "version 2"),
         ("version", None, "version None"),
         ("extra", 1, "the file must be an object with the keys"),
@@ -258,7 +261,17 @@ def test_a_key_that_is_missing_is_named(file, content, key):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"null", b"[]", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000, b'{"a":' * 50_000],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"9" * 10_000,
+        b'{"a":' * 50_000,
+        b'{"a":1,"a":1}',
+    ],
 )
 def test_what_is_no_json_object_is_refused(file, data):
     file.write_bytes(data)
@@ -266,8 +279,9 @@ def test_what_is_no_json_object_is_refused(file, data):
         load_recording(file)
 
 
-def test_a_file_that_is_missing_or_a_folder_is_refused(file, tmp_path):
-    for path in (file, tmp_path):
+def test_a_file_that_is_missing_a_folder_or_a_pipe_is_refused(file, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (file, tmp_path, tmp_path / "pipe"):
         with pytest.raises(TraceError, match="cannot be read"):
             load_recording(path)
 

@@ -190,7 +190,7 @@ def curves(records: list[dict[str, Any]], goal: str = "elbo") -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     train, valid = (
-        [(r["step"], r[key]) for r in records if key in r]
+        [(r["step"], r[key]) for r in records if r.get(key) is not None]
         for key in (f"train_{goal}_nats", f"valid_{goal}_nats")
     )
     valid = [point for point in valid if math.isfinite(point[1])]

@@ -3,10 +3,10 @@
 import base64
 import json
 import math
-import textwrap
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from reprlib import repr as short  # of a value of any size and depth
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from draw.attention import Window
 from draw.errors import ConfigError, TraceError
 from draw.figures.grid import means_by_step
-from draw.files import from_dict, write_atomic
+from draw.files import from_dict, one_line, parse_json, read_start, write_atomic
 from draw.model import DRAWConfig, Trace
 from draw.objectives import elbo
 
@@ -122,8 +122,7 @@ def load_recording(path: Path) -> Recording:
         TraceError: there is none, or something in it is not as docs/trace.md says.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        data = read_start(path, MAX_FILE + 1)
     except OSError as error:
         raise TraceError(f"{path} cannot be read: {error.strerror}") from error
     try:
@@ -179,19 +178,20 @@ def _read(data: bytes) -> Recording:
     if len(data) > MAX_FILE:
         raise TraceError(f"it has more than {MAX_FILE:,} bytes; fewer pictures would fit")
     try:
-        return _recording(json.loads(data))
-    except (TraceError, ConfigError, ValueError, RecursionError) as error:
-        raise TraceError(textwrap.shorten(str(error), 300)) from error
+        return _recording(parse_json(data, "it"))
+    except ConfigError as error:
+        raise TraceError(str(error)) from error
 
 
 def _recording(content: Any) -> Recording:
     _check_keys(content, FILE_KEYS, "the file")
     if (content["format"], content["version"]) != (FORMAT, VERSION):
-        raise TraceError(f"its format is {content['format']!r}, version {content['version']!r}")
+        given, version = short(content["format"]), short(content["version"])
+        raise TraceError(f"its format is {given}, version {version}")
     config = from_dict(DRAWConfig, content["config"], "config")
     T, samples = content["steps"], content["samples"]
     if type(T) is not int or not 1 <= T <= MAX_STEPS:
-        raise TraceError(f"steps is {T!r}; it must be from 1 to {MAX_STEPS:,}")
+        raise TraceError(f"steps is {short(T)}; it must be from 1 to {MAX_STEPS:,}")
     if not isinstance(samples, list) or not 1 <= len(samples) <= MAX_SAMPLES:
         raise TraceError(f"samples must be a list of 1 to {MAX_SAMPLES:,}")
     size = T * len(samples) * math.prod(config.image_shape)
@@ -278,7 +278,7 @@ def _unpack(text: Any, shape: tuple[int, ...], name: str) -> UInt8[Tensor, "T C 
             raise ValueError("it is no text")
         changes = inflater.decompress(base64.b64decode(text, validate=True), size + 1)
     except (ValueError, zlib.error) as error:
-        raise TraceError(f"{name} is not base64 of deflated bytes: {error}") from error
+        raise TraceError(f"{name} is not base64 of deflated bytes: {one_line(error)}") from error
     if len(changes) != size or not inflater.eof or inflater.unused_data:
         raise TraceError(f"{name} does not hold {size:,} bytes, as steps and config say")
     planes = np.frombuffer(changes, dtype=np.uint8).reshape(shape)
