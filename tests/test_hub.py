@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import pickle
 import threading
 from pathlib import Path
@@ -141,6 +142,36 @@ def test_a_surplus_key_a_missing_tensor_and_a_damaged_file_name_the_file_at_faul
     (saved / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match=r"model\.safetensors is damaged"):
         DRAW.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(saved, name):
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(ModelError, match=f"it holds no {name}"):
+        draw.load(saved)
+
+
+def test_a_configuration_takes_no_memory_that_its_weights_do_not_fill(saved):
+    """This one asks for 800 GiB; the header of the weights tells that they are others."""
+    config = json.loads((saved / "config.json").read_text())
+    config |= {"height": 1024, "width": 1024, "hidden_size": 8192, "channels": 3}
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"canvas_0 is \[1, 6, 5\] instead of \[3, 1024, 10"):
+        draw.load(saved)
+
+
+def test_loading_leaves_the_random_state_alone(saved):
+    before = torch.get_rng_state()
+    DRAW.from_pretrained(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loaded_model_can_be_trained(saved):
+    loaded = DRAW.from_pretrained(saved).train()
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    loaded.generate(2).canvas.sum().backward()
+    assert loaded.canvas_0.grad is not None
 
 
 # ---------------------------------------------------------------------- the hub

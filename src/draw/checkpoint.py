@@ -8,42 +8,65 @@
 Everything is JSON or safetensors, written whole or not at all; nothing is pickled.
 """
 
+import contextlib
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar, overload
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from draw import bundled
 from draw.classifier import GlimpseClassifier
-from draw.errors import ModelError, RunError
-from draw.files import is_partial, one_line, write_atomic
+from draw.errors import ConfigError, ModelError, RunError, check_limits
+from draw.files import (
+    EXACT,
+    from_dict,
+    is_partial,
+    parse_json,
+    read_json,
+    read_start,
+    write_atomic,
+)
 from draw.hub import load_fitting
 from draw.model import DRAW
 from draw.tasks import TASKS, Network
+from draw.weights import read_metadata, read_tensors
 
 KEPT = 2
 DEEDS = {DRAW: "paints pictures", GlimpseClassifier: "classifies pictures"}
-COUNTERS = ("step", "best_nats", "skipped", "skipped_in_row")
-ADAM = ("step", "exp_avg", "exp_avg_sq")  # its state of each parameter
+LARGEST_LOG = 1 << 26  # bytes; of 20 million steps
 
 
-@dataclass
-class Learner:
+@dataclass(kw_only=True)
+class Counters:
+    """How far a training has come.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+
+    step: int = 0  # minibatches seen
+    best_nats: float = -float("inf")  # best validation so far: what the task raises, nats an image
+    skipped: int = 0  # steps left out because a gradient was not finite
+    skipped_in_row: int = 0
+
+    def __post_init__(self) -> None:
+        whole = 0, 10**9
+        check_limits("", self, step=whole, skipped=whole, skipped_in_row=whole)
+
+
+@dataclass(kw_only=True)
+class Learner(Counters):
     """All that a training changes; what a checkpoint holds."""
 
     model: Network
     average: Network  # moving average of the model's weights: what is evaluated and kept
     optimizer: torch.optim.Optimizer
-    step: int = 0  # minibatches seen
-    best_nats: float = -float("inf")  # best validation so far: what the task raises, nats an image
-    skipped: int = 0  # steps left out because a gradient was not finite
-    skipped_in_row: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, averaged weights and optimiser state under flat names."""
@@ -55,26 +78,27 @@ class Learner:
                     named[f"optimizer.{name}.{key}"] = value
         return named
 
-    def load_tensors(self, named: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`; the counters must be right already.
+    def expected(self) -> dict[str, Tensor]:
+        """Tensors with the names, shapes and dtypes of what `tensors` gives after so many steps.
 
-        Raises:
-            ValueError, RuntimeError: a tensor is missing, unknown or of another shape.
+        The optimiser need not have any state yet.
         """
+        named = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        if self.step > self.skipped:
+            for name, parameter in self.model.named_parameters():
+                adam = {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+                named |= {f"optimizer.{name}.{key}": value for key, value in adam.items()}
+        return named
+
+    def load_tensors(self, named: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`; they and the counters must be as `expected` has them."""
 
         def below(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in named.items() if k.startswith(prefix)}
 
-        shapes = {name: parameter.shape for name, parameter in self.model.named_parameters()}
-        expected = {f"optimizer.{name}.{key}" for name in shapes for key in ADAM}
-        found = {name for name in named if name.startswith("optimizer.")}
-        if found != (expected if self.step > self.skipped else set()):
-            raise ValueError("the optimiser's state is not complete")
         self.model.load_state_dict(below("model."))
         self.average.load_state_dict(below("average."))
-        for name, shape in shapes.items():
-            if found and {named[f"optimizer.{name}.{key}"].shape for key in ADAM[1:]} != {shape}:
-                raise ValueError(f"the optimiser's state of {name} has another shape")
         state = {
             index: below(f"optimizer.{name}.")
             for index, (name, _) in enumerate(self.model.named_parameters())
@@ -142,9 +166,9 @@ class RunFolder:
             RunError: it is not JSON, or not of a run.
         """
         try:
-            content = json.loads(self.config_file.read_text())
-        except (ValueError, RecursionError) as error:
-            raise RunError(f"{self.config_file} is not JSON: {error}") from error
+            content = read_json(self.config_file)
+        except ConfigError as error:
+            raise RunError(str(error)) from error
         keys = sorted(content) if isinstance(content, dict) else None
         if keys != ["config", "data"] or not isinstance(content["data"], dict):
             raise RunError(f"{self.config_file} must hold the keys config and data alone")
@@ -152,7 +176,7 @@ class RunFolder:
 
     def save(self, learner: Learner) -> None:
         """Write a checkpoint, then forget all but the last two."""
-        counters = {name: getattr(learner, name) for name in COUNTERS}
+        counters = {field.name: getattr(learner, field.name) for field in fields(Counters)}
         data = safetensors.torch.save(learner.tensors(), metadata={"draw": json.dumps(counters)})
         write_atomic(self.checkpoints / f"{learner.step:09d}.safetensors", data)
         for old in self._saved()[:-KEPT]:
@@ -168,16 +192,15 @@ class RunFolder:
         if saved:
             path = saved[-1]
             try:
-                with safetensors.safe_open(path, framework="pt") as file:
-                    counters = json.loads(file.metadata()["draw"])
-                    for name in COUNTERS:
-                        setattr(learner, name, counters[name])
-                    names = file.keys()
-                    learner.load_tensors({name: file.get_tensor(name) for name in names})
-            except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+                text = read_metadata(path).get("draw", "")
+                counters = from_dict(Counters, parse_json(text, "its state"), "its state")
+                for name, value in asdict(counters).items():
+                    setattr(learner, name, value)
+                learner.load_tensors(read_tensors(path, learner.expected()))
+            except (ConfigError, ModelError) as error:
                 raise RunError(
-                    f"{path} is not a checkpoint of this run ({one_line(error)}); delete it to "
-                    f"go on from the one before"
+                    f"{path} is not a checkpoint of this run ({error}); delete it to go on from "
+                    f"the one before"
                 ) from error
         return bool(saved)
 
@@ -187,24 +210,47 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """All measurements so far; a line that a kill cut short is left out."""
+        """All measurements so far; a line that is none, as a kill cut it short, is left out.
+
+        Raises:
+            RunError: the log cannot be read, or has more than 64 MiB.
+        """
+        if not self.log_file.is_file():
+            return []
+        try:
+            data = read_start(self.log_file, LARGEST_LOG + 1)
+        except OSError as error:
+            raise RunError(f"{self.log_file} cannot be read: {error.strerror}") from error
+        if len(data) > LARGEST_LOG:
+            raise RunError(
+                f"{self.log_file} has more than the {LARGEST_LOG:,} bytes that are read of it; "
+                f"move it away, and another is begun"
+            )
         records = []
-        if self.log_file.exists():
-            for line in self.log_file.read_text().splitlines():
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    continue
-        return records
+        for line in data.splitlines():
+            with contextlib.suppress(ConfigError):
+                records.append(parse_json(line, "the line"))
+        return [record for record in records if _is_measurement(record)]
 
     def trim_log(self, step: int) -> None:
         """Drop what was logged after this step: it will be measured again."""
         kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
-        if self.log_file.exists():
-            write_atomic(self.log_file, "".join(kept).encode())
+        write_atomic(self.log_file, "".join(kept).encode())
 
     def _saved(self) -> list[Path]:
-        return sorted(self.checkpoints.glob("[0-9]*.safetensors"))
+        return sorted(p for p in self.checkpoints.glob("[0-9]*.safetensors") if p.is_file())
+
+
+def _is_measurement(record: object) -> bool:
+    """Whether it is numbers by name, each one or null, and the step among them."""
+    return (
+        isinstance(record, dict)
+        and type(record.get("step")) is int
+        and all(
+            type(v) in (float, NoneType) or (type(v) is int and abs(v) <= EXACT)
+            for v in record.values()
+        )
+    )
 
 
 N = TypeVar("N", bound=Network)

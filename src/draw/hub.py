@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
+import torch
 from huggingface_hub import PyTorchModelHubMixin, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 
 from draw.errors import ConfigError, ModelError
-from draw.files import from_dict, knows_keys, one_line, write_atomic
+from draw.files import from_dict, knows_keys, read_json, write_atomic
+from draw.weights import read_tensors
 
 M = TypeVar("M", bound="Pretrained")
 
@@ -67,17 +68,14 @@ class Pretrained(PyTorchModelHubMixin):
             local_files_only=local_files_only,
         )
         try:
-            model = cls(from_dict(cls._config_type, json.loads(config_file.read_text()), CONFIG))
-        except (ConfigError, ValueError, RecursionError) as error:
+            config: Any = from_dict(cls._config_type, read_json(config_file), CONFIG)
+        except ConfigError as error:
             raise ModelError(f"{config_file} does not describe a model: {error}") from error
-        try:
-            model.load_state_dict(safetensors.torch.load_file(weights_file))  # type: ignore
-        except SafetensorError as error:
-            raise ModelError(f"{weights_file} is damaged or no safetensors: {error}") from error
-        except RuntimeError as error:
-            detail = one_line(error)
-            raise ModelError(f"{weights_file} does not fit its {CONFIG}: {detail}") from error
-        return model.eval()  # type: ignore
+        with torch.device("meta"):  # whatever size it claims, it takes no memory
+            model: Any = cls(config)
+        weights = read_tensors(weights_file, model.state_dict())
+        model.load_state_dict(weights, assign=True)
+        return model.eval()  # type: ignore[no-any-return]
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors, each whole or not at all.
@@ -101,8 +99,8 @@ def load_fitting(networks: Sequence[type[M]], name: str | Path) -> M:
     """
     config_file, _ = _locate(str(name))
     try:
-        values = json.loads(config_file.read_text())
-    except (ValueError, RecursionError):
+        values = read_json(config_file)
+    except ConfigError:
         values = None  # what is wrong with it, whoever loads it will say
     fitting = [network for network in networks if knows_keys(network._config_type, values)]
     return (*fitting, networks[0])[0].from_pretrained(name)

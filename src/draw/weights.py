@@ -1,0 +1,84 @@
+"""Tensors of a safetensors file that anybody may have written: those expected and no others."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from reprlib import repr as short  # of a name or shape of any length
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from draw.errors import ModelError
+from draw.files import one_line
+
+FLOATS = {"F16", "BF16", "F32", "F64"}
+TOLD = 3  # of the tensors that do not fit
+
+
+def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of these names, copied from a file, if it has just these in just these shapes.
+
+    The file's header tells whether they fit before any is read, so no more memory is taken than
+    for those expected.
+
+    Args:
+        expected: tensors with the shapes and the dtypes; they may be on the meta device.
+
+    Raises:
+        ModelError: the file cannot be read, is damaged or holds something else.
+
+    >>> import tempfile, torch
+    >>> from safetensors.torch import save_file
+    >>> path = Path(tempfile.mkdtemp()) / "x.safetensors"
+    >>> save_file({"x": torch.ones(2, dtype=torch.float16)}, path)
+    >>> read_tensors(path, {"x": torch.empty(2, device="meta")})
+    {'x': tensor([1., 1.])}
+    """
+    with _opened(path) as file:
+        names = file.keys()
+        slices = {name: file.get_slice(name) for name in names}
+        given = {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
+        if unfit := _unfit(given, expected):
+            more = f"; and {len(unfit) - TOLD} more" if len(unfit) > TOLD else ""
+            told = "; ".join(unfit[:TOLD])
+            raise ModelError(f"{path} does not fit its configuration: {told}{more}")
+        return {
+            name: file.get_tensor(name).to(tensor.dtype, copy=True)
+            for name, tensor in expected.items()
+        }
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says besides its tensors.
+
+    Raises:
+        ModelError: the file cannot be read or is damaged.
+    """
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():  # a pipe would be waited for
+        raise ModelError(f"{path} cannot be read: there is no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is damaged or no safetensors: {one_line(error)}") from error
+
+
+def _unfit(given: Mapping[str, tuple[list[int], str]], expected: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with the tensors of a file, each in words."""
+    wrong = [f"{name} is missing" for name in expected if name not in given]
+    wrong += [f"{short(name)} is unknown" for name in given if name not in expected]
+    for name, tensor in expected.items():
+        if name in given:
+            shape, dtype = given[name]
+            if shape != list(tensor.shape):
+                wrong.append(f"{name} is {short(shape)} instead of {list(tensor.shape)}")
+            elif dtype not in FLOATS:
+                wrong.append(f"{name} holds {dtype}, no floating-point numbers")
+    return wrong
