@@ -6,7 +6,10 @@ import io
 import os
 import tarfile
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import pytest
 
@@ -117,9 +120,74 @@ def test_a_damaged_archive_is_an_error_that_names_it(tmp_path: Path, content: by
 def test_a_full_disk_is_no_fault_of_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    class Full(SpooledTemporaryFile):
+        def write(self, *_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("shutil.copyfileobj", full)
+    monkeypatch.setattr(archive, "SpooledTemporaryFile", Full)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         read(written(tmp_path, GOOD), "set/a")
+
+
+# ---- hostile archives
+
+
+def entry(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header, whatever follows it."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """A list of ten thousand entries would be more."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_of_any_length_takes_no_memory(tmp_path: Path, kind: bytes) -> None:
+    content = entry("long", 1 << 25, kind) + bytes(1 << 25) + entry("a", 0)
+    path = written(tmp_path, gzip.compress(content, 1))
+    with little_memory():
+        assert read(path, "a") == [("a", b"")]
+
+
+def test_any_number_of_entries_takes_no_memory(tmp_path: Path) -> None:
+    path = written(tmp_path, gzip.compress(10_000 * entry("b", 0) + entry("a", 0), 1))
+    with little_memory():
+        assert read(path, "a") == [("a", b"")]
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])
+@pytest.mark.parametrize("size", [-1, -512, -(1 << 60), 1 << 40, 1 << 60])
+def test_a_size_that_cannot_be_is_an_error(tmp_path: Path, kind: bytes, size: int) -> None:
+    content = entry("b", 0) + entry("b", size, kind) + entry("a", 0)
+    with pytest.raises(DataError, match=f"{size} bytes are no size of anything"):
+        read(written(tmp_path, gzip.compress(content)), "a")
+
+
+def test_headers_upon_headers_are_passed_over(tmp_path: Path) -> None:
+    content = 5_000 * entry("x", 0, tarfile.XHDTYPE) + entry("a", 0)
+    assert read(written(tmp_path, gzip.compress(content)), "a") == [("a", b"")]
+
+
+def test_an_archive_that_unpacks_to_far_too_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "SMALL", 1 << 21)
+    for content in (entry("b", 1 << 22) + bytes(1 << 22), entry("a", 0) + bytes(1 << 22)):
+        with pytest.raises(DataError, match="cannot be read: "):
+            read(written(tmp_path, gzip.compress(content)), "a")
+    fitting = entry("a", 0) + bytes(1 << 20)
+    assert read(written(tmp_path, gzip.compress(fitting)), "a") == [("a", b"")]
+
+
+def test_a_file_that_is_cut_within_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="it ends within a"):
+        read(written(tmp_path, gzip.compress(entry("a", 1000) + bytes(700))), "a")
