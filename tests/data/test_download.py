@@ -8,7 +8,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import requests
 
+from draw.data import download as module
 from draw.data.download import (
     RemoteFile,
     cache_dir,
@@ -434,3 +436,31 @@ def test_a_missing_file_that_is_used_as_it_is_is_asked_for_under_its_name_alone(
             retrieve(file, fetch=fetch)
         assert "set.tar.gz.gz" not in str(caught.value)
         assert ("404" in str(caught.value)) == fetch
+
+
+def test_a_server_without_an_end_fills_no_disk(server: Server, monkeypatch) -> None:
+    monkeypatch.setattr(module, "SLACK", 1 << 17)
+    file = remote("digits", CONTENT, server.serve("digits", CONTENT + bytes(1 << 23)))
+    told = []
+    with pytest.raises(DataError, match=f"more than {len(CONTENT)} bytes"):
+        download(file, progress=lambda *report: told.append(report))
+    assert max(have for _, have, _ in told) <= len(CONTENT) + (1 << 17)
+    assert kept() == {}
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "9" * 5_000, "\xb2"])
+def test_a_length_that_is_none_is_not_believed(
+    server: Server, length: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = requests.get
+
+    def lying(*args: object, **options: object) -> requests.Response:
+        response = get(*args, **options)
+        response.headers["Content-Length"] = length
+        return response
+
+    monkeypatch.setattr(requests, "get", lying)
+    told = []
+    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
+    assert download(file, progress=lambda *report: told.append(report))[0] == CONTENT
+    assert told[-1] == ("digits", len(CONTENT), 0)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Callable
@@ -14,9 +15,12 @@ import pooch
 import requests
 
 from draw.errors import DataError
+from draw.files import one_line
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in all (0: unknown)
+
+SLACK = 1 << 20  # bytes that a download may have more than the file, as a .gz of noise has
 
 pooch.get_logger().setLevel("WARNING")
 
@@ -76,8 +80,9 @@ def locate(file: RemoteFile, data_dir: Path | None = None, unpacked: str = "") -
         if path.is_file():
             check_whole(file, path, str(path))
             return path
-        if unpacked and (folder / unpacked).exists():
-            return folder / unpacked
+        loose = folder / unpacked
+        if unpacked and (loose.is_dir() or loose.is_file()):
+            return loose
     return None
 
 
@@ -137,11 +142,11 @@ def _fetched(
                     known_hash=None,  # it is checked below
                     fname=name,
                     path=cache_dir(),
-                    downloader=_Resuming(cache_dir() / f"{name}.part", progress),
+                    downloader=_Resuming(cache_dir() / f"{name}.part", file.size, progress),
                 )
             )
         except requests.RequestException as error:
-            reasons.append(f"{url}: {_one_line(error)}")
+            reasons.append(f"{url}: {_reason(error)}")
             continue
         try:
             return checked(path, url)
@@ -200,7 +205,9 @@ def read_bounded(path: Path, size: int) -> bytes:
             data: bytes = file.read(size + 1)
         return data
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}; delete it and fetch it again") from error
+        raise DataError(
+            f"{path} cannot be read: {one_line(error)}; delete it and fetch it again"
+        ) from error
 
 
 class _Resuming:
@@ -208,8 +215,9 @@ class _Resuming:
 
     attempts = 3
 
-    def __init__(self, part: Path, progress: Progress | None) -> None:
+    def __init__(self, part: Path, size: int, progress: Progress | None) -> None:
         self.part = part
+        self.largest = size + SLACK
         self.progress = progress
 
     def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
@@ -232,18 +240,20 @@ class _Resuming:
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
                 have = 0  # the server sends all of it again
-            length = int(response.headers.get("Content-Length", 0))
-            total = have + length if length else 0
+            length = response.headers.get("Content-Length", "")
+            total = have + int(length) if re.fullmatch("[0-9]{1,18}", length) else 0
             self.part.parent.mkdir(parents=True, exist_ok=True)
             with self.part.open("ab" if have else "wb") as file:
                 for chunk in response.iter_content(1 << 16):
                     file.write(chunk)
                     have += len(chunk)
+                    if have > self.largest:
+                        break  # it is another file, and may have no end
                     if self.progress:
                         self.progress(self.part.stem, have, total)
 
 
-def _one_line(error: requests.RequestException) -> str:
+def _reason(error: requests.RequestException) -> str:
     if error.response is not None:
         return f"HTTP status {error.response.status_code}"
-    return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
+    return "no connection" if isinstance(error, requests.ConnectionError) else one_line(error)

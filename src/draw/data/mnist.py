@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from draw.data.download import Progress, RemoteFile, cache_dir, check, download, find
+from draw.data.download import (
+    Progress,
+    RemoteFile,
+    cache_dir,
+    check,
+    download,
+    find,
+    read_bounded,
+)
 from draw.data.images import Images
 from draw.errors import DataError
 from draw.files import write_atomic
@@ -87,7 +95,7 @@ def binarized_mnist(
     if text is not None:
         bits = parse_amat(text, file.name)
     elif packed.is_file():
-        data = np.frombuffer(packed.read_bytes(), np.uint8)
+        data = np.frombuffer(read_bounded(packed, file.size // 16), np.uint8)
         if 2 * 8 * len(data) != file.size:
             raise DataError(f"{packed} was cut or padded: delete it and fetch it again")
         bits = np.unpackbits(data).reshape(-1, PIXELS)
