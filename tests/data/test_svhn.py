@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,69 @@ def test_boxes_of_another_form_are_an_error_that_names_the_file(
 ) -> None:
     with pytest.raises(DataError, match="the boxes cannot be read"):
         boxes_of(content)
+
+
+def altered(path: str, change: Callable[[Any, str], object]) -> bytes:
+    """The good file, but for what lies at this path."""
+    file = io.BytesIO(GOOD)
+    with h5py.File(file, "r+") as mat:
+        group = mat.require_group(path.rpartition("/")[0] or "/")
+        name = path.rpartition("/")[2]
+        del group[name]
+        change(group, name)
+    return file.getvalue()
+
+
+def linked(group: Any, name: str) -> None:
+    group[name] = h5py.ExternalLink("/etc/hostname", "/x")
+
+
+def softly_linked(group: Any, name: str) -> None:
+    group[name] = h5py.SoftLink("/#refs#")
+
+
+def stored_outside(group: Any, name: str) -> None:
+    group.create_dataset(name, (2, 1), "u8", external=[("/etc/hostname", 0, 16)])
+
+
+def virtual(group: Any, name: str) -> None:
+    layout = h5py.VirtualLayout((2, 1), "u8")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "x", (2, 1))
+    group.create_virtual_dataset(name, layout)
+
+
+def gigantic(group: Any, name: str) -> None:
+    group.create_dataset(name, (1 << 40, 1), h5py.ref_dtype, chunks=(1 << 10, 1))
+
+
+def in_gigantic_parts(group: Any, name: str) -> None:
+    group.create_dataset(name, (2, 1), h5py.ref_dtype, chunks=(1 << 22, 1), maxshape=(None, 1))
+
+
+def of_gigantic_texts(group: Any, name: str) -> None:
+    group.create_dataset(name, (2, 1), f"S{1 << 30}", chunks=(1, 1))
+
+
+@pytest.mark.parametrize("field", ["digitStruct/name", "digitStruct/bbox", "digitStruct"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        linked,
+        softly_linked,
+        stored_outside,
+        virtual,
+        gigantic,
+        in_gigantic_parts,
+        of_gigantic_texts,
+    ],
+)
+def test_boxes_are_of_the_file_alone_and_not_larger_than_published_ones(
+    boxes_of: Callable[[bytes], Boxes], field: str, change: Callable[[Any, str], object]
+) -> None:
+    with pytest.raises(DataError, match="the boxes cannot be read") as caught:
+        boxes_of(altered(field, change))
+    if field == "digitStruct/name":
+        assert re.search("in it|has .* values|kept in another file|holds", str(caught.value))
 
 
 # ---- cutting out

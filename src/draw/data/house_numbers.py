@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +17,14 @@ from draw.data.archive import members
 from draw.data.download import Progress
 from draw.data.packed import TAIL
 from draw.errors import DataError
-from draw.files import atomic_path
+from draw.files import atomic_path, one_line
 
 SHAPE = 3, 64, 64  # of a packed picture, one byte a value
 BYTES = 3 * 64 * 64
 MARGIN = 0.3  # of the digits' box, that is added to its width and to its height
+MOST_NUMBERS = 1 << 20  # of a part; the largest published one has 202,353
 MOST_DIGITS = 32  # of a number; the longest published one has 6
+LONGEST_NAME = 100  # characters
 LARGEST_MAT, LARGEST_PNG = 1 << 32, 1 << 24  # bytes; far more than the published ones have
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom edge; pixels from the corner
@@ -83,11 +86,15 @@ def read_boxes(file: IO[bytes], origin: str, progress: Progress | None = None) -
     boxes: dict[str, Box] = {}
     try:
         with h5py.File(file) as mat:
-            names, digits = (mat["digitStruct"][field] for field in ("name", "bbox"))
+            struct = _member(mat, "digitStruct")
+            names, digits = (
+                _checked(_member(struct, field), MOST_NUMBERS) for field in ("name", "bbox")
+            )
             pairs = zip(names[:, 0], digits[:, 0], strict=True)
             for count, (name, digit) in enumerate(pairs, start=1):
                 left, top, width, height = (
-                    _values(mat, mat[digit][field]) for field in ("left", "top", "width", "height")
+                    _values(mat, _member(mat[digit], field))
+                    for field in ("left", "top", "width", "height")
                 )
                 corner = float(left.min()), float(top.min())
                 opposite = float((left + width).max()), float((top + height).max())
@@ -96,7 +103,7 @@ def read_boxes(file: IO[bytes], origin: str, progress: Progress | None = None) -
                     progress("boxes of house numbers", count, len(names))
     except Exception as error:  # h5py raises many kinds on damaged files
         raise DataError(
-            f"{origin} cannot be read as SVHN's digitStruct: {error}; fetch it again"
+            f"{origin} cannot be read as SVHN's digitStruct: {one_line(error)}; fetch it again"
         ) from error
     return boxes
 
@@ -128,12 +135,14 @@ def cut_out(photograph: bytes, box: Box, origin: str) -> UInt8[np.ndarray, "3 64
     [255, 0, 0]
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):  # of what Pillow mends by itself
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(photograph), formats=["PNG"]) as opened:
                 whole = opened.convert("RGB")
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise DataError(f"{origin} cannot be decoded as a PNG: {error}; fetch it again") from error
+        raise DataError(
+            f"{origin} cannot be decoded as a PNG: {one_line(error)}; fetch it again"
+        ) from error
     left, top, right, bottom = box
     dx, dy = MARGIN / 2 * (right - left), MARGIN / 2 * (bottom - top)
     left, top = max(left - dx, 0), max(top - dy, 0)
@@ -161,9 +170,28 @@ def _files(source: Path, names: Iterable[str], largest: int) -> Iterator[tuple[s
             yield name, file
 
 
+def _member(group: Any, name: str) -> Any:
+    """What lies in a group under this name; a link, which may lead to any file, is refused."""
+    if not isinstance(group.get(name, getlink=True), import_h5py().HardLink):
+        raise ValueError(f"there is no {name} in it")
+    return group[name]
+
+
+def _checked(array: Any, most: int) -> Any:
+    """An array of so many values at most: numbers or references, in the file and nowhere else."""
+    sizes = array.size, math.prod(array.chunks or ())
+    if not 0 < sizes[0] <= most or sizes[1] > MOST_NUMBERS:
+        raise ValueError(f"an array has {sizes[0]} values in parts of {sizes[1]}")
+    if array.external or array.is_virtual:
+        raise ValueError("an array is kept in another file")
+    if array.dtype.kind not in "uf" and not import_h5py().check_ref_dtype(array.dtype):
+        raise ValueError(f"an array holds {array.dtype}")
+    return array
+
+
 def _name(text: Any) -> str:
     """The name of a photograph, from the characters of a MATLAB string."""
-    name = "".join(map(chr, text[:100, 0]))
+    name = "".join(map(chr, _checked(text, LONGEST_NAME)[:, 0]))
     if not re.fullmatch(r"\w+\.png", name):
         raise ValueError(f"a photograph is called {name!r}")
     return name
@@ -171,11 +199,9 @@ def _name(text: Any) -> str:
 
 def _values(mat: Any, field: Any) -> np.ndarray:
     """A field of each digit: of a single one it lies there, of several it is referred to."""
-    if not 1 <= field.size <= MOST_DIGITS:
-        raise ValueError(f"a house number has {field.size} digits")
-    values = field[()].ravel()
+    values = _checked(field, MOST_DIGITS)[()].ravel()
     if values.dtype.kind == "O":
-        values = [mat[reference][0, 0] for reference in values]
+        values = [_checked(mat[reference], 1)[0, 0] for reference in values]
     return np.asarray(values, np.float64)
 
 

@@ -13,11 +13,13 @@ from draw.data.images import Images
 from draw.data.packed import unpack
 from draw.data.synthetic import RandomCrop
 from draw.errors import DataError
+from draw.files import one_line
 
 CROP = 54  # of the 64 pixels each way
 NUMBERS = 33_402 + 202_353  # published in train and extra
 NUMBERS_HELD_OUT = 4_701  # of so many; for validation, as many as the paper's
 DIGITS_HELD_OUT = 6_000  # of the published 73,257; for validation
+MOST_DIGITS = 100_000  # that a file may tell of
 
 _HOME = "http://ufldl.stanford.edu/housenumbers/"
 
@@ -119,13 +121,16 @@ def read_mat(path: Path) -> tuple[UInt8[np.ndarray, "n 3 32 32"], Int64[np.ndarr
         wanted = {"X": ((32, 32, 3, count), "uint8"), "y": ((count, 1), "uint8")}
         if not wanted.items() <= held.items():
             raise ValueError(f"it holds {held}, where {wanted} are expected")
+        if count > MOST_DIGITS:
+            raise ValueError(f"it tells of {count} digits")
         arrays = loadmat(path, variable_names=tuple(wanted))
         labels = arrays["y"][:, 0].astype(np.int64)
         if labels.min() < 1 or labels.max() > 10:
             raise ValueError(f"labels go from {labels.min()} to {labels.max()} instead of 1 to 10")
     except Exception as error:  # scipy raises many kinds on damaged files
         raise DataError(
-            f"{path} cannot be read as SVHN's digits: {error}; delete it and fetch it again"
+            f"{path} cannot be read as SVHN's digits: {one_line(error)}; delete it and fetch it "
+            f"again"
         ) from error
     return np.ascontiguousarray(arrays["X"].transpose(3, 2, 0, 1)), labels % 10
 
