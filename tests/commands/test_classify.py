@@ -1,6 +1,8 @@
 """A classifier from the command line: trained, judged, asked, drawn, and refused elsewhere."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,13 @@ def test_classify_says_the_digit_and_how_surely(classifier, digit, draw):
     small = shown[-12 - 84 : -12, 12 : 12 + 84, 0]  # in tiles of three pixels for one
     assert 0 < (small == 255).sum() <= 20 * 10 * 9  # as large as it was, on black
     assert frame_count(Path("film.gif")) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_picture_whose_name_is_no_text_is_named_in_quotes(classifier, digit, draw):
+    digit.rename(os.fsdecode(b"\xff\x1b.png"))
+    result = draw("classify", classifier.path, os.fsdecode(b"\xff\x1b.png"))
+    assert result.out.startswith(r"'\udcff\x1b.png': ")
 
 
 def test_figure_5_is_its_glimpses(classifier, draw):

@@ -92,7 +92,7 @@ def test_a_saved_model_will_do(run, pictures, draw):
         ("run good.png nowhere.png", "nowhere.png: no such picture"),
         ("run bad.png", "bad.png cannot be decoded as a picture"),
         ("run good.png run/run.json", "run/run.json cannot be decoded as a picture"),
-        ("run run", "run cannot be decoded as a picture"),
+        ("run run", "run: no such picture"),
         ("run good.png --seed -1", "--seed is -1; it must be from 0"),
         ("run good.png --device nope", "the device 'nope' cannot be used here"),
         ("run good.png --outs x", "--outs"),

@@ -280,6 +280,12 @@ def test_a_missing_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
         load_picture(tmp_path / "gone.png", (1, 4, 6))
 
 
+def test_a_pipe_is_no_picture_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"x\.png: no such picture"):
+        load_picture(tmp_path / "x.png", (1, 4, 6))
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
 def test_a_picture_cut_short_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"

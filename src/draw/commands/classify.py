@@ -11,6 +11,7 @@ from draw import figures, pictures
 from draw.classifier import GlimpseClassifier
 from draw.commands import terminal
 from draw.data import load_picture
+from draw.decoding import printable
 from draw.errors import ConfigError
 from draw.pictures import Style
 
@@ -51,6 +52,8 @@ def main(arguments: list[str]) -> int:
     probabilities = pictures.glimpses(model, picture, x, film=options.film, style=options.style)
     for path, note, row in zip(options.images, notes, probabilities, strict=True):
         answer = int(row.argmax())
-        terminal.say(f"{path}: {answer} ({row[answer]:.1%})" + (f"   {note}" if note else ""))
+        terminal.say(
+            f"{printable(path)}: {answer} ({row[answer]:.1%})" + (f"   {note}" if note else "")
+        )
     terminal.say("\n".join(str(path) for path in (picture, options.film) if path is not None))
     return 0

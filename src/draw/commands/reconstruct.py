@@ -11,6 +11,7 @@ from draw import bundled, figures, pictures
 from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.data import load_picture
+from draw.decoding import printable
 from draw.errors import ConfigError
 from draw.kernels import Engine
 from draw.model import DRAW
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
         picture, note = load_picture(path, model.config.image_shape)
         loaded.append(picture)
         if note:
-            terminal.say(f"{path}: {note}")
+            terminal.say(f"{printable(path)}: {note}")
     x = torch.stack(loaded).float() / 255
     run = RunFolder(bundled.find(options.model))
     learned_binary = config is not None and run.read()["data"].get("binarisation") != "none"
