@@ -12,6 +12,7 @@ if not torch.cuda.is_available():  # then Triton interprets the kernels; it asks
 
 
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=3_000)
 hypothesis.settings.load_profile("patient")
 
 
