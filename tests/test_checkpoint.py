@@ -61,7 +61,7 @@ def test_counters_that_are_none_are_refused(run: RunFolder, change: dict, told: 
     assert len(str(caught.value)) < 1_000
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"step": 0, "step": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"step": 0, "step": 1}'])
 def test_counters_that_are_no_object_are_refused(run: RunFolder, text: str) -> None:
     with pytest.raises(RunError, match="is not a checkpoint of this run"):
         with_counters(run, text)

@@ -50,10 +50,10 @@ class Counters:
         ConfigError: a value is outside its range.
     """
 
-    step: int = 0  # minibatches seen
-    best_nats: float = -float("inf")  # best validation so far: what the task raises, nats an image
-    skipped: int = 0  # steps left out because a gradient was not finite
-    skipped_in_row: int = 0
+    step: int  # minibatches seen
+    best_nats: float  # best validation so far: what the task raises, nats an image
+    skipped: int  # steps left out because a gradient was not finite
+    skipped_in_row: int
 
     def __post_init__(self) -> None:
         whole = 0, 10**9
@@ -70,8 +70,7 @@ class Learner(Counters):
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, averaged weights and optimiser state under flat names."""
-        named = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        named = self._weights()
         if self.step > self.skipped:  # else Adam has none, or nothing but zeros
             for name, parameter in self.model.named_parameters():
                 for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -83,13 +82,16 @@ class Learner(Counters):
 
         The optimiser need not have any state yet.
         """
-        named = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        named = self._weights()
         if self.step > self.skipped:
             for name, parameter in self.model.named_parameters():
                 adam = {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}
                 named |= {f"optimizer.{name}.{key}": value for key, value in adam.items()}
         return named
+
+    def _weights(self) -> dict[str, Tensor]:
+        named = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        return named | {f"average.{name}": v for name, v in self.average.state_dict().items()}
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:
         """The inverse of `tensors`; they and the counters must be as `expected` has them."""

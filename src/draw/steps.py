@@ -50,7 +50,15 @@ def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Lear
         multiply_in_bf16(model)  # and not the average, which is what is measured and kept
     on_device = model.device.type == "cuda"
     optimizer = adam(model.parameters(), config.learning_rate, on_device=on_device)
-    return Learner(model=model, average=average, optimizer=optimizer)
+    return Learner(
+        model=model,
+        average=average,
+        optimizer=optimizer,
+        step=0,
+        best_nats=-math.inf,
+        skipped=0,
+        skipped_in_row=0,
+    )
 
 
 class Steps:
