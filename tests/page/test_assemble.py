@@ -65,7 +65,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
-@pytest.mark.parametrize("theirs", ["{}x", "3", '["a"]', '[{"name": "a"}]', '{"name": "a"}'])
+@pytest.mark.parametrize(
+    "theirs", ["{}x", "3", '["a"]', '[{"name": "a"}]', '{"name": "a"}', "[" * 50_000]
+)
 def test_a_list_of_models_that_is_not_ours_makes_no_page(tmp_path, theirs):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "weights").write_text("mine")

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from draw.errors import ConfigError
 from draw.page import HEADERS, PageServer
+from tests.fuzz.mutations import damaged
 
 SECRET = "not for the reader"
 
@@ -89,6 +91,14 @@ def test_it_serves_its_files(server, path, kind, content):
         *("/%252e%252e/secret.txt", "/..\\secret.txt", "/..%5csecret.txt", "/%00", "/main.js%00"),
         *("/link.txt", "/up/secret.txt", "/up/", "/etc/passwd", "//etc/passwd", "*", "/%ff%fe"),
         *("/" + "a/" * 9_000, "/main.js/", "/views/a b.json/../../secret.txt"),
+        *("/%2e%2e%2fsecret.txt", "/%c0%ae%c0%ae/secret.txt", "/%uff0e%uff0e/secret.txt"),
+        *(
+            "/%252e%252e%252fsecret.txt",
+            "/..%255csecret.txt",
+            "/..;/secret.txt",
+            "/....//secret.txt",
+        ),
+        *("/views/..%00/secret.txt", "/%0d%0aX-Injected:%20x", "/../site/main.js", "/main.js%20"),
     ],
 )
 def test_it_serves_nothing_else(server, path):
@@ -106,9 +116,19 @@ def test_absolute_addresses_are_looked_up_by_their_path(server):
     assert bad.startswith(b"HTTP/1.0 404 ")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil", "[", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:80", "localhost.evil", "[", "", "127.0.0.1.evil.example"),
+        *("evil@127.0.0.1", "127.0.0.1@evil", "[::1]", "0.0.0.0", "127.1", "localhost."),
+    ],
+)
 def test_another_sites_name_for_this_computer_is_refused(server, host):
     assert ask(server, "/", Host=host)[0] == 421
+
+
+def test_a_request_that_names_no_host_is_refused(server):
+    assert raw(server, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 421 ")
 
 
 @pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1", "LOCALHOST"])
@@ -135,6 +155,27 @@ def test_it_survives_what_is_no_request(server, request_):
     answer = raw(server, request_)
     assert b"hello" not in answer
     assert ask(server, "/") == (200, b"<p>hello")
+
+
+GOOD = (
+    b"GET /main.js HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n",
+    b"HEAD /views/a%20b.json?x=1#y HTTP/1.0\r\nHost: 127.0.0.1:80\r\nRange: bytes=0-1\r\n\r\n",
+)
+
+
+@settings(
+    max_examples=30,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(request_=damaged(GOOD))
+def test_no_damage_to_a_request_gives_more_than_a_file_or_an_error(server, capfd, request_):
+    answer = raw(server, request_)
+    assert SECRET.encode() not in answer
+    if not answer.startswith((b"HTTP/1.0 200 ", b"HTTP/1.0 4", b"HTTP/1.0 5")):  # or HTTP/0.9
+        assert answer in (b"", b"export {}", b"{}", b"<p>hello") or b"Error code: 4" in answer
+    assert capfd.readouterr() == ("", "")
 
 
 def test_slow_readers_hold_up_no_one_and_are_given_up(server, monkeypatch):
