@@ -1,20 +1,21 @@
-# make demo   train a small model for a minute; look at what it and the best trained one paint
-# make test   the whole test suite
-# make fuzz   the readers of files on thousands of damaged ones each; about an hour
-# make bench  how fast it is, side by side; about four minutes
-# make lint   style and types
-# make clean  remove what these made
+# make demo     train a small model for a minute; look at what it and the best trained one paint
+# make test     the whole test suite
+# make torture  kill, starve and damage trainings again and again: nothing may be lost
+# make fuzz     the readers of files on thousands of damaged ones each
+# make bench    how fast it is, side by side; about four minutes
+# make lint     style and types
+# make clean    remove what these made
 
 PYTHON ?= python3
 BIN := .venv/bin
 TRAINED := $(notdir $(firstword $(wildcard $(addprefix src/draw/assets/models/,mnist quick))))
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test fuzz bench lint clean
+.PHONY: demo test torture fuzz bench lint clean
 
 # One thread: networks of this size gain a quarter by the second core, and lose several times that
 # when something else wants it too.
-demo test fuzz: export OMP_NUM_THREADS = 1
+demo test torture fuzz: export OMP_NUM_THREADS = 1
 
 demo: .venv/installed
 	rm -rf out/demo
@@ -27,6 +28,9 @@ test: .venv/dev
 
 fuzz: .venv/dev
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile thorough --numprocesses auto
+
+torture: .venv/dev
+	$(BIN)/python -m tests.torture
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
