@@ -6,6 +6,7 @@ disturbs, `python -m draw`, tells what is right: of a run that ended every file,
 interrupted the log up to its newest checkpoint, which must be whole and no older than before.
 """
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -13,7 +14,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from draw import cli
@@ -79,7 +80,6 @@ class Life:
         def target() -> None:
             os.dup2(writes_out, 1)
             os.dup2(writes_err, 2)
-            os.closerange(3, writes_err + 1)
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
             live()
 
@@ -126,19 +126,21 @@ class Lab:
         torch.set_num_threads(1)  # here, as the variable comes too late
         for name in ("draw.commands.train", "draw.figures.paper"):
             import_module(name)
-        self._undisturbed: dict[Recipe, tuple[Path, float]] = {}
 
     def undisturbed(self, recipe: Recipe) -> tuple[Path, float]:
         """The finished run, and the seconds from the begin of its training to its end."""
-        if recipe not in self._undisturbed:
-            folder = Path(tempfile.mkdtemp(prefix="undisturbed-", dir=self.scratch))
-            life = self.start(recipe, folder, as_typed=not recipe.fault)
-            life.wait_for_training()
-            begun = time.monotonic()
-            if life.end() != 0:
-                raise RuntimeError(f"not even undisturbed it trains: {life.complaints}")
-            self._undisturbed[recipe] = folder, time.monotonic() - begun
-        return self._undisturbed[recipe]
+        name = hashlib.sha256(repr(recipe).encode()).hexdigest()[:8]
+        folder = self.scratch / f"undisturbed-{name}"
+        clock = folder.with_suffix(".seconds")
+        with FileLock(folder.with_suffix(".lock")):  # whoever else needs it waits for it
+            if not clock.exists():
+                life = self.start(recipe, folder, as_typed=not recipe.fault)
+                life.wait_for_training()
+                begun = time.monotonic()
+                if life.end() != 0:
+                    raise RuntimeError(f"not even undisturbed it trains: {life.complaints}")
+                clock.write_text(str(time.monotonic() - begun))
+        return folder, float(clock.read_text())
 
     def start(
         self,
@@ -179,6 +181,8 @@ class Trial:
         self.window = seconds / 10  # in which a moment falls
         self.tally = Tally()
         self.within = 0  # faults that fell into the writing of a file
+        self._partial: set[tuple[Path, int]] = set()  # files of which lives before left a part
+        self._open: list[str] = []  # the faults that this run has met
         self._home = (home or lab.scratch) / name.replace(" ", "-")
         self._runs = 0
         self._next_run()
@@ -203,7 +207,9 @@ class Trial:
             return self._finished()
         if not (one_line if status == 2 else status in INTERRUPTED and not life.complaints):
             return self.lose(f"ended with status {status} and {life.complaints}", counts)
-        self.within += counts and any(self.run.rglob(".*.partial"))
+        partial = {(path, path.stat().st_mtime_ns) for path in self.run.rglob(".*.partial")}
+        self.within += counts and not partial <= self._partial
+        self._partial = partial
         if wrong := self._remains():
             return self.lose(wrong, counts)
         kind = "stopped" if status == 2 else "interrupted"
@@ -271,7 +277,8 @@ class Trial:
         self.run = self._home.with_name(f"{self._home.name}-{self._runs}")
         self._runs += 1
         self._before = 0  # step of the newest checkpoint
-        self._open: list[str] = []  # the faults that this run has met
+        self._partial = set()
+        self._open = []
 
 
 def newest(run: Path) -> Path | None:

@@ -11,6 +11,10 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from draw.data.download import RemoteFile
 from draw.data.mnist import BINARIZED_FILES
@@ -38,7 +42,7 @@ def die_at_a_new_change(root: Path, known: list[str], seed: int) -> None:
         os.write(2, f"{MARK}{change}\n".encode())
         return True
 
-    def watch(event: str, arguments: tuple) -> None:
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in CHANGES or isinstance(arguments[0], int):
             return
         path = Path(os.fsdecode(arguments[0]))
@@ -65,14 +69,14 @@ def poison(*steps: int) -> None:
     """Make the gradients of these steps NaN, counted from 0."""
     add_gradients = Steps._add_gradients
 
-    def poisoned(self):
+    def poisoned(self: Steps) -> Tensor:
         loss = add_gradients(self)
         if self.learner.step in steps:
             for parameter in self.learner.model.parameters():
-                parameter.grad.fill_(math.nan)
+                parameter.grad = torch.full_like(parameter, math.nan)
         return loss
 
-    Steps._add_gradients = poisoned
+    Steps._add_gradients = poisoned  # type: ignore[method-assign]
 
 
 def fetch_from(files: dict[str, RemoteFile]) -> None:
