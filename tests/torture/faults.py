@@ -22,10 +22,12 @@ GROUP = replace(LONG, processes=2)
 PATIENCE = 10  # steps in a row without a finite gradient, after which a training stops
 
 
-def killed_soon(trial: Trial) -> Life:
-    """The next life of a run, killed at a random moment of its training."""
+def killed_soon(trial: Trial, *, saved: bool = False) -> Life:
+    """The next life of a run, killed at a random moment of its training; `saved`: once it saved."""
     life = trial.start()
     if life.wait_for_training():
+        while saved and trial.newest() is None and life.process.is_alive():
+            time.sleep(0.01)
         trial.moment()
         life.send(signal.SIGKILL)
     return life
@@ -133,7 +135,7 @@ def checkpoint_torn(lab: Lab, times: int = 4) -> Tally:
     """The newest checkpoint is cut short; deleted as it is told, the one before is gone on from."""
     trial = Trial(lab, LONG, "checkpoint torn")
     while trial.times < times:
-        kind = trial.end(killed_soon(trial), counts=False)
+        kind = trial.end(killed_soon(trial, saved=True), counts=False)
         newest = trial.newest()
         if kind != "interrupted" or newest is None:
             continue
@@ -154,7 +156,10 @@ def log_torn(lab: Lab, times: int = 4) -> Tally:
     trial = Trial(lab, LONG, "log torn")
     line = '{"step": 999, "valid_elbo_nats": -199.1, "valid_images": 32}\n'
     while trial.times < times:
-        if trial.end(killed_soon(trial), counts=False) == "interrupted" and trial.newest():
+        if (
+            trial.end(killed_soon(trial, saved=True), counts=False) == "interrupted"
+            and trial.newest()
+        ):
             with (trial.run / "metrics.jsonl").open("a") as log:
                 log.write(line[: trial.rng.randrange(1, len(line))])
             trial.count("interrupted")
