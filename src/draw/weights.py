@@ -12,7 +12,7 @@ from torch import Tensor
 from draw.errors import ModelError
 from draw.files import one_line
 
-FLOATS = {"F16", "BF16", "F32", "F64"}
+FLOATS = {"F8_E4M3", "F16", "BF16", "F32", "F64"}
 TOLD = 3  # of the tensors that do not fit
 
 
