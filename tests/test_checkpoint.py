@@ -1,5 +1,6 @@
 """Run folders of strangers: what is not of a run is refused or left out, and never waited for."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -33,6 +34,17 @@ def with_counters(run: RunFolder, text: str) -> Learner:
     learner = new_learner(CONFIG)
     run.restore(learner)
     return learner
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_to_be_deleted(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("draw.weights.read_start", refused)
+    with pytest.raises(RunError, match=r"cannot be read: Input/output error$"):
+        with_counters(run, json.dumps(COUNTERS))
 
 
 def test_the_counters_are_restored(run: RunFolder) -> None:

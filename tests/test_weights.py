@@ -1,5 +1,6 @@
 """Tensors read from a file that may hold anything."""
 
+import errno
 import json
 import os
 import struct
@@ -35,6 +36,24 @@ def test_the_tensors_come_in_the_dtype_that_is_expected(path: Path, dtype: torch
     for name, value in GOOD.items():
         assert read[name].dtype == torch.float32
         assert torch.equal(read[name], value)
+
+
+def test_a_header_of_any_size_is_not_read(path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    with_header(path, {f"x{i}": entry for i in range(20_000)})
+    with pytest.raises(ModelError, match=r"damaged or no safetensors: its header has \d+ bytes"):
+        read_tensors(path, EXPECTED)
+
+
+def test_what_cannot_be_read_is_not_called_damaged(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("draw.weights.read_start", refused)
+    with pytest.raises(ModelError, match="cannot be read: Permission denied"):
+        read_tensors(path, EXPECTED)
 
 
 def test_they_are_copies_that_outlive_the_file(path: Path) -> None:

@@ -39,7 +39,7 @@ from draw.weights import read_metadata, read_tensors
 
 KEPT = 2
 DEEDS = {DRAW: "paints pictures", GlimpseClassifier: "classifies pictures"}
-LARGEST_LOG = 1 << 26  # bytes; of 20 million steps
+LARGEST_LOG = 1 << 25  # bytes; of some 7 million steps
 
 
 @dataclass(kw_only=True)
@@ -188,7 +188,7 @@ class RunFolder:
         """Bring a learner to the newest checkpoint; False if none was made.
 
         Raises:
-            RunError: the checkpoint is corrupt or of another network.
+            RunError: the checkpoint cannot be read, is corrupt or of another network.
         """
         saved = self._saved()
         if saved:
@@ -200,6 +200,8 @@ class RunFolder:
                     setattr(learner, name, value)
                 learner.load_tensors(read_tensors(path, learner.expected()))
             except (ConfigError, ModelError) as error:
+                if isinstance(error.__cause__, OSError):  # it may well be whole
+                    raise RunError(str(error)) from error
                 raise RunError(
                     f"{path} is not a checkpoint of this run ({error}); delete it to go on from "
                     f"the one before"
@@ -215,7 +217,7 @@ class RunFolder:
         """All measurements so far; a line that is none, as a kill cut it short, is left out.
 
         Raises:
-            RunError: the log cannot be read, or has more than 64 MiB.
+            RunError: the log cannot be read, or has more than 32 MiB.
         """
         if not self.log_file.is_file():
             return []
@@ -231,11 +233,16 @@ class RunFolder:
         records = []
         for line in data.splitlines():
             with contextlib.suppress(ConfigError):
-                records.append(parse_json(line, "the line"))
-        return [record for record in records if _is_measurement(record)]
+                record = parse_json(line, "the line")
+                if _is_measurement(record):
+                    records.append(record)
+        return records
 
     def trim_log(self, step: int) -> None:
-        """Drop what was logged after this step: it will be measured again."""
+        """Keep the measurements up to this step; later ones will be made again.
+
+        What lies in the log's place is replaced, so that a pipe or a link is not written to.
+        """
         kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
         write_atomic(self.log_file, "".join(kept).encode())
 

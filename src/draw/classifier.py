@@ -107,7 +107,8 @@ class GlimpseClassifier(
             of at most 30, as Graves 2013 limits derivatives inside a network; the paper is silent.
             Mostly it is far smaller. But a sharp window makes it large, each glimpse multiplies it
             on its way to the one before, and in the end a few images throw all windows away
-            (experiments/study-cluttered).
+            (experiments/study-cluttered). It is the gradient of a sum over images that is limited
+            so, not that of a mean; `draw.steps` divides by their number at the end.
         """
         _, H, W = self.config.image_shape
         n = self.config.read_size

@@ -61,12 +61,14 @@ def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> 
     """
     C, H, W = shape
     mode = {1: "L", 3: "RGB"}[C]
-    if not path.is_file():  # a pipe would be waited for
-        raise DataError(f"{printable(path)}: no such picture")
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError
         with warnings.catch_warnings(action="ignore"):  # of what Pillow mends by itself
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             fitted, given = _fitted(path, mode, (W, H), enlarge)
+    except FileNotFoundError as error:
+        raise DataError(f"{printable(path)}: no such picture") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise DataError(
             f"{printable(path)} cannot be decoded as a picture: {one_line(error)}"

@@ -42,6 +42,6 @@ def multiply_in_bf16(network: nn.Module) -> None:
       (0): BFloat16LSTMCell(3, 2)
     )
     """
-    for layer in network.children():
+    for layer in network.modules():
         if isinstance(layer, nn.LSTMCell):
             layer.__class__ = BFloat16LSTMCell

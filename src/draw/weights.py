@@ -10,17 +10,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from draw.errors import ModelError
-from draw.files import one_line
+from draw.files import one_line, read_start
 
 FLOATS = {"F8_E4M3", "F16", "BF16", "F32", "F64"}
 TOLD = 3  # of the tensors that do not fit
+LARGEST_HEADER = 1 << 20  # bytes; a checkpoint takes some ten thousand
 
 
 def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of these names, copied from a file, if it has just these in just these shapes.
 
-    The file's header tells whether they fit before any is read, so no more memory is taken than
-    for those expected.
+    The file's header tells whether they fit before any is read, so little more memory is taken
+    than for those expected.
 
     Args:
         expected: tensors with the shapes and the dtypes; they may be on the meta device.
@@ -61,12 +62,15 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():  # a pipe would be waited for
-        raise ModelError(f"{path} cannot be read: there is no such file")
     try:
+        header = int.from_bytes(read_start(path, 8), "little")
+        if header > LARGEST_HEADER:
+            raise SafetensorError(f"its header has {header} bytes")
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
+    except SafetensorError as error:
         raise ModelError(f"{path} is damaged or no safetensors: {one_line(error)}") from error
 
 

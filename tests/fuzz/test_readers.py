@@ -72,5 +72,7 @@ def memory(kind: str) -> int:
 @contextmanager
 def bounded_time() -> Iterator[None]:
     signal.alarm(PATIENCE)  # which ends the process with a word
-    yield
-    signal.alarm(0)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
