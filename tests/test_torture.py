@@ -138,9 +138,9 @@ def test_the_table_counts_and_goes_between_its_marks(tmp_path):
     assert text.endswith("| **all** | 4 | 2 | 1 | 1 |\n")
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- written by make torture -->\nold\n<!-- end -->\nafter\n")
-    torture.write_page(page, text, seed=3)
+    torture.write_page(page, text, seed=3, seconds=90)
     assert page.read_text().startswith(
-        f"before\n<!-- written by make torture -->\n{text}\nSeed 3; "
+        f"before\n<!-- written by make torture -->\n{text}\n1.5 minutes; seed 3; "
     )
     assert page.read_text().endswith("\n<!-- end -->\nafter\n")
     assert "old" not in page.read_text()

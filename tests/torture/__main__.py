@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     chosen = {name: fault for name, fault in FAULTS.items() if options.only in name}
     if not chosen:
         parser.error(f"no fault has {options.only!r} in its name; there are {', '.join(FAULTS)}")
+    begun = time.monotonic()
     limit = {} if options.times is None else {"times": options.times}
     scratch = Path(tempfile.mkdtemp(prefix="torture-"))
     lab = Lab(scratch, options.seed)
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> int:
         return 1
     shutil.rmtree(scratch)
     if chosen == FAULTS and not limit:
-        write_page(PAGE, table(tallies), options.seed)
+        write_page(PAGE, table(tallies), options.seed, seconds=time.monotonic() - begun)
     return 0
 
 
@@ -80,10 +82,10 @@ def table(tallies: dict[str, Tally | None]) -> str:
     return HEAD + "".join(row(*item) for item in tallies.items()) + row("**all**", total)
 
 
-def write_page(page: Path, text: str, seed: int) -> None:
+def write_page(page: Path, text: str, seed: int, *, seconds: float) -> None:
     """Put the table between its marks on the page, with the machine and the date."""
     machine = f"{os.cpu_count()} cores, {processor()}, Python {platform.python_version()}"
-    written = f"{text}\nSeed {seed}; {machine}; {date.today()}.\n"
+    written = f"{text}\n{seconds / 60:.1f} minutes; seed {seed}; {machine}; {date.today()}.\n"
     marks = r"(<!-- written by make torture -->\n).*?(<!-- end -->)"
     replaced = re.sub(marks, lambda m: m[1] + written + m[2], page.read_text(), flags=re.DOTALL)
     page.write_text(replaced)

@@ -54,7 +54,10 @@ class Disk:
     def remount(self, how: str) -> None:
         """`ro` or `rw`; read-only as soon as no file is being written."""
         command = ["mount", "-o", f"remount,{how}", str(self.path)]
-        while subprocess.run(command, capture_output=True).returncode:
+        deadline = time.monotonic() + 60
+        while (done := subprocess.run(command, capture_output=True, text=True)).returncode:
+            if time.monotonic() > deadline:
+                raise TimeoutError(done.stderr)
             time.sleep(0.001)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.data.conftest import Server, remote
-from tests.torture import disk
+from tests.torture import disk, trials
 from tests.torture.trials import Lab, Life, Recipe, Tally, Trial
 from tests.torture.victim import die_at_a_new_change, fetch_from, poison
 
@@ -125,7 +125,7 @@ def disk_fails(
             if life.wait_for_training():
                 trial.moment()
                 fail(small, trial.rng)
-                life.process.join()
+                life.process.join(trials.PATIENCE)
                 mend(small)
             trial.end(life)
         return trial.settle()
