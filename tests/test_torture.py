@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.torture import __main__ as torture
-from tests.torture.trials import ROOT, Lab, Recipe, Tally, Trial, differences
+from tests.torture.folders import differences
+from tests.torture.trials import ROOT, Lab, Recipe, Tally, Trial
 
 
 def test_a_training_killed_between_its_changes_and_in_a_write_loses_nothing():

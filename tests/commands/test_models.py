@@ -47,8 +47,8 @@ def test_several_bounds_of_a_measurement_are_listed_by_k(draw, monkeypatch):
     ]
     monkeypatch.setattr(bundled, "results", lambda name: results)
     out = draw("models").out
-    assert "    IWAE, k = 1                 -90.50 +- 0.25 nats\n" in out
-    assert "    IWAE, k = 1,000             -80.12 nats\n" in out
+    assert "    IWAE, k = 1                   -90.50 +- 0.25 nats\n" in out
+    assert "    IWAE, k = 1,000               -80.12 nats\n" in out
 
 
 def test_it_takes_no_arguments(refused, capsys):
@@ -61,7 +61,7 @@ def test_it_takes_no_arguments(refused, capsys):
 def test_it_is_sampled_without_a_network(name, draw):
     result = draw("sample", name, "--count", 4)
     assert result.status == 0
-    assert result.err == ""
+    assert [line for line in result.err.splitlines() if "built the fused engine" not in line] == []
     assert Path("out/samples.png").exists()
     assert result.out.splitlines()[-2:] == ["out/samples.png", "out/drawing.gif"]
 

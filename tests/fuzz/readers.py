@@ -8,7 +8,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -30,7 +30,7 @@ from draw.figures import load_recording, save_recording
 from draw.model import DRAW, DRAWConfig
 from draw.steps import new_learner
 from tests.data.conftest import tar_gz
-from tests.data.test_svhn import digit_struct
+from tests.data.test_house_numbers import digit_struct
 from tests.figures.test_recording import recorded
 from tests.fuzz.mutations import damaged, distorted
 
@@ -184,19 +184,26 @@ def trace_file(folder: Path) -> bytes:
     return (folder / "file").read_bytes()
 
 
+def header_of(file: bytes) -> dict[str, Any]:
+    """That of a safetensors file."""
+    return dict(json.loads(file[8 : 8 + struct.unpack("<Q", file[:8])[0]]))
+
+
+def with_header(file: bytes, text: bytes) -> bytes:
+    """A safetensors file with another header."""
+    start = 8 + struct.unpack("<Q", file[:8])[0]
+    return struct.pack("<Q", len(text)) + text + file[start:]
+
+
 def with_distorted_header(file: bytes) -> st.SearchStrategy[bytes]:
     """A safetensors file whose header is JSON as ever, but tells something else."""
-    start = 8 + struct.unpack("<Q", file[:8])[0]
-    header, rest = json.loads(file[8:start]), file[start:]
-    return distorted([header]).map(lambda text: struct.pack("<Q", len(text)) + text + rest)
+    return distorted([header_of(file)]).map(functools.partial(with_header, file))
 
 
 def with_counters(file: bytes, counters: bytes) -> bytes:
     """A checkpoint that has come as far as this JSON says."""
-    start = 8 + struct.unpack("<Q", file[:8])[0]
-    header = json.loads(file[8:start]) | {"__metadata__": {"draw": counters.decode()}}
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + file[start:]
+    header = header_of(file) | {"__metadata__": {"draw": counters.decode()}}
+    return with_header(file, json.dumps(header).encode())
 
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -33,12 +33,17 @@ def killed_soon(trial: Trial, *, saved: bool = False) -> Life:
     return life
 
 
+def killed_throughout(trial: Trial, times: int) -> Tally:
+    """A run that is killed at random moments, until it was so often."""
+    while trial.times < times:
+        trial.end(killed_soon(trial))
+    return trial.settle()
+
+
 def killed(lab: Lab, times: int = 50) -> Tally:
     """SIGKILL at random moments of the training."""
     trial = Trial(lab, LONG, "killed")
-    while trial.times < times:
-        trial.end(killed_soon(trial))
-    tally = trial.settle()
+    tally = killed_throughout(trial, times)
     tally.notes = f"{trial.within} while a file was being written"
     return tally
 
@@ -172,9 +177,7 @@ def gradients_now_and_then(lab: Lab, times: int = 5) -> Tally:
     starts = rng.sample(range(0, LONG.steps, 2 * PATIENCE), 5)
     bad = [start + i for start in starts for i in range(rng.randrange(1, PATIENCE))]
     trial = Trial(lab, replace(LONG, fault=partial(poison, *bad)), "gradients now and then")
-    while trial.times < times:
-        trial.end(killed_soon(trial))
-    tally = trial.settle()
+    tally = killed_throughout(trial, times)
     tally.notes = f"{len(bad)} steps skipped"
     return tally
 

@@ -7,7 +7,6 @@ interrupted the log up to its newest checkpoint, which must be whole and no olde
 """
 
 import hashlib
-import json
 import multiprocessing
 import os
 import random
@@ -19,13 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
 
 from draw import cli
+from tests.torture.folders import differences, is_whole, newest, records, step
 from tests.torture.victim import MARK
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,7 +34,6 @@ TINY = (
 ).split()
 INTERRUPTED = (-9, -15, -25, 130, 143)  # SIGKILL, SIGTERM, SIGXFSZ; Ctrl-C and SIGTERM that saved
 RESTARTS = 100  # of a group
-MEANS = ("train_elbo_nats", "gradient_norm", "images_per_second")  # over the last steps of a life
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,56 +276,3 @@ class Trial:
         self._before = 0  # step of the newest checkpoint
         self._partial = set()
         self._open = []
-
-
-def newest(run: Path) -> Path | None:
-    """The newest checkpoint of a run; None if it has none."""
-    return max(run.glob("checkpoints/[0-9]*.safetensors"), default=None)
-
-
-def step(checkpoint: Path | None) -> int:
-    """That of a checkpoint; 0 for none."""
-    return int(checkpoint.stem) if checkpoint else 0
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether all of its tensors are there."""
-    try:
-        with safe_open(checkpoint, framework="numpy") as file:
-            return bool(file.keys())
-    except SafetensorError:
-        return False
-
-
-def records(run: Path) -> list[dict[str, Any]]:
-    """The whole lines of the log, without the means that begin anew with every life."""
-    log = run / "metrics.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [{k: v for k, v in record.items() if k not in MEANS} for record in found]
-
-
-def differences(run: Path, right: Path) -> list[str]:
-    """The files of a finished run that are not those of another, bit for bit.
-
-    Of the checkpoints the newest counts, and of the log what `records` gives; the curves show all.
-    """
-
-    def files(folder: Path) -> dict[str, bytes]:
-        last = newest(folder)
-        content = {}
-        for path in folder.rglob("*"):
-            if path.is_file() and (path.suffix != ".safetensors" or path.parent.name == "model"):
-                content[str(path.relative_to(folder))] = path.read_bytes()
-        content["the newest checkpoint"] = last.name.encode() + last.read_bytes() if last else b""
-        content["metrics.jsonl"] = json.dumps(records(folder)).encode()
-        content["curves.png"] = content.get("curves.png", b"")[:8]
-        return content
-
-    one, other = files(run), files(right)
-    return sorted(name for name in one | other if one.get(name) != other.get(name))
