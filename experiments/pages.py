@@ -236,9 +236,13 @@ def _all_experiments() -> str:
 
 
 def _headline(results: Results) -> Results:
-    """The measurement that a table shows: of all test images, or else of all validation images."""
-    of_split = {one["split"]: one for one in reversed(results["measured"])}
-    return dict(of_split.get("test") or of_split["valid"])
+    """What a table shows: of all test images, else of all validation images; every k together."""
+    whole: list[Results] = [
+        one for one in results["measured"] if one["images"] == one["images_in_split"]
+    ]
+    tested = [one for one in whole if one["split"] == "test"]
+    of_split = tested or [one for one in whole if one["split"] == "valid"]
+    return of_split[0] | {"iwae": [bound for one in of_split for bound in one.get("iwae", [])]}
 
 
 def _shown(measured: Results) -> str:

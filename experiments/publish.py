@@ -44,8 +44,9 @@ MEASURED = {
 }
 TESTED = {
     "DRAW": (
-        "--split test --samples 10 --importance-samples 1 10 100 1000",
-        "--split test --samples 10 --importance-samples 5000 --images {subset}",
+        "--split test --samples 10 --importance-samples 1 10 100",
+        "--split test --importance-samples 1000",
+        "--split test --importance-samples 5000 --images {subset}",
     ),
     "GlimpseClassifier": ("--split test",),
 }

@@ -98,7 +98,8 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(publish, "show", lambda run, name: None)
     monkeypatch.setitem(publish.MEASURED, "DRAW", ("--split valid --samples 2",))
     tested = (
-        "--split test --importance-samples 1 3",
+        "--split test --samples 2 --importance-samples 1",
+        "--split test --importance-samples 3",
         "--split test --importance-samples 5 --images {subset}",
     )
     monkeypatch.setitem(publish.TESTED, "DRAW", tested)
@@ -118,10 +119,10 @@ def test_a_published_model_is_the_run_in_half_precision_with_its_figures(run, pr
     assert results["parameters"] == sum(p.numel() for p in trained.parameters())
     assert results["stored_as"] == "float16"
     assert (results["hardware"], results["step"]) == ("a test", 4)
-    valid, test, hard = results["measured"]
+    valid, test, harder, hard = results["measured"]
     assert valid["elbo_nats"] == draw.evaluate(stored, digits("valid"), samples=2).elbo_nats
     assert valid["command"] == "draw evaluate quick --split valid --samples 2"
-    assert [bound["k"] for bound in test["iwae"]] == [1, 3]
+    assert [bound["k"] for bound in test["iwae"] + harder["iwae"]] == [1, 3]
     assert (hard["images"], hard["images_in_split"], hard["iwae"][0]["k"]) == (8, 500, 5)
     assert RunFolder.open(bundled.HOME / "quick").read() == RunFolder.open(run).read()
 
@@ -133,6 +134,7 @@ def test_every_page_follows_from_it(run, project, monkeypatch):
     bound = f"{test['elbo_nats']:.2f} +- {test['elbo_stderr']:.2f}"
     for page in ("README.md", "experiments/README.md", "experiments/quick/README.md"):
         assert bound in (project / page).read_text()
+    assert f"{bound} nats**; IWAE, k = 3: **" in (project / "README.md").read_text()
     card = (bundled.HOME / "quick/model/README.md").read_text()
     assert bound in card
     assert card.startswith("---\nlibrary_name: draw\n")
@@ -174,8 +176,8 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(run, project, monke
     with pytest.raises(KeyboardInterrupt):
         published(run, test=True)
     assert len(bundled.results("quick")["measured"]) == 1
-    assert len(published(run, test=True)["measured"]) == 3
-    assert asked == ["valid", "test", "test", "test"]
+    assert len(published(run, test=True)["measured"]) == 4
+    assert asked == ["valid", "test", "test", "test", "test"]
 
 
 @pytest.fixture
