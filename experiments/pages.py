@@ -196,17 +196,17 @@ def _trained_models(shown: list[str]) -> str:
         "draw models",
         "```",
         "",
-        "| model | measured | on | trained by |",
-        "|---|---|---|---|",
+        "| model | the paper | here | on | trained by |",
+        "|---|---|---|---|---|",
     ]
+    paper = {row.get("preset"): row.get("paper", "") for row in ROWS}
     for name in shown:
         results = bundled.results(name)
         one = _headline(results)
         link = f"[`{name}`]({(bundled.HOME / name).relative_to(ROOT)}/model/README.md)"
-        lines.append(
-            f"| {link} | {_shown(one)} | {report.subject(one)} | `{results['command']}`, "
-            f"{_duration(results['training_seconds'])} on {results['hardware']} |"
-        )
+        trained = f"{_duration(results['training_seconds'])} on {results['hardware']}"
+        cells = [link, paper[name], _shown(one), report.subject(one)]
+        lines.append(f"| {' | '.join(cells)} | `{results['command']}`, {trained} |")
     lines += ["", f"![samples of {first}](experiments/{first}/samples.png)"]
     return "\n".join(lines)
 
