@@ -44,6 +44,7 @@ class Words(NamedTuple):
     heading: str
     measured: str
     pictures: str
+    best: str
 
 
 WORDS = {
@@ -67,6 +68,7 @@ pictures = draw.load("{name}").generate(64).mean[-1]  # means, in [0, 1]
         "On log p(x), higher is better: mean and standard error over the images, measured on the "
         "weights as they are stored.",
         "![samples, and the nearest training images](samples.png)",
+        "the highest validation ELBO",
     ),
     "GlimpseClassifier": Words(
         FRONT_MATTER.format("image-classification", "draw, attention, image-classification"),
@@ -88,6 +90,7 @@ logits = draw.load("{name}")(images).logits[-1]  # images [B, 1, H, W] in [0, 1]
         "Errors",
         "With the 95 % confidence interval of Wilson, measured on the weights as they are stored.",
         "![where it looks on validation images, and what it says](glimpses.png)",
+        "the highest log likelihood of the validation labels",
     ),
 }
 
@@ -154,8 +157,8 @@ def _facts(results: Results) -> str:
     training = (
         f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
-        f"{results['images_per_second']:,} images a second. These are the averaged weights of "
-        f"minibatch {results['step']:,} of {results['steps']:,}, which did best on validation: "
+        f"{results['images_per_second']:,} images a second in the median. These are the averaged "
+        f"weights of minibatch {results['step']:,} of {results['steps']:,}, with {words.best}: "
         f"{results['parameters']:,} parameters, stored as {results['stored_as']}."
     )
     rows = [

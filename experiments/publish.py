@@ -19,6 +19,7 @@ from dataclasses import asdict
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -144,7 +145,7 @@ def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
         "hardware": hardware,
         "date": date.today().isoformat(),
         "training_seconds": round(seconds),
-        "images_per_second": round(sum(images) / seconds),
+        "images_per_second": round(median(speeds)),
         "step": best["step"],
         "steps": config.steps,
         "trained_on": config.data + (f" ({note})" if note else ""),

@@ -9,9 +9,11 @@ class Bound(NamedTuple):
     name: str
     nats: float
     stderr: float | None
+    digits: int = 2  # after the point
 
     def __str__(self) -> str:
-        return f"{self.nats:.2f}" + ("" if self.stderr is None else f" +- {self.stderr:.2f}")
+        error = "" if self.stderr is None else f" +- {self.stderr:.{self.digits}f}"
+        return f"{self.nats:.{self.digits}f}{error}"
 
 
 def subject(measured: dict[str, Any]) -> str:
@@ -31,7 +33,7 @@ def figures(measured: dict[str, Any]) -> list[tuple[str, str]]:
     if "errors" not in measured:
         return [(bound.name, f"{bound} nats") for bound in bounds(measured)]
     low, high = measured["error_interval"]
-    answer = Bound("", measured["log_likelihood_nats"], measured["log_likelihood_stderr"])
+    answer = Bound("", measured["log_likelihood_nats"], measured["log_likelihood_stderr"], digits=3)
     return [
         ("error", f"{measured['error']:.2%} (95 %: {low:.2%} to {high:.2%})"),
         ("log likelihood of the labels", f"{answer} nats"),
