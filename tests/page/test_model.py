@@ -28,9 +28,14 @@ CONFIGS = {
     "single-filters": replace(GREY, read_size=1, write_size=1),
     "half": GREY,
     "brain-half": GREY,
+    "quarter": GREY,
     "paper": DRAWConfig(),
 }
-DTYPES = {"half": torch.float16, "brain-half": torch.bfloat16}
+DTYPES = {
+    "half": torch.float16,
+    "brain-half": torch.bfloat16,
+    "quarter": torch.float8_e4m3fn,
+}
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 

@@ -20,7 +20,7 @@ export function parseSafetensors(buffer) {
       data_offsets: [begin, end],
     } = entry;
     const widen = WIDEN[dtype];
-    if (!widen) throw new Error(`the weights ${name} are ${dtype}; F32, F16 and BF16 can be read`);
+    if (!widen) throw new Error(`the weights ${name} are ${dtype}; F32, F16, BF16 and F8_E4M3 can be`);
     const values = widen(buffer.slice(8 + length + begin, 8 + length + end));
     if (values.length !== shape.reduce((a, b) => a * b, 1)) {
       throw new Error(`the weights ${name} are cut short`);
@@ -37,6 +37,7 @@ const WIDEN = {
     const bits = Uint32Array.from(new Uint16Array(bytes), (half) => half << 16);
     return new Float32Array(bits.buffer);
   },
+  F8_E4M3: (bytes) => Float32Array.from(new Uint8Array(bytes), fromQuarter),
 };
 
 /** The number that 16 bits of IEEE 754 stand for. */
@@ -47,4 +48,14 @@ function fromHalf(bits) {
   if (exponent === 0x1f) return fraction ? NaN : sign * Infinity;
   if (exponent === 0) return sign * fraction * 2 ** -24;
   return sign * (1024 + fraction) * 2 ** (exponent - 25);
+}
+
+/** And 8 bits: 4 of exponent, 3 of fraction, no infinity (Micikevicius et al. 2022). */
+function fromQuarter(bits) {
+  const sign = bits & 0x80 ? -1 : 1;
+  const exponent = (bits >> 3) & 0xf;
+  const fraction = bits & 0x7;
+  if (exponent === 0xf && fraction === 0x7) return NaN;
+  if (exponent === 0) return sign * fraction * 2 ** -9;
+  return sign * (8 + fraction) * 2 ** (exponent - 10);
 }
