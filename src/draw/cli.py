@@ -6,6 +6,7 @@ second or two to import and `draw --help` should answer at once.
 
 import logging
 import os
+import re
 import sys
 from importlib import import_module
 
@@ -35,6 +36,7 @@ COMMANDS = (
     *("train", "evaluate", "sample", "reconstruct", "classify", "figure", "page", "export"),
     *("models", "data"),
 )
+NO_MEMORY = "out of memory|allocate memory|enough memory"  # as PyTorch puts it, by device
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}")
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
             raise
         return _fail("out of memory; try a smaller --batch-size, --count or model")
     except KeyboardInterrupt:

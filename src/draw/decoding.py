@@ -163,7 +163,10 @@ def _cpus() -> int:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back; a process that is started meanwhile never sees it."""
+    """Hold Ctrl-C back; a process that is started meanwhile never sees it (not on Windows)."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
