@@ -9,7 +9,7 @@ from draw import figures, pictures
 from draw.errors import ConfigError
 from draw.figures.grid import GREEN, MARGIN, RED
 from draw.model import DRAW, DRAWConfig
-from draw.pictures import Style
+from draw.pictures import PaintingStyle, Style
 
 SCALE = 10  # 84 pixels over the 8 of the longer side
 
@@ -108,7 +108,7 @@ def test_reconstructions_stand_beside_the_images_and_the_film_has_both_windows(m
 
 
 def test_a_film_goes_where_it_is_asked_and_looks_as_asked(model, tmp_path):
-    style = Style(columns=4, scale=5, frame_ms=70, hold_ms=900, windows=False)
+    style = PaintingStyle(columns=4, scale=5, frame_ms=70, hold_ms=900, windows=False)
     path = tmp_path / "films" / "mine.webp"
     written = pictures.sample(model, tmp_path, count=4, film=path, style=style)
     assert written == [tmp_path / "samples.png", path]
@@ -145,8 +145,9 @@ def test_a_style_outside_its_ranges_is_refused(values):
 
 
 def test_a_film_that_would_be_too_large_leaves_no_other_file_either(model, tmp_path):
+    style = PaintingStyle(scale=64, columns=60)
     with pytest.raises(ConfigError, match="is too large"):
-        pictures.sample(model, tmp_path / "out", count=60, style=Style(scale=64, columns=60))
+        pictures.sample(model, tmp_path / "out", count=60, style=style)
     assert not (tmp_path / "out").exists()
 
 

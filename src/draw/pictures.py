@@ -33,8 +33,6 @@ class Style:
     """How long the film shows each step, ms; all steps together take 4 s unless given."""
     hold_ms: int = 1_500
     """How long it shows the finished pictures, ms."""
-    windows: bool = True
-    """Show where the model reads (green) and writes (red)."""
 
     def __post_init__(self) -> None:
         check_limits(
@@ -57,6 +55,18 @@ class Style:
         return self.scale or max(1, 84 // max(model.config.height, model.config.width))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PaintingStyle(Style):
+    """How paintings look, and whether one sees where the model reads and writes.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+
+    windows: bool = True
+    """Show where the model reads (green) and writes (red)."""
+
+
 @torch.no_grad()
 def sample(
     model: DRAW,
@@ -66,7 +76,7 @@ def sample(
     seed: int = 0,
     training: Tensor | None = None,
     film: Path | None = None,
-    style: Style = Style(),
+    style: PaintingStyle = PaintingStyle(),
     trace_file: Path | None = None,
     name: str = "",
 ) -> list[Path]:
@@ -101,7 +111,7 @@ def sample(
 @torch.no_grad()
 def sample_grid(model: DRAW, path: Path, *, count: int = 64, seed: int = 0) -> None:
     """The samples alone, as a training shows them on its way."""
-    noise, style = Generator(model.device).manual_seed(seed), Style()
+    noise, style = Generator(model.device).manual_seed(seed), PaintingStyle()
     means = model.generate(count, generator=noise).mean[-1]
     columns, scale = style.columns_for(count), style.scale_for(model)
     figures.save_picture(path, figures.grid(means, columns, scale))
@@ -115,7 +125,7 @@ def reconstruct(
     *,
     seed: int = 0,
     film: Path | None = None,
-    style: Style = Style(),
+    style: PaintingStyle = PaintingStyle(),
     trace_file: Path | None = None,
     name: str = "",
     labels: list[str] | None = None,
@@ -202,7 +212,9 @@ def glimpses(
     return probabilities
 
 
-def _film(model: DRAW, trace: Trace, style: Style, images: Tensor | None = None) -> figures.Film:
+def _film(
+    model: DRAW, trace: Trace, style: PaintingStyle, images: Tensor | None = None
+) -> figures.Film:
     return figures.Film(
         trace=trace,
         columns=style.columns_for(trace.z.shape[1]),

@@ -83,11 +83,12 @@ def test_classify_says_the_digit_and_how_surely(classifier, digit, draw):
     result = draw(
         *("classify", classifier.path, digit, "red.jpg", "small.png", "--film", "film.gif")
     )
-    first, second, _, *written = result.out.splitlines()
+    first, second, third, *written = result.out.splitlines()
     name, answer, probability = first.split()
     assert (name, answer) in {("digit.png:", str(c)) for c in range(10)}
     assert 10 <= float(probability.strip("(%)")) <= 100
     assert second.endswith("40 x 30 RGB converted to 28 x 28 L")
+    assert "invert it" not in third  # white, but on the black around it
     assert written == ["out/glimpses.png", "film.gif"]
     with Image.open("out/glimpses.png") as picture:
         shown = np.asarray(picture)
@@ -95,6 +96,8 @@ def test_classify_says_the_digit_and_how_surely(classifier, digit, draw):
     small = shown[-12 - 84 : -12, 12 : 12 + 84, 0]  # in tiles of three pixels for one
     assert 0 < (small == 255).sum() <= 20 * 10 * 9  # as large as it was, on black
     assert frame_count(Path("film.gif")) == 3
+    Image.new("L", (28, 28), 255).save("paper.png")
+    assert "invert it" in draw("classify", classifier.path, "paper.png").out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
@@ -128,7 +131,7 @@ def test_what_wants_a_classifier_refuses_a_model_that_paints(digit, refused, com
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("classify {}", "name at least one picture"),
+        ("classify {}", "name 1 to 1,024 pictures, not 0"),
         ("classify {} missing.png", "missing.png: no such picture"),
         ("classify {} digit.png --film x.avi", "x.avi is no film"),
         ("evaluate {} --samples 2", "it has no bound to measure with --samples"),

@@ -73,6 +73,9 @@ def test_a_model_of_binary_digits_is_shown_rounded_pixels_and_that_is_told(run, 
     with Image.open("out/reconstructions.png") as opened:
         left_panel = np.asarray(opened)[32:116, 12:96]
     assert set(np.unique(left_panel)) == {0, 255}
+    assert "invert it" not in result.out
+    Image.new("L", (12, 12), 255).save("paper.png")
+    assert "paper.png: mostly white, but" in draw("reconstruct", run, "paper.png").out
 
 
 def test_a_saved_model_will_do(run, pictures, draw):
@@ -87,7 +90,7 @@ def test_a_saved_model_will_do(run, pictures, draw):
     ("arguments", "told"),
     [
         ("", "MODEL"),
-        ("run", "name at least one picture"),
+        ("run", "name 1 to 1,024 pictures, not 0"),
         ("run nowhere.png", "nowhere.png: no such picture"),
         ("run good.png nowhere.png", "nowhere.png: no such picture"),
         ("run bad.png", "bad.png cannot be decoded as a picture"),
@@ -111,4 +114,4 @@ def test_what_cannot_be_done_is_refused(run, pictures, refused, arguments, told)
 
 
 def test_more_pictures_than_fit_are_refused(run, refused):
-    assert "1025" in refused("reconstruct", run, *["x.png"] * 1025)
+    assert "1,025" in refused("reconstruct", run, *["x.png"] * 1025)

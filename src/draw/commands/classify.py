@@ -12,7 +12,6 @@ from draw.classifier import GlimpseClassifier
 from draw.commands import terminal
 from draw.data import load_picture
 from draw.decoding import printable
-from draw.errors import ConfigError
 from draw.pictures import Style
 
 
@@ -33,9 +32,7 @@ class Options:
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        if not self.images:
-            raise ConfigError("name at least one picture: draw classify MODEL IMAGES...")
-        terminal.check_range(1, 1_024, images=len(self.images))
+        terminal.check_pictures(self.images, "draw classify MODEL IMAGES...")
         if self.film is not None:
             figures.check_film(self.film)
 
@@ -50,10 +47,10 @@ def main(arguments: list[str]) -> int:
     picture = options.out / "glimpses.png"
     x = torch.stack(loaded).float() / 255
     probabilities = pictures.glimpses(model, picture, x, film=options.film, style=options.style)
-    for path, note, row in zip(options.images, notes, probabilities, strict=True):
+    for path, note, pixels, row in zip(options.images, notes, x, probabilities, strict=True):
         answer = int(row.argmax())
-        terminal.say(
-            f"{printable(path)}: {answer} ({row[answer]:.1%})" + (f"   {note}" if note else "")
-        )
+        ink = terminal.remark_on_paper(pixels) if len(pixels) == 1 else None
+        remarks = "   ".join(filter(None, (note, ink)))
+        terminal.say(f"{printable(path)}: {answer} ({row[answer]:.1%})   {remarks}".rstrip())
     terminal.say("\n".join(str(path) for path in (picture, options.film) if path is not None))
     return 0

@@ -12,10 +12,9 @@ from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.data import load_picture
 from draw.decoding import printable
-from draw.errors import ConfigError
 from draw.kernels import Engine
 from draw.model import DRAW
-from draw.pictures import Style
+from draw.pictures import PaintingStyle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class Options:
     """The folder for the pictures."""
     film: Path | None = None
     """The film's file, .gif, .webp or .mp4; OUT/reconstructing.gif unless given."""
-    style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
+    style: Annotated[PaintingStyle, tyro.conf.arg(name="")] = field(default_factory=PaintingStyle)
     trace: Path | None = None
     """Also write what a web page reads into this file, see docs/trace.md."""
     binarise: bool = False
@@ -43,9 +42,7 @@ class Options:
     """plain is the readable path, fused the fast one; auto takes fused where it can."""
 
     def __post_init__(self) -> None:
-        if not self.images:
-            raise ConfigError("name at least one picture: draw reconstruct MODEL IMAGES...")
-        terminal.check_range(1, 1_024, images=len(self.images))
+        terminal.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")
         terminal.check_range(0, 2**63 - 1, seed=self.seed)
         if self.film is not None:
             figures.check_film(self.film)
@@ -67,6 +64,9 @@ def main(arguments: list[str]) -> int:
     if options.binarise or learned_binary:
         x = x.round()
         terminal.say("pixels rounded to 0 or 1, as the model learned from binary images")
+        for path, pixels in zip(options.images, x, strict=True):
+            if remark := terminal.remark_on_paper(pixels):
+                terminal.say(f"{printable(path)}: {remark}")
     elif config is None:
         terminal.say("pixels taken as intensities; if the model is of binary images: --binarise")
     written = pictures.reconstruct(

@@ -13,7 +13,7 @@ from draw.config import TrainConfig
 from draw.errors import DataError
 from draw.kernels import Engine
 from draw.model import DRAW
-from draw.pictures import Style
+from draw.pictures import PaintingStyle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Options:
     """The folder for the pictures."""
     film: Path | None = None
     """The film's file, .gif, .webp or .mp4; OUT/drawing.gif unless given."""
-    style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
+    style: Annotated[PaintingStyle, tyro.conf.arg(name="")] = field(default_factory=PaintingStyle)
     trace: Path | None = None
     """Also write what a web page reads into this file, see docs/trace.md."""
     data: str | None = None

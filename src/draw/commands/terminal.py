@@ -14,6 +14,7 @@ import tyro
 from huggingface_hub.utils import logging as hub_logging
 from rich import progress
 from rich.console import Console
+from torch import Tensor
 
 from draw import bundled, data
 from draw.checkpoint import RunFolder, load_model
@@ -67,6 +68,16 @@ def check_range(low: int, high: int, **values: int | None) -> None:
         if value is not None and not low <= value <= high:
             option = "--" + name.replace("_", "-")
             raise ConfigError(f"{option} is {value}; it must be from {low:,} to {high:,}")
+
+
+def check_pictures(images: tuple[Path, ...], usage: str) -> None:
+    """Refuse a command that names no picture, or too many for one sheet.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if not 1 <= len(images) <= 1_024:
+        raise ConfigError(f"name 1 to 1,024 pictures, not {len(images):,}: {usage}")
 
 
 def load_trained(
@@ -184,3 +195,14 @@ def say(text: str, bar: progress.Progress | None = None) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def remark_on_paper(picture: Tensor) -> str | None:
+    """What to say of a picture [C, H, W] in [0, 1] if it looks like ink on paper.
+
+    >>> remark_on_paper(torch.zeros(1, 28, 28)) is None
+    True
+    """
+    if picture.mean() < 0.6:
+        return None
+    return "mostly white, but the model's digits are white on black: invert it"
