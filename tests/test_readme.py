@@ -1,5 +1,6 @@
 """What the README tells a newcomer to type works."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -78,6 +79,15 @@ def test_commands_run(newcomer, monkeypatch):
         if arguments[0] == "evaluate" and arguments[1] in bundled.names():
             arguments += ["--data", "digits5k", "--images", "8"]  # its own may not be at hand
         assert cli.main(arguments) == 0, arguments
+
+
+def test_the_demo_prints_what_the_published_training_logged():
+    log = (ROOT / "experiments/quick/metrics.jsonl").read_text()
+    validations = [r for r in map(json.loads, log.splitlines()) if "valid_elbo_nats" in r]
+    assert len(validations) == 6
+    for r in validations:
+        loss = f"{-r['valid_elbo_nats']:.2f} +- {r['valid_elbo_stderr']:.2f} nats"
+        assert f"step {r['step']:>6,}   validation loss {loss}   best so far\n" in README
 
 
 def test_the_files_that_it_names_exist():

@@ -253,10 +253,10 @@ def test_random_streams_are_independent_of_each_other():
     draws = {
         float(torch.rand((), generator=generator(seed, purpose, index)))
         for seed in (0, 1)
-        for purpose in ("noise", "order")
+        for purpose in ("noise", "training noise", "order")
         for index in (0, 1, 2)
     }
-    assert len(draws) == 12
+    assert len(draws) == 18
 
 
 def test_training_leaves_the_global_random_state_alone(tmp_path):

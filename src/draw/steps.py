@@ -93,7 +93,7 @@ class Steps:
         learner, config, step = self.learner, self.config, self.learner.step
         if not self.learning_rates:
             self.started = time.perf_counter()
-        noise = generator(config.seed, "noise", step, self.x.device)
+        noise = generator(config.seed, "training noise", step, self.x.device)
         for place, value in zip((self.x, self.labels), self.batches[step], strict=True):
             place.copy_(value.pin_memory() if place.is_cuda else value, non_blocking=True)
         self.eps.normal_(generator=noise)
