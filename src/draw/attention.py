@@ -79,18 +79,18 @@ def filterbank(
     [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
     """
     i = torch.arange(1, n + 1, dtype=g.dtype, device=g.device)  # [N]
+    mu = g[..., None] + delta[..., None] * (i - n / 2 - 0.5)  # [..., N]  eqs. 19, 20
     a = torch.arange(1, size + 1, dtype=g.dtype, device=g.device)  # [A]
-    mu = g[..., None] + delta[..., None] * (i - n / 2 - 0.5)  # [..., N]  eq. 19
     nearest = mu.round().clamp(1, size)
     d = a - nearest[..., None]  # [..., N, A]
     square = d * (d + 2 * (nearest - mu)[..., None])  # (a - mu)^2, less the least of its row
-    return torch.softmax(-square * (0.5 / sigma2)[..., None, None], dim=-1)  # eq. 25
+    return torch.softmax(-square * (0.5 / sigma2)[..., None, None], dim=-1)  # eqs. 25, 26
 
 
 def filterbanks(window: Window, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     """The filters of both axes: `F_x [..., N, A]` and `F_y [..., N, B]`."""
-    F_x = filterbank(window.g_x, window.delta, window.sigma2, n, width)
-    F_y = filterbank(window.g_y, window.delta, window.sigma2, n, height)
+    F_x = filterbank(window.g_x, window.delta, window.sigma2, n, width)  # eqs. 19, 25
+    F_y = filterbank(window.g_y, window.delta, window.sigma2, n, height)  # eqs. 20, 26
     return F_x, F_y
 
 

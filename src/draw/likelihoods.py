@@ -41,7 +41,7 @@ class Bernoulli:
         -1.3862943649291992
         """
         nats = binary_cross_entropy_with_logits(canvas, x, reduction="none")
-        return -nats.sum(dim=(-3, -2, -1))
+        return -nats.sum(dim=(-3, -2, -1))  # -L_x of eq. 9
 
 
 class DiscretisedLogistic:

@@ -1,9 +1,12 @@
 """DRAW: an encoder that reads, a decoder that paints, step by step (paper 2 and 3).
 
 All the mathematics is in `encode_step` and `decode_step`, which are pure: tensors in, tensors
-out. `forward` and `generate` are loops over them. `B` is the batch, `T` the number of glimpses,
-`H` and `W` the image's height and width, `C` its channels, `K` those of the canvas, as many as the
-likelihood needs, `Z` the size of one latent.
+out. `forward` and `generate` are loops over them; in float32 they hand the loop to a copy of these
+steps in C++ or Triton where they can, so set `model.engine = "plain"` (`--engine plain`) before you
+change a line here or in `draw.attention`.
+
+`B` is the batch, `T` the number of glimpses, `H` and `W` the image's height and width, `C` its
+channels, `K` those of the canvas, as many as the likelihood needs, `Z` the size of one latent.
 """
 
 from dataclasses import dataclass
@@ -101,7 +104,7 @@ class Trace:
     @property
     def mean(self) -> Float[Tensor, "kept B C H W"]:
         """The canvases as mean pictures in [0, 1], the way the paper shows them."""
-        return self.likelihood.mean(self.canvas)
+        return self.likelihood.mean(self.canvas)  # eq. 16, the mean instead of a sample
 
 
 class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "image-generation"]):
@@ -192,14 +195,14 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         """
         h_dec, c_dec = self.decoder(z, (state.h_dec, state.c_dec))  # eq. 7
         K, H, W = self.config.canvas_shape
-        w = self.patch(h_dec)
+        w = self.patch(h_dec)  # eqs. 18, 28
         window = None
         if self.write_window is None or self.config.write_size is None:
             painted = w.view(-1, K, H, W)  # eq. 18
         else:
             n = self.config.write_size
             window = attention.window(self.write_window(h_dec), H, W, n)  # eq. 21, from h_dec_t
-            painted = attention.write(w.view(-1, K, n, n), window, H, W)  # eqs. 28, 29
+            painted = attention.write(w.view(-1, K, n, n), window, H, W)  # eq. 29
         canvas = state.canvas + painted  # eq. 8
         return state._replace(canvas=canvas, h_dec=h_dec, c_dec=c_dec), window
 
@@ -310,7 +313,7 @@ def gaussian_kl(
     >>> float(gaussian_kl(torch.tensor([1.0, 0.0]), torch.zeros(2)))
     0.5
     """
-    return (mu**2 + (2 * log_sigma).exp() - 2 * log_sigma - 1).sum(-1) / 2
+    return (mu**2 + (2 * log_sigma).exp() - 2 * log_sigma - 1).sum(-1) / 2  # eqs. 10, 11
 
 
 def _stack(windows: list[Window | None]) -> Window | None:

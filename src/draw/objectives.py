@@ -27,7 +27,7 @@ def elbo(trace: Trace) -> Float[Tensor, " B"]:
     torch.Size([5])
     """
     log_likelihood, kl = of_an_encoded(trace.log_likelihood, trace.kl)
-    return log_likelihood - kl.sum(0)
+    return log_likelihood - kl.sum(0)  # eqs. 10, 12
 
 
 def log_weight(trace: Trace) -> Float[Tensor, " B"]:

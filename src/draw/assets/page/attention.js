@@ -37,7 +37,7 @@ export function filterbank(g, delta, sigma2, n, size) {
       F[i * size + a] = value;
       Z += value;
     }
-    for (let a = 0; a < size; a++) F[i * size + a] /= Z;
+    for (let a = 0; a < size; a++) F[i * size + a] /= Z; // eqs. 25, 26
   }
   return F;
 }

@@ -100,7 +100,7 @@ export class DRAW {
   decodeStep(z, state) {
     const { height, width, channels, write_size: n } = this.config;
     const [h_dec, c_dec] = lstm(this.decoder, z, state.h_dec, state.c_dec); // eq. 7
-    const w = linear(this.patch, h_dec);
+    const w = linear(this.patch, h_dec); // eqs. 18, 28
     let painted = w; // eq. 18
     let windows = null;
     if (this.write_window) {
@@ -108,7 +108,7 @@ export class DRAW {
       windows = windowsOf(params, height, width, n);
       painted = perImage(windows, (window, b) => {
         const patch = w.subarray(b * channels * n * n, (b + 1) * channels * n * n);
-        return write(patch, channels, height, width, window, n); // eqs. 28, 29
+        return write(patch, channels, height, width, window, n); // eq. 29
       });
     }
     const canvas = state.canvas.map((logit, i) => logit + painted[i]); // eq. 8
@@ -165,7 +165,7 @@ function gaussianKL(mu, log_sigma, Z) {
     for (let i = b * Z; i < (b + 1) * Z; i++) {
       sum += mu[i] ** 2 + Math.exp(2 * log_sigma[i]) - 2 * log_sigma[i] - 1;
     }
-    kl[b] = sum / 2;
+    kl[b] = sum / 2; // eqs. 10, 11
   }
   return kl;
 }
@@ -180,7 +180,7 @@ export function logLikelihood(x, canvas, batch) {
       const c = canvas[i];
       nats += c * x[i] - Math.max(c, 0) - Math.log1p(Math.exp(-Math.abs(c)));
     }
-    result[b] = nats;
+    result[b] = nats; // -L_x of eq. 9
   }
   return result;
 }

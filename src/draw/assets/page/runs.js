@@ -21,7 +21,7 @@ const INK_AT_FIRST = 0.1; // of the open pixels of a drawing that is to be finis
 export function* sample(model, { seed, count }) {
   for (let first = 0; first < count; first += AT_ONCE) {
     const batch = Math.min(AT_ONCE, count - first);
-    const z = noise(model, batch, (b) => [PRIOR, seed, first + b]);
+    const z = noise(model, batch, (b) => [PRIOR, seed, first + b]); // eq. 13
     yield { first, films: films(model, model.generate(z, batch)) };
   }
 }
@@ -89,7 +89,8 @@ function noise(model, batch, keyOf) {
   return all;
 }
 
-const bytes = (canvas) => Uint8Array.from(canvas, (logit) => Math.round(255 * sigmoid(logit)));
+/** A canvas as a picture: the mean instead of a sample. */
+const bytes = (canvas) => Uint8Array.from(canvas, (c) => Math.round(255 * sigmoid(c))); // eq. 16
 
 /** A trace of a batch as its films. */
 function films({ config, pixels, canvas_0 }, { canvas, read, write, kl }) {

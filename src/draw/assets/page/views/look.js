@@ -153,7 +153,7 @@ export class Look extends FilmView {
     const { kl, logLikelihood, steps } = this.film ?? {};
     const latent = kl?.slice(0, t).reduce((sum, nats) => sum + nats, 0);
     const parts = { ".latent": latent, ".pixels": -logLikelihood?.[t] };
-    parts[".bound"] = parts[".latent"] + parts[".pixels"];
+    parts[".bound"] = parts[".latent"] + parts[".pixels"]; // eq. 12
     for (const [name, nats] of Object.entries(parts)) {
       this.find(name).textContent = this.film ? nats.toFixed(1) : "–";
     }
