@@ -97,23 +97,3 @@ def test_the_files_that_it_names_exist():
     assert len(paths) > 10
     for path in paths:
         assert (ROOT / path).exists(), path
-
-
-def test_the_table_of_equations_names_what_exists():
-    table = README.split("## Equations and lines")[1].split("## ")[0]
-    rows = re.findall(r"`(\w+\.py)` `([\w.]+)`", table)
-    assert len(rows) > 10
-    for file, name in rows:
-        source = (ROOT / "src/draw" / file).read_text()
-        assert f"def {name.split('.')[-1]}(" in source, name
-
-
-def test_every_equation_is_on_a_line_of_the_code():
-    """Each of eqs. 1 to 29 stands beside code, in a comment or a docstring."""
-    named: set[int] = set()
-    for path in (ROOT / "src/draw").glob("*.py"):
-        for numbers in re.findall(r"\beqs?\.\s+([\d,\s-]*\d)", path.read_text()):
-            for part in numbers.replace("\n", " ").split(","):
-                first, _, last = part.strip().partition("-")
-                named |= set(range(int(first), int(last or first) + 1))
-    assert named >= set(range(1, 30))

@@ -123,13 +123,3 @@ def test_the_page_is_small_and_names_nothing_from_elsewhere():
     allowed = {"https://arxiv.org/abs/1502.04623", "http://www.w3.org/2000/svg"}
     for name, data in files.items():
         assert set(re.findall(r"https?://[^\s\"'<>)`]+", data.decode())) <= allowed, name
-
-
-def test_every_equation_is_beside_a_line_of_the_pages_model():
-    named: set[int] = set()
-    for path in (page.ASSETS).glob("*.js"):
-        for numbers in re.findall(r"\beqs?\.\s+([\d,\s-]*\d)", path.read_text()):
-            for part in numbers.split(","):
-                first, _, last = part.strip().partition("-")
-                named |= set(range(int(first), int(last or first) + 1))
-    assert named >= set(range(1, 30))
