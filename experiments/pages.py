@@ -59,9 +59,11 @@ draw evaluate {name}
 ```
 
 ```python
+import torch
 import draw
 
-pictures = draw.load("{name}").generate(64).mean[-1]  # means, in [0, 1]
+with torch.no_grad():
+    pictures = draw.load("{name}").generate(64).mean[-1]  # means, in [0, 1]
 ```
 """,
         "Bounds",

@@ -93,7 +93,7 @@ def test_a_folder_of_that_name_goes_before_it(elsewhere):
 
 def test_a_folder_of_that_name_that_holds_no_model_is_not_passed_over_in_silence(elsewhere):
     Path(PAINTERS[0]).mkdir()
-    with pytest.raises(ModelError, match=r"it holds no config\.json"):
+    with pytest.raises(ModelError, match=r"holds no config\.json, yet goes before"):
         draw.load(PAINTERS[0])
 
 

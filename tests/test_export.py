@@ -131,7 +131,7 @@ def test_the_example_paints_without_torch(exported, tmp_path):
     z = np.random.default_rng(7)
     noise = [z.standard_normal((5, 3), dtype=np.float32) for _ in range(4)]
     with torch.no_grad():
-        images = model.generate(5, eps=torch.from_numpy(np.stack(noise))).mean[-1]
+        images = model.generate(5, z=torch.from_numpy(np.stack(noise))).mean[-1]
     with Image.open(folder / "samples.png") as opened:
         shown = np.asarray(opened.convert("RGB")).astype(int)
     (folder / "samples.png").unlink()

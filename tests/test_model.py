@@ -129,7 +129,7 @@ def test_generation_is_the_decoder_alone():
     model = tiny_model()
     x, eps = inputs(model)
     trace = model(x, eps=eps, record=True)
-    generated = model.generate(len(x), eps=trace.z, record=True)
+    generated = model.generate(len(x), z=trace.z, record=True)
     assert torch.equal(generated.canvas, trace.canvas)
     assert generated.kl is None
     assert generated.read is None
@@ -168,7 +168,7 @@ def test_a_trace_keeps_pictures_only_when_asked():
 def test_a_trace_shows_its_canvas_as_the_model_sees_it(likelihood):
     model = tiny_model(channels=3, likelihood=likelihood)
     x, eps = inputs(model)
-    for trace in (model(x, eps=eps, record=True), model.generate(3, eps=eps, record=True)):
+    for trace in (model(x, eps=eps, record=True), model.generate(3, z=eps, record=True)):
         assert trace.canvas.shape[2:] == model.config.canvas_shape
         assert trace.mean.shape == (4, *x.shape)
         assert torch.equal(trace.mean, model.likelihood.mean(trace.canvas))

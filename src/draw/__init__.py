@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from draw import data, figures
     from draw.attention import Window, box, covering_params, filterbank, read, window, write
     from draw.checkpoint import RunFolder
     from draw.checkpoint import load_model as load
@@ -40,8 +41,10 @@ __all__ = [
     "box",
     "classify",
     "covering_params",
+    "data",
     "elbo",
     "evaluate",
+    "figures",
     "filterbank",
     "iwae",
     "load",
@@ -69,6 +72,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "load":
         return import_module("draw.checkpoint").load_model
+    if name in ("data", "figures"):
+        return import_module(f"draw.{name}")
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"draw.{module}"), name)

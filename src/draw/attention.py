@@ -2,7 +2,9 @@
 
 Pure functions over tensors that depend on nothing else in this package, so the module can be
 lifted into another model as it is. `N` is the patch size, `A` the image width, `B` the image
-height. Pixel coordinates run from 1, as in the paper: the centre of a 28-pixel row is 14.5.
+height. Pixel coordinates run from 1, as in the paper: the centre of a 28-pixel row is 14.5. They
+want float32: in a network under `torch.autocast`, call these functions with it turned off, on
+`.float()` parameters and images, as bfloat16 puts a centre at 61.25 that is at 61.29.
 """
 
 import math

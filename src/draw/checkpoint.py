@@ -113,12 +113,12 @@ class Learner(Counters):
 class RunFolder:
     """One training on disk."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config_file = path / "run.json"
-        self.log_file = path / "metrics.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.model = path / "model"
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "run.json"
+        self.log_file = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
 
     def check_vacant(self) -> None:
         """Make sure that a new run would overwrite nothing.
@@ -290,6 +290,11 @@ def load_model(name: str | Path, kind: type[N] | None = None) -> Any:
         raise RunError(
             f"{name} holds no model yet, as it was never validated; "
             f"continue it with draw train --resume --out {shlex.quote(str(name))}"
+        )
+    if str(name) in bundled.names() and not (is_run or (run.path / "config.json").is_file()):
+        raise ModelError(
+            f"the folder {name} here holds no config.json, yet goes before the trained model of "
+            f"that name; call draw from another folder"
         )
     networks = [task.network for task in TASKS.values()]
     model = load_fitting(networks, run.model if is_run else name)

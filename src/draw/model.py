@@ -261,12 +261,17 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         self,
         count: int,
         *,
-        eps: Float[Tensor, "T B Z"] | None = None,
+        z: Float[Tensor, "T B Z"] | None = None,
         generator: Generator | None = None,
         record: bool = False,
     ) -> Trace:
-        """Paint `count` images from the prior (eqs. 13-16); the encoder takes no part."""
-        z = self._noise(count, generator) if eps is None else eps  # eq. 13
+        """Paint `count` images from the prior (eqs. 13-16); the encoder takes no part.
+
+        Args:
+            z: the latents of every step; drawn from the prior by `generator` when not given.
+        """
+        if z is None:
+            z = self._noise(count, generator)  # eq. 13
         if kernels.chosen(self, z, batch=count, record=record):
             run = kernels.generate(self, z, record=record)
             return Trace(**run._asdict(), likelihood=self.likelihood)

@@ -25,7 +25,7 @@ def test_the_futures_share_their_past_and_nothing_more(go, models, noise):
     tab.click("#fork .windows")
     with torch.no_grad():
         past = noise(0, 3, 2)
-        expected = models["attentive"].generate(1, eps=past[:, None], record=True).mean[:, 0, 0]
+        expected = models["attentive"].generate(1, z=past[:, None], record=True).mean[:, 0, 0]
     for index in range(9):
         shown = to_grey(pixels(tab, tile("fork", index)))
         assert np.abs(shown - 255 * expected[2].numpy()).max() < 2
@@ -34,7 +34,7 @@ def test_the_futures_share_their_past_and_nothing_more(go, models, noise):
     assert len(ends) == 9
     with torch.no_grad():
         z = torch.cat([past[:3], noise(2, 3, 2, 1, 4)[3:]])
-        expected = models["attentive"].generate(1, eps=z[:, None]).mean[-1, 0, 0]
+        expected = models["attentive"].generate(1, z=z[:, None]).mean[-1, 0, 0]
     assert np.abs(to_grey(pixels(tab, tile("fork", 4))) - 255 * expected.numpy()).max() < 2
 
 

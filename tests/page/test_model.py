@@ -99,7 +99,7 @@ def test_a_trajectory_is_torchs(script: Callable[[str], Any], networks, name):
     eps = torch.randn(T, 2, Z)
     with torch.no_grad():
         expected = network(x, eps=eps, record=True)
-        painted = network.generate(2, eps=eps, record=True)
+        painted = network.generate(2, z=eps, record=True)
     found = script(
         f"""
         const network = await load("{name}");

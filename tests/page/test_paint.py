@@ -29,7 +29,7 @@ def test_new_samples_are_torchs_of_the_same_noise(go, models, noise):
     for index in (0, 7, 23):
         with torch.no_grad():
             z = noise(0, seed, index)[:, None]
-            expected = models["attentive"].generate(1, eps=z).mean[-1, 0, 0]
+            expected = models["attentive"].generate(1, z=z).mean[-1, 0, 0]
         shown = to_grey(pixels(tab, tile("paint", index)))
         assert np.abs(shown - 255 * expected.numpy()).max() < 2
 

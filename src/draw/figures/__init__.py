@@ -43,13 +43,8 @@ __all__ = [
     "zoom",
 ]
 
-_PLOTS = {
-    "paper": ("beside_nearest", "curves", "glimpses", "patches", "save_plot", "stages", "zoom"),
-}
-
 
 def __getattr__(name: str) -> Any:
-    for module, names in _PLOTS.items():
-        if name in names:
-            return getattr(import_module(f"draw.figures.{module}"), name)
+    if name in __all__:
+        return getattr(import_module("draw.figures.paper"), name)
     raise AttributeError(f"module 'draw.figures' has no attribute {name!r}")

@@ -97,7 +97,7 @@ class Results(NamedTuple):
     kl: Tensor | None  # [T, B]
 
 
-class Recording(NamedTuple):
+class Recorded(NamedTuple):
     """What only pictures need."""
 
     canvases: Tensor  # [T, B, C, H, W]

@@ -101,13 +101,13 @@ def test_the_path_that_saves_nothing(read_size, write_size, threads):
 def test_generation(read_size, write_size, threads):
     model = network(read_size=read_size, write_size=write_size)
     _, eps = inputs(model, 7)
-    exact, fused = (m.generate(7, eps=e, record=True) for m, e in _both(model, eps))
+    exact, fused = (m.generate(7, z=e, record=True) for m, e in _both(model, eps))
     assert error(fused.canvas, exact.canvas) < TOLERANCE
     assert fused.read is None
     assert (fused.write is None) == (exact.write is None)
     if fused.write is not None:
         assert error(fused.write.sigma2, exact.write.sigma2) < TOLERANCE
-    assert torch.equal(model.generate(7, eps=eps).canvas[0], fused.canvas[-1])
+    assert torch.equal(model.generate(7, z=eps).canvas[0], fused.canvas[-1])
 
 
 def _both(model: DRAW, eps: torch.Tensor) -> list[tuple[DRAW, torch.Tensor]]:
@@ -297,7 +297,7 @@ def test_noise_of_another_shape_is_the_plain_paths():
     model = network(engine="auto")
     _, eps = inputs(model, 3)
     with torch.no_grad(), pytest.raises(RuntimeError):
-        model.generate(5, eps=eps)
+        model.generate(5, z=eps)
 
 
 def test_fewer_steps_than_the_configuration_says():

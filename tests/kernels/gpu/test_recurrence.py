@@ -107,14 +107,14 @@ def test_the_path_that_saves_nothing(read_size, write_size):
 def test_generation(read_size, write_size):
     model = network(read_size=read_size, write_size=write_size, glimpses=3)
     _, eps = inputs(model, 2)
-    exact = plain64(model).generate(2, eps=eps.double(), record=True)
-    fused = model.generate(2, eps=eps, record=True)
+    exact = plain64(model).generate(2, z=eps.double(), record=True)
+    fused = model.generate(2, z=eps, record=True)
     assert error(fused.canvas, exact.canvas) < TOLERANCE
     assert fused.read is None
     assert (fused.write is None) == (write_size is None)
     if fused.write is not None:
         assert error(fused.write.sigma2, exact.write.sigma2) < TOLERANCE
-    assert torch.equal(model.generate(2, eps=eps).canvas[0], fused.canvas[-1])
+    assert torch.equal(model.generate(2, z=eps).canvas[0], fused.canvas[-1])
 
 
 # ---------------------------------------------------------------- order

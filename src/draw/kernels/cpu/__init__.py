@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from draw.kernels.cpu import build, recurrence
-from draw.kernels.layout import Recording, Results, Shape, Weights
+from draw.kernels.layout import Recorded, Results, Shape, Weights
 
 
 def available() -> bool:
@@ -19,12 +19,12 @@ def hindrance(shape: Shape, device: torch.device) -> str | None:
 
 def run(
     shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, *, record: bool
-) -> tuple[Results, Recording | None]:
+) -> tuple[Results, Recorded | None]:
     """The recurrence without gradients: nothing is kept from step to step unless recorded."""
     recording = None
     if record:
         params = noise.new_empty(2, shape.T, shape.B, 5)
-        recording = Recording(
+        recording = Recorded(
             canvases=noise.new_empty(shape.T, shape.B, shape.C, shape.H, shape.W),
             reads=params[0] if x is not None and shape.n_read else None,
             writes=params[1] if shape.n_write else None,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from draw.kernels.cpu import build
-from draw.kernels.layout import Recording, Results, Shape, Weights
+from draw.kernels.layout import Recorded, Results, Shape, Weights
 
 _INTEGERS = "T B C H W hidden Z n_read n_write threads keep".split()
 _RESULTS = "canvas z mu log_sigma kl".split()
@@ -72,7 +72,7 @@ def run(
     x: Tensor | None,
     noise: Tensor,
     *,
-    recording: Recording | None = None,
+    recording: Recorded | None = None,
     keep: bool = False,
 ) -> tuple[Results, Tensor]:
     """The recurrence forward; also its workspace, from which `backward` can start if kept.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from draw.kernels.layout import Recording, Results, Shape, Weights
+from draw.kernels.layout import Recorded, Results, Shape, Weights
 
 LARGEST_PATCH = 64  # N; the tiles of larger ones would not fit into the registers by far
 OLDEST = (8, 0)  # compute capability, from which on there is TF32
@@ -45,9 +45,9 @@ def hindrance(shape: Shape, device: torch.device) -> str | None:
 
 def run(
     shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, *, record: bool
-) -> tuple[Results, Recording | None]:
+) -> tuple[Results, Recorded | None]:
     """See `recurrence.run`; imported late, because it imports Triton."""
-    done: tuple[Results, Recording | None] = _recurrence().run(
+    done: tuple[Results, Recorded | None] = _recurrence().run(
         shape, weights, x, noise, record=record
     )
     return done
