@@ -10,6 +10,7 @@ them; what counts are the ratios of the medians. Writes results.json and results
 
 import argparse
 import json
+import os
 import platform
 import re
 import subprocess
@@ -28,6 +29,7 @@ from draw.model import DRAW, DRAWConfig
 HERE = Path(__file__).parent
 PAPER = DRAWConfig()  # table 3, MNIST
 TASKS = ("train", "evaluate", "iwae", "generate")
+SWEEP_ROUNDS = 3
 SWEEPS = {
     "batch": [(PAPER, batch) for batch in (32, 64, 128, 256, 512)],
     "glimpses": [(replace(PAPER, glimpses=T), 128) for T in (16, 32, 64, 128)],
@@ -175,7 +177,10 @@ def main() -> None:
         "date": date.today().isoformat(),
         "processor": processor(),
         "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
         "torch": torch.__version__,
+        "seed": 0,
+        "rounds": {"main": options.rounds, "sweeps": SWEEP_ROUNDS},
         "main": [
             row(name, PAPER, 128, options.rounds, compiled=name in ("train", "evaluate"))
             for name in TASKS
@@ -187,7 +192,7 @@ def main() -> None:
     print("peak memory of training at batch 128, MB:", results["peak_megabytes_of_training_at_128"])
     if not options.quick:
         results["sweeps"] = {
-            sweep: [row("train", *setting, 3, compiled=False) for setting in settings]
+            sweep: [row("train", *setting, SWEEP_ROUNDS, compiled=False) for setting in settings]
             for sweep, settings in SWEEPS.items()
         }
         plot(results)
