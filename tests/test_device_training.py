@@ -28,7 +28,9 @@ CUDA = pytest.mark.skipif(DEVICE == "cpu", reason="no GPU")
 def device_learner(config, device="cpu"):
     """As on a GPU, wherever it is."""
     learner = new_learner(config, device)
-    learner.optimizer = adam(learner.model.parameters(), config.learning_rate, on_device=True)
+    learner.optimizer = adam(
+        learner.model.parameters(), config.learning_rate, config.weight_decay, on_device=True
+    )
     return learner
 
 

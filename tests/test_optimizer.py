@@ -1,5 +1,6 @@
-"""Adam on the device is Adam."""
+"""Adam on the device is Adam, and decays what is to decay."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -13,7 +14,7 @@ def test_both_ways_take_the_same_steps_and_leave_out_the_same():
     ends = []
     for on_device in (False, True):
         weights = [nn.Parameter(w.clone()) for w in start]
-        optimizer = adam(weights, 0.1, on_device=on_device)
+        optimizer = adam(weights, 0.1, 0.3, on_device=on_device)
         for step, gradient in enumerate(gradients):
             set_learning_rate(optimizer, 0.1 / (step + 1))
             broken = step in (0, 3)
@@ -27,3 +28,17 @@ def test_both_ways_take_the_same_steps_and_leave_out_the_same():
         ends.append(weights)
     for a, b in zip(*ends, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_weight_decay_takes_a_share_of_the_matrices_alone(on_device):
+    matrix, bias, canvas = (nn.Parameter(torch.ones(shape)) for shape in ((3, 4), (5,), (1, 2, 2)))
+    parameters = [bias, matrix, canvas]
+    optimizer = adam(parameters, 0.1, 0.3, on_device=on_device)
+    set_learning_rate(optimizer, 0.5)
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)  # so that Adam itself takes no step
+    step_if(torch.tensor(True), optimizer)
+    torch.testing.assert_close(matrix.detach(), torch.full((3, 4), 1 - 0.5 * 0.3))
+    assert bias.eq(1).all()
+    assert canvas.eq(1).all()

@@ -101,10 +101,9 @@ class Learner(Counters):
 
         self.model.load_state_dict(below("model."))
         self.average.load_state_dict(below("average."))
-        state = {
-            index: below(f"optimizer.{name}.")
-            for index, (name, _) in enumerate(self.model.named_parameters())
-        }
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        ours = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state = {i: below(f"optimizer.{names[p]}.") for i, p in enumerate(ours)}
         groups = self.optimizer.state_dict()["param_groups"]
         used = {index: values for index, values in state.items() if values}
         self.optimizer.load_state_dict({"state": used, "param_groups": groups})

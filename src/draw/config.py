@@ -32,6 +32,7 @@ class TrainConfig:
     accumulate: int = 1  # parts in which each process takes its images, for the memory's sake
     learning_rate: float = 1e-3  # Adam's, at its highest
     warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
+    weight_decay: float = 0.0  # of the matrices: what a step takes off, times the learning rate
     clip_norm: float = 5.0  # gradients are scaled down to this norm
     precision: Literal["fp32", "bf16"] = "fp32"  # of the LSTMs' products; bf16 by the plain path
     average_decay: float = 0.9995  # of the moving average of the weights; 0 turns it off
@@ -56,6 +57,11 @@ class TrainConfig:
             raise ConfigError(f"warmup_steps is {self.warmup_steps}; it must be from 0 to 10^9")
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
+        if not 0 <= self.weight_decay < 1 / self.learning_rate:
+            raise ConfigError(
+                f"weight_decay is {self.weight_decay}; it must be at least 0 and less than "
+                f"1 / learning_rate, which is {1 / self.learning_rate:g}"
+            )
         if not 0 < self.clip_norm < math.inf:
             raise ConfigError(f"clip_norm is {self.clip_norm}; it must be positive and finite")
         if self.precision not in ("fp32", "bf16"):

@@ -49,7 +49,9 @@ def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Lear
     if config.precision == "bf16":
         multiply_in_bf16(model)  # and not the average, which is what is measured and kept
     on_device = model.device.type == "cuda"
-    optimizer = adam(model.parameters(), config.learning_rate, on_device=on_device)
+    optimizer = adam(
+        model.parameters(), config.learning_rate, config.weight_decay, on_device=on_device
+    )
     return Learner(
         model=model,
         average=average,
