@@ -29,12 +29,13 @@ import torch
 from torch import Tensor
 
 from draw import bundled, figures, pictures
-from draw.checkpoint import RunFolder, load_model
+from draw.checkpoint import RunFolder
 from draw.classifier import GlimpseClassifier
 from draw.commands import evaluate, terminal
 from draw.config import TrainConfig
 from draw.errors import DrawError, RunError
 from draw.files import write_atomic
+from draw.loading import load
 from draw.presets import PRESETS
 from draw.tasks import TASKS
 
@@ -76,7 +77,7 @@ def publish(
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder, home = RunFolder.open(run), bundled.HOME / name
-    model = load_model(run)
+    model = load(run)
     weights, stored_as = half_precision(model.state_dict())
     results = describe(folder, name, hardware) | {
         "stored_as": stored_as,
@@ -140,7 +141,7 @@ def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
     return {
         "name": name,
         "kind": task.network.__name__,
-        "parameters": sum(p.numel() for p in load_model(run.path).parameters()),
+        "parameters": sum(p.numel() for p in load(run.path).parameters()),
         "command": train_command(config),
         "hardware": hardware,
         "date": date.today().isoformat(),
@@ -195,7 +196,7 @@ def show(run: RunFolder, name: str) -> None:
     config = TrainConfig.from_run(run)
     goal = TASKS[type(config.model)].goal
     figures.save_plot(folder / "curves.png", figures.curves(run.records(), goal))
-    model = load_model(bundled.HOME / name)
+    model = load(bundled.HOME / name)
     if isinstance(model, GlimpseClassifier):
         images = config.load_images("valid").subset(8, config.seed).first(8)
         pictures.glimpses(model, folder / "glimpses.png", images)

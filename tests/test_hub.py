@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import draw
-from draw.checkpoint import load_model
 from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.errors import ModelError
+from draw.loading import load
 from draw.model import DRAW, DRAWConfig
 
 CONFIG = DRAWConfig(height=6, width=5, glimpses=2, hidden_size=4, latent_size=2, read_size=None)
@@ -276,9 +276,9 @@ def test_a_saved_network_is_loaded_as_what_its_configuration_describes(tmp_path)
     assert type(loaded) is GlimpseClassifier
     assert loaded.config == config
     assert type(draw.load(tmp_path / "b")) is DRAW
-    assert type(load_model(tmp_path / "a", GlimpseClassifier)) is GlimpseClassifier
+    assert type(load(tmp_path / "a", GlimpseClassifier)) is GlimpseClassifier
     with pytest.raises(ModelError, match="classifies pictures; this asks for a model that paints"):
-        load_model(tmp_path / "a", DRAW)
+        load(tmp_path / "a", DRAW)
     with pytest.raises(ModelError, match="unknown key 'classes'"):
         DRAW.from_pretrained(tmp_path / "a")
 

@@ -32,9 +32,8 @@ ALLOWED = {
     "figures": {"attention", "errors", "files", "model", "objectives"},
     "pictures": {"classifier", "errors", "figures", "model"},
     "export": {"attention", "errors", "files", "model"},
-    "checkpoint": {
-        *("bundled", "classifier", "errors", "files", "hub", "model", "tasks", "weights"),
-    },
+    "checkpoint": {"errors", "files", "tasks", "weights"},
+    "loading": {"bundled", "checkpoint", "classifier", "errors", "hub", "model", "tasks"},
     "graph": set(),
     "optimizer": set(),
     "precision": set(),

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from draw import data, figures
     from draw.attention import Window, box, covering_params, filterbank, read, window, write
     from draw.checkpoint import RunFolder
-    from draw.checkpoint import load_model as load
     from draw.classifier import ClassifierConfig, GlimpseClassifier
     from draw.config import TrainConfig
     from draw.errors import DrawError
     from draw.evaluation import Classification, Evaluation, classify, evaluate
+    from draw.loading import load
     from draw.model import DRAW, DRAWConfig, Posterior, State, Trace
     from draw.objectives import bits_per_dim, elbo, iwae, log_weight
     from draw.presets import PRESETS
@@ -62,6 +62,7 @@ _HOMES = {
     "config": ("TrainConfig",),
     "errors": ("DrawError",),
     "evaluation": ("Classification", "Evaluation", "classify", "evaluate"),
+    "loading": ("load",),
     "model": ("DRAW", "DRAWConfig", "Posterior", "State", "Trace"),
     "objectives": ("bits_per_dim", "elbo", "iwae", "log_weight"),
     "presets": ("PRESETS",),
@@ -70,8 +71,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        return import_module("draw.checkpoint").load_model
     if name in ("data", "figures"):
         return import_module(f"draw.{name}")
     for module, names in _HOMES.items():

@@ -14,14 +14,12 @@ import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, overload
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from draw import bundled
-from draw.classifier import GlimpseClassifier
 from draw.errors import ConfigError, ModelError, RunError, check_limits
 from draw.files import (
     EXACT,
@@ -32,13 +30,10 @@ from draw.files import (
     read_start,
     write_atomic,
 )
-from draw.hub import load_fitting
-from draw.model import DRAW
-from draw.tasks import TASKS, Network
+from draw.tasks import Network
 from draw.weights import read_metadata, read_tensors
 
 KEPT = 2
-DEEDS = {DRAW: "paints pictures", GlimpseClassifier: "classifies pictures"}
 LARGEST_LOG = 1 << 25  # bytes; of some 7 million steps
 
 
@@ -259,44 +254,3 @@ def _is_measurement(record: object) -> bool:
             for v in record.values()
         )
     )
-
-
-N = TypeVar("N", bound=Network)
-
-
-@overload
-def load_model(name: str | Path) -> Any: ...
-@overload
-def load_model(name: str | Path, kind: type[N] | None) -> N: ...
-def load_model(name: str | Path, kind: type[N] | None = None) -> Any:
-    """A trained model, ready for use.
-
-    Args:
-        name: a run folder, a folder written by `save_pretrained`, the name of a model that comes
-            with the package (`draw models` lists them; a folder of that name goes before it), or
-            a Hugging Face hub id.
-        kind: what it must be; otherwise it is what the saved configuration describes.
-
-    Raises:
-        ModelError, RunError: there is no such model, it is damaged or of another kind.
-
-    >>> load_model("quick").generate(4).mean.shape
-    torch.Size([1, 4, 1, 28, 28])
-    """
-    run = RunFolder(bundled.find(name))
-    is_run = run.config_file.is_file()
-    if is_run and not (run.model / "model.safetensors").is_file():
-        raise RunError(
-            f"{name} holds no model yet, as it was never validated; "
-            f"continue it with draw train --resume --out {shlex.quote(str(name))}"
-        )
-    if str(name) in bundled.names() and not (is_run or (run.path / "config.json").is_file()):
-        raise ModelError(
-            f"the folder {name} here holds no config.json, yet goes before the trained model of "
-            f"that name; call draw from another folder"
-        )
-    networks = [task.network for task in TASKS.values()]
-    model = load_fitting(networks, run.model if is_run else name)
-    if kind is not None and not isinstance(model, kind):
-        raise ModelError(f"{name} {DEEDS[type(model)]}; this asks for a model that {DEEDS[kind]}")
-    return model

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from draw.checkpoint import Learner, RunFolder, load_model
+from draw.checkpoint import Learner, RunFolder
 from draw.config import TrainConfig
 from draw.data import cifar, house_numbers
 from draw.data.archive import members
@@ -27,6 +27,7 @@ from draw.data.packed import unpack
 from draw.data.svhn import read_mat
 from draw.decoding import decode
 from draw.figures import load_recording, save_recording
+from draw.loading import load
 from draw.model import DRAW, DRAWConfig
 from draw.steps import new_learner
 from tests.data.conftest import tar_gz
@@ -224,22 +225,22 @@ READERS: dict[str, Reader] = {
     "picture": Reader(lambda path: decode(path, (3, 4, 4)), of_bytes(*pictures())),
     "packed": Reader(lambda path: unpack(path, (1, 2, 2), record=3), of_bytes(bytes(14 + 32))),
     "config": Reader(
-        lambda path: load_model(path.parent),
+        lambda path: load(path.parent),
         lambda folder: damaged([model_file(folder, CONFIG)]),
         name=CONFIG,
     ),
     "config, as JSON": Reader(
-        lambda path: load_model(path.parent),
+        lambda path: load(path.parent),
         lambda folder: distorted([json.loads(model_file(folder, CONFIG))]),
         name=CONFIG,
     ),
     "weights": Reader(
-        lambda path: load_model(path.parent),
+        lambda path: load(path.parent),
         lambda folder: damaged([model_file(folder, WEIGHTS)]),
         name=WEIGHTS,
     ),
     "weights, the header": Reader(
-        lambda path: load_model(path.parent),
+        lambda path: load(path.parent),
         lambda folder: with_distorted_header(model_file(folder, WEIGHTS)),
         name=WEIGHTS,
     ),

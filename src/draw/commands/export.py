@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from draw.checkpoint import load_model
 from draw.commands import terminal
 from draw.export import TOLERANCE, export
+from draw.loading import load
 from draw.model import DRAW
 
 
@@ -25,7 +25,7 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw export", arguments)
-    difference = export(load_model(options.model, DRAW), options.onnx)
+    difference = export(load(options.model, DRAW), options.onnx)
     terminal.say(
         f"{options.onnx} holds the model; in ONNX Runtime its outputs over all steps are within "
         f"{difference:.1e} of PyTorch's ({TOLERANCE:.0e} is allowed)"

@@ -14,8 +14,8 @@ from typing import Annotated
 import tyro
 
 from draw import page
-from draw.checkpoint import load_model
 from draw.commands import terminal
+from draw.loading import load
 from draw.model import DRAW
 
 
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     terminal.prepare_device("cpu")
     models = {}
     if options.model is not None:
-        models = {_short(options.model): load_model(options.model, DRAW)}
+        models = {_short(options.model): load(options.model, DRAW)}
     if options.export is not None:
         page.assemble(options.export, models)
         terminal.say(f"{options.export}: for any static host; opened as a file it cannot run")

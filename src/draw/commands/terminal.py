@@ -17,11 +17,12 @@ from rich.console import Console
 from torch import Tensor
 
 from draw import bundled, data
-from draw.checkpoint import RunFolder, load_model
+from draw.checkpoint import RunFolder
 from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.kernels import Engine
+from draw.loading import load
 from draw.processes import is_main
 from draw.tasks import Network
 
@@ -85,7 +86,7 @@ def load_trained(
 ) -> tuple[Any, TrainConfig | None]:
     """A model, of a kind if one is asked for, on a device; how it was trained if its run tells."""
     run = RunFolder(bundled.find(name))
-    model = load_model(name, kind).to(prepare_device(device))
+    model = load(name, kind).to(prepare_device(device))
     model.engine = engine
     return model, TrainConfig.from_run(run) if run.config_file.is_file() else None
 

@@ -15,12 +15,13 @@ from rich.progress import Progress
 from torch import Tensor
 
 from draw import figures, pictures, training
-from draw.checkpoint import RunFolder, load_model
+from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.kernels import Engine
+from draw.loading import load
 from draw.model import DRAW
 from draw.presets import PRESETS
 from draw.processes import Group, is_main, joined
@@ -220,7 +221,7 @@ def _smooth(mean: float | None, value: float) -> float:
 
 def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Images) -> None:
     """The pictures of the finished model."""
-    model = load_model(run.path)
+    model = load(run.path)
     if isinstance(model, DRAW):
         pictures.sample(model, run.path, seed=config.seed, training=images.pictures())
         pictures.reconstruct(model, run.path, validation.first(32), seed=config.seed)
