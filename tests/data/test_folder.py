@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ SPLITS = ("train", "valid", "test")
 
 def split_of(path: Path) -> dict[str, list[Path]]:
     """The pictures of a folder by split."""
-    found = _split(path, pytest.fail)
+    found = _split(path, pytest.fail, Counter())
     return {split: [picture.path for picture in pictures] for split, pictures in found.items()}
 
 
@@ -108,6 +109,25 @@ def test_what_is_no_picture_by_its_name_is_ignored(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"no picture")
     (tmp_path / "folder.png").mkdir()
     assert [len(folder(split, tmp_path, (1, 2, 2))) for split in SPLITS] == [1, 1, 1]
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted_once_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "pictures", range(20))
+    for name in ("a.HEIC", "b.heic", "pictures/c.bmp", "notes.txt"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING, "draw"):
+        counts = [len(folder(split, tmp_path, (1, 2, 2))) for split in SPLITS]
+    assert sum(counts) == 20
+    kinds = ".gif, .jpeg, .jpg, .png, .webp"
+    assert caplog.messages == [f"left out, as only {kinds} are read: 1 .bmp, 2 .heic"]
+
+
+def test_too_few_pictures_are_told_with_those_of_kinds_that_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.tiff").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"; it also holds 1 \.tiff, which are not read$"):
+        folder("train", tmp_path, (1, 2, 2))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from heapq import merge
@@ -27,6 +28,7 @@ from draw.errors import DataError
 from draw.files import atomic_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
+OTHERS = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif", ".tiff"}
 HELD_OUT = 10  # one picture in so many is for validation, and one for the test
 KEY = hashlib.sha256().digest_size  # bytes; a record is a key and whether it was converted
 
@@ -57,7 +59,8 @@ def folder(
     The name of a picture decides whether it is for training (8 in 10), validation or test (1 in
     10 each), so it stays there when others are added. Only where a part would be left empty, in a
     folder of few pictures, they are dealt out in the order of their names' hashes. Links to
-    pictures are followed, links to folders are not.
+    pictures are followed, links to folders are not. Pictures of other kinds than PNG, JPEG, WebP
+    and GIF are passed over, and counted in the log.
 
     They are decoded once and kept in the cache, from where they are mapped into memory, so that
     there may be more of them than fit. A picture whose size or time of change is another one is
@@ -82,7 +85,10 @@ def folder(
             raise DataError(f"{error}; --skip-bad leaves such pictures out") from error
         log.warning("left out: %s", error)
 
-    chosen = _split(data_dir, refuse)[split]
+    passed: Counter[str] = Counter()
+    chosen = _split(data_dir, refuse, passed)[split]
+    if passed and split == "train":  # once is enough
+        log.warning("left out, as only %s are read: %s", _listed(SUFFIXES), _counted(passed))
     what = f"{split} pictures"
     place = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
     target = cache_dir() / f"folder-{place}-{split}-{'x'.join(map(str, shape))}.packed"
@@ -184,13 +190,14 @@ def _pack(target: Path, rows: Iterable[Row], shape: tuple[int, int, int]) -> Non
                 file.write(bytes.fromhex(digest))
 
 
-def _split(data_dir: Path, refuse: Refuse) -> dict[str, list[Picture]]:
+def _split(data_dir: Path, refuse: Refuse, passed: Counter[str]) -> dict[str, list[Picture]]:
     """The pictures below a folder by split, each in the order of their names' hashes."""
-    found = sorted(_found(data_dir, refuse), key=lambda picture: picture.name)
+    found = sorted(_found(data_dir, refuse, passed), key=lambda picture: picture.name)
     if len(found) < 3:
+        unread = f"; it also holds {_counted(passed)}, which are not read" if passed else ""
         raise DataError(
-            f"{data_dir} holds {len(found)} pictures ({', '.join(sorted(SUFFIXES))}); training, "
-            f"validation and test need at least one each"
+            f"{data_dir} holds {len(found)} pictures ({_listed(SUFFIXES)}); training, "
+            f"validation and test need at least one each{unread}"
         )
     names = {"test": [0], "valid": [1], "train": range(2, HELD_OUT)}
     split = {
@@ -203,8 +210,20 @@ def _split(data_dir: Path, refuse: Refuse) -> dict[str, list[Picture]]:
     return {"test": found[:held], "valid": found[held : 2 * held], "train": found[2 * held :]}
 
 
-def _found(data_dir: Path, refuse: Refuse) -> Iterator[Picture]:
-    """The files below a folder that are pictures by their names."""
+def _listed(suffixes: Iterable[str]) -> str:
+    return ", ".join(sorted(suffixes))
+
+
+def _counted(passed: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(passed.items()))
+
+
+def _found(data_dir: Path, refuse: Refuse, passed: Counter[str]) -> Iterator[Picture]:
+    """The files below a folder that are pictures by their names; others of that sort are counted.
+
+    Args:
+        passed: counts, by suffix, the pictures of kinds that are not read.
+    """
 
     def unlisted(error: OSError) -> None:
         refuse(DataError(f"{printable(Path(error.filename))} cannot be listed: {error.strerror}"))
@@ -213,7 +232,9 @@ def _found(data_dir: Path, refuse: Refuse) -> Iterator[Picture]:
         within = Path(parent).relative_to(data_dir)
         for name in names:
             path = Path(parent, name)
-            if path.suffix.lower() not in SUFFIXES:
+            suffix = path.suffix.lower()
+            passed.update({suffix} & OTHERS)
+            if suffix not in SUFFIXES:
                 continue
             try:
                 about = path.stat()
