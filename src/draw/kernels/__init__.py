@@ -14,6 +14,7 @@ from torch import Tensor
 
 from draw.attention import Window
 from draw.errors import ConfigError
+from draw.kernels import trial
 from draw.kernels.layout import Results, Shape, Weights, windows
 
 Engine = Literal["auto", "plain", "fused"]
@@ -91,8 +92,9 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         if (record or x is None) and any(p.requires_grad for p in parameters):
             return "gradients through windows, early canvases and generation are the plain path's"
     shape = Shape.of(model.config, noise)
-    answer: str | None = _room(device.type).hindrance(shape, device)
-    return answer
+    room, network = _room(device.type), model.__class__
+    answer: str | None = room.hindrance(shape, device)
+    return answer or trial.failure(room, network, model.config, device)
 
 
 def _is_wrapped(tensor: Tensor) -> bool:

@@ -13,7 +13,8 @@ from draw import kernels
 from draw.errors import ConfigError
 from draw.kernels import gpu
 from draw.kernels.gpu.layout import product_options
-from draw.model import DRAW
+from draw.kernels.trial import failure
+from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
 
 from .. import common
@@ -279,3 +280,9 @@ def test_without_triton_the_plain_path_runs(monkeypatch, caplog):
             model(inputs(model, 1)[0])
     finally:
         gpu.available.cache_clear()
+
+
+@pytest.mark.parametrize("size", [2, None])
+def test_it_passes_the_trial_of_its_first_use(size):
+    config = DRAWConfig(**TINY | {"glimpses": 1, "read_size": size, "write_size": size})
+    assert failure(gpu, DRAW, config, torch.device(DEVICE)) is None
