@@ -1,59 +1,64 @@
-"""The engine is held against the plain path on the machine where it runs, before it is trusted."""
+"""The engine is held against the plain path on the machine where it runs, before it is used."""
 
 import importlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from draw import kernels
 from draw.errors import ConfigError
-from draw.kernels import trial
+from draw.kernels import loops, trial
 from draw.model import DRAW, DRAWConfig
 
 TINY = DRAWConfig(
     height=7, width=9, glimpses=4, hidden_size=6, latent_size=3, read_size=2, write_size=2
 )
 CPU = torch.device("cpu")
+ENGINE = importlib.import_module("draw.kernels.cpu")
 
-needs_engine = pytest.mark.skipif(not kernels.available(), reason="no compiler, or no MKL")
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="no compiler, or no MKL")
 
 
 @pytest.fixture(autouse=True)
 def _untried():
     """No machine has been tried yet, nor has any after the test."""
-    trial.failure.cache_clear()
+    trial._failure.cache_clear()
     yield
-    trial.failure.cache_clear()
+    trial._failure.cache_clear()
 
 
-class Room(SimpleNamespace):
-    """Stands in for a module, which can be hashed."""
+@pytest.fixture
+def broken(monkeypatch):
+    """Puts an engine in place some of whose results go through other functions."""
 
-    __hash__ = object.__hash__
+    def put(function: str, only=lambda x, record: True, **faults):
+        def faulty(shape, weights, x, noise, **options):
+            given = getattr(ENGINE, function)(shape, weights, x, noise, **options)
+            results, *more = given if options else (given,)
+            if only(x, options.get("record", False)):
+                changed = {name: fault(getattr(results, name)) for name, fault in faults.items()}
+                results = results._replace(**changed)
+            return (results, *more) if options else results
+
+        place(monkeypatch, **{function: faulty})
+
+    return put
 
 
-def room(**changes) -> Room:
-    """The engine for this processor, but for what is changed."""
-    engine = importlib.import_module("draw.kernels.cpu")
+def place(monkeypatch, **functions):
     names = ("available", "hindrance", "run", "run_with_gradients")
-    return Room(**{name: getattr(engine, name) for name in names} | changes)
+    room = SimpleNamespace(**{name: getattr(ENGINE, name) for name in names} | functions)
+    monkeypatch.setattr(loops, "room_of", lambda device: room)
 
 
-def altered(function, **changes):
-    """The engine's function, with some of its results put through other functions."""
-
-    def run(*args, **options):
-        results = function(*args, **options)
-        inner = results if hasattr(results, "canvas") else results[0]
-        inner = inner._replace(**{name: f(getattr(inner, name)) for name, f in changes.items()})
-        return inner if hasattr(results, "canvas") else (inner, *results[1:])
-
-    return run
+# ---------------------------------------------------------------- what it finds
 
 
-@needs_engine
+@pytest.mark.parametrize("batch", [1, 5, 32])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -66,69 +71,148 @@ def altered(function, **changes):
     ],
     ids=str,
 )
-def test_a_sound_engine_passes(changes, caplog):
+def test_a_sound_engine_passes_by_far(changes, batch, caplog):
     config = DRAWConfig(**vars(TINY) | changes)
-    assert trial.failure(kernels._room("cpu"), DRAW, config, CPU) is None
+    assert trial.failure(DRAW, config, CPU, batch) is None
     assert not caplog.records
+    assert max(trial._errors(DRAW, config, CPU, batch).values()) < trial.EXACT / 10
 
 
-@needs_engine
+@pytest.mark.parametrize("result", ["z", "mu", "log_sigma", "kl"])
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("task", "function", "only"),
     [
-        ({"canvas": lambda c: c + 0.1}, "canvas"),
-        ({"canvas": lambda c: c * torch.nan}, "canvas"),
-        ({"mu": lambda mu: mu.roll(1, 1)}, "mu"),
-        ({"canvas": lambda c: 1.1 * c - 0.1 * c.detach()}, "gradient by canvas_0"),
-        ({"kl": lambda kl: 1.1 * kl}, "gradient by posterior.bias"),
-        ({"kl": lambda kl: kl.detach(), "canvas": lambda c: c.detach()}, "it stopped with"),
+        ("training", "run_with_gradients", lambda x, record: True),
+        ("evaluation", "run", lambda x, record: x is not None and not record),
+        ("recording", "run", lambda x, record: x is not None and record),
     ],
 )
-def test_wrong_values_and_wrong_gradients_are_found(fault, told, caplog):
-    run = altered(room().run_with_gradients, **fault)
-    broken = room(run_with_gradients=run)
-    assert told in trial.failure(broken, DRAW, TINY, CPU)
+def test_a_wrong_result_is_found_wherever_it_is(broken, result, task, function, only, caplog):
+    broken(function, only, **{result: lambda value: 1.01 * value})
+    told = trial.failure(DRAW, TINY, CPU, 5)
+    assert f"{result} in {task}" in told
     (record,) = caplog.records
     assert told in record.getMessage()
     assert record.levelno == logging.WARNING
 
 
-@needs_engine
-def test_a_wrong_path_without_gradients_is_found():
-    broken = room(run=altered(room().run, canvas=lambda c: c * 1.1))
-    assert "canvas without gradients differ" in trial.failure(broken, DRAW, TINY, CPU)
+@pytest.mark.parametrize("task", ["training", "evaluation"])
+def test_a_wrong_last_canvas_is_found(broken, task):
+    broken(
+        {"training": "run_with_gradients", "evaluation": "run"}[task],
+        canvas=lambda canvas: 1.01 * canvas,
+    )
+    assert f"canvas in {task}" in trial.failure(DRAW, TINY, CPU, 5)
 
 
-def test_one_that_stops_is_told_of_in_one_line():
+@pytest.mark.parametrize("task", ["recording", "generation"])
+@pytest.mark.parametrize("kept", ["canvases", "writes"])
+def test_wrong_records_are_found(monkeypatch, task, kept):
+    def faulty(shape, weights, x, noise, *, record):
+        results, recorded = ENGINE.run(shape, weights, x, noise, record=record)
+        if record and (x is None) == (task == "generation"):
+            recorded = recorded._replace(**{kept: 1.01 * getattr(recorded, kept)})
+        return results, recorded
+
+    place(monkeypatch, run=faulty)
+    what = {"canvases": "canvas", "writes": "g_x of write"}[kept]
+    assert f"{what} in {task}" in trial.failure(DRAW, TINY, CPU, 5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"canvas": lambda c: 1.1 * c - 0.1 * c.detach()}, "gradient by canvas_0"),
+        ({"kl": lambda kl: 1.1 * kl - 0.1 * kl.detach()}, "gradient by encoder.weight_ih"),
+        ({"canvas": lambda c: c * torch.nan}, "canvas in training"),
+        ({"kl": lambda kl: kl.detach(), "canvas": lambda c: c.detach()}, "RuntimeError: element 0"),
+    ],
+)
+def test_wrong_gradients_are_found(broken, fault, told):
+    broken("run_with_gradients", **fault)
+    errors = trial.failure(DRAW, TINY, CPU, 5)
+    assert told in errors or told in trial._errors(DRAW, TINY, CPU, 5)
+
+
+@pytest.mark.parametrize("initial", ["canvas_0", "h_enc_0", "c_enc_0", "h_dec_0", "c_dec_0"])
+def test_an_initial_state_that_is_left_out_is_found(monkeypatch, initial):
+    def faulty(shape, weights, x, noise, **options):
+        zero = torch.zeros_like(getattr(weights, initial))
+        return ENGINE.run(shape, weights._replace(**{initial: zero}), x, noise, **options)
+
+    place(monkeypatch, run=faulty)
+    assert trial.failure(DRAW, TINY, CPU, 5)
+
+
+# ---------------------------------------------------------------- what follows from it
+
+
+def test_one_that_stops_is_told_of_in_one_line(monkeypatch):
     def run(*_):
         raise RuntimeError("no such instruction\nat 0x0")
 
-    wrong = trial.failure(room(run_with_gradients=run), DRAW, TINY, CPU)
-    assert wrong == "it stopped with RuntimeError: no such instruction"
+    place(monkeypatch, run_with_gradients=run)
+    assert trial.failure(DRAW, TINY, CPU, 5).endswith(": RuntimeError: no such instruction")
 
 
-@needs_engine
-def test_the_plain_path_takes_its_place_and_the_log_says_so_once(monkeypatch, caplog):
-    broken = room(run_with_gradients=altered(room().run_with_gradients, mu=lambda mu: mu + 1))
-    monkeypatch.setattr(kernels, "_room", lambda device: broken)
+def test_that_there_was_no_memory_for_it_is_not_remembered(monkeypatch):
+    def run(*_):
+        raise torch.OutOfMemoryError("no memory")
+
+    with monkeypatch.context() as patch:
+        place(patch, run_with_gradients=run)
+        with pytest.raises(torch.OutOfMemoryError):
+            trial.failure(DRAW, TINY, CPU, 5)
+    assert trial.failure(DRAW, TINY, CPU, 5) is None
+
+
+def test_the_plain_path_takes_its_place_and_the_log_says_so_once(broken, caplog):
+    broken("run_with_gradients", mu=lambda mu: mu + 1)
     model, x, eps = DRAW(TINY), torch.rand(5, 1, 7, 9), torch.randn(4, 5, 3)
     by_itself = model(x, eps=eps)
     model.engine = "plain"
     assert torch.equal(by_itself.mu, model(x, eps=eps).mu)
     model.engine = "fused"
-    with pytest.raises(ConfigError, match="its mu differ"):
+    with pytest.raises(ConfigError, match="mu in training"):
         model(x, eps=eps)
     assert len(caplog.records) == 1
 
 
-@needs_engine
-def test_it_leaves_no_trace():
-    """No random number drawn, and it works where gradients are switched off."""
+# ---------------------------------------------------------------- and nothing else does
+
+
+def test_it_draws_no_random_number_and_changes_no_model():
     model, x, eps = DRAW(TINY), torch.rand(5, 1, 7, 9), torch.randn(4, 5, 3)
     before = torch.get_rng_state()
-    with torch.inference_mode():
-        model(x, eps=eps)
-    assert trial.failure.cache_info().misses == 1
+    model(x, eps=eps)
+    assert trial._failure.cache_info().misses == 1
     assert torch.equal(before, torch.get_rng_state())
     assert model.engine == "auto"
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_callers_modes_have_no_part_in_it(caplog):
+    x, eps = torch.rand(5, 1, 7, 9), torch.randn(4, 5, 3)
+
+    def first(x):
+        trial._failure.cache_clear()
+        total = model(x, eps=eps).canvas.sum()
+        assert trial._failure.cache_info().misses == 1
+        return total
+
+    model = DRAW(TINY)
+    for mode in (torch.inference_mode(), torch.no_grad(), torch.device("meta")):
+        with mode:
+            first(x)
+    checkpoint(first, x, use_reentrant=False).backward()
+    assert not caplog.records
+
+
+def test_many_threads_try_once():
+    model, x, eps = DRAW(TINY), torch.rand(5, 1, 7, 9), torch.randn(4, 5, 3)
+    with ThreadPoolExecutor(4) as pool:
+        canvases = [
+            run.result().canvas for run in [pool.submit(model, x, eps=eps) for _ in range(4)]
+        ]
+    assert trial._failure.cache_info().misses == 1
+    assert all(torch.equal(canvas, canvases[0]) for canvas in canvases)

@@ -6,42 +6,24 @@ hold the two against each other. `draw.kernels.cpu` holds it in C++, `draw.kerne
 Its gradients cannot be differentiated again: for second derivatives, `model.engine = "plain"`.
 """
 
-import importlib
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from draw.attention import Window
 from draw.errors import ConfigError
-from draw.kernels import trial
-from draw.kernels.layout import Results, Shape, Weights, windows
+from draw.kernels.layout import Shape
+from draw.kernels.loops import ROOMS, forward, generate, room_of
+from draw.kernels.trial import failure
+
+__all__ = ["ROOMS", "Engine", "available", "chosen", "forward", "generate"]
 
 Engine = Literal["auto", "plain", "fused"]
-
-ROOMS = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # by the kind of the device
-
-
-class Run(NamedTuple):
-    """The fields of a `Trace` that the engine fills."""
-
-    canvas: Tensor  # [T or 1, B, C, H, W]
-    z: Tensor
-    mu: Tensor | None
-    log_sigma: Tensor | None
-    kl: Tensor | None
-    read: Window | None
-    write: Window | None
 
 
 def available(device: str = "cpu") -> bool:
     """Whether there is an engine for this kind of device; says in the log why not."""
-    return device in ROOMS and bool(_room(device).available())
-
-
-def _room(device: str) -> Any:
-    """The engine's module for this kind of device, imported only where it is wanted."""
-    return importlib.import_module(ROOMS[device])
+    return device in ROOMS and bool(room_of(device).available())
 
 
 def chosen(model: Any, noise: Tensor, x: Tensor | None = None, *, batch: int, record: bool) -> bool:
@@ -75,7 +57,11 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         return f"it takes tensors on one device, {' or '.join(ROOMS)}"
     if any(t.dtype != torch.float32 for t in everything):
         return "it takes float32 alone"
-    if torch.compiler.is_compiling() or any(map(_is_wrapped, everything)):
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or any(type(t) not in (Tensor, torch.nn.Parameter) for t in everything)
+    ):
         return "another transformation is at work"
     for name, layer in model.named_children():
         if type(layer) not in (torch.nn.Linear, torch.nn.LSTMCell):
@@ -92,16 +78,8 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         if (record or x is None) and any(p.requires_grad for p in parameters):
             return "gradients through windows, early canvases and generation are the plain path's"
     shape = Shape.of(model.config, noise)
-    room, network = _room(device.type), model.__class__
-    answer: str | None = room.hindrance(shape, device)
-    return answer or trial.failure(room, network, model.config, device)
-
-
-def _is_wrapped(tensor: Tensor) -> bool:
-    """A subclass, or a tensor inside torch.func's transformations."""
-    return type(tensor) not in (Tensor, torch.nn.Parameter) or bool(
-        torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    )
+    answer: str | None = room_of(device.type).hindrance(shape, device)
+    return answer or failure(model.__class__, model.config, device, batch)
 
 
 def _is_watched(layer: torch.nn.Module) -> bool:
@@ -111,34 +89,3 @@ def _is_watched(layer: torch.nn.Module) -> bool:
         or layer._backward_hooks
         or layer._backward_pre_hooks
     )
-
-
-def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Run:
-    """`DRAW.forward` but for the likelihood."""
-    x, eps = x.contiguous(), eps.contiguous()
-    weights = Weights.of(model, x)
-    if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
-        room, shape = _room(eps.device.type), Shape.of(model.config, eps)
-        return _unrecorded(room.run_with_gradients(shape, weights, x, eps))
-    return _run(model, weights, x, eps, record)
-
-
-def generate(model: Any, z: Tensor, *, record: bool) -> Run:
-    """`DRAW.generate`."""
-    return _run(model, Weights.of(model, None), None, z.contiguous(), record)
-
-
-def _run(model: Any, weights: Weights, x: Tensor | None, noise: Tensor, record: bool) -> Run:
-    room, shape = _room(noise.device.type), Shape.of(model.config, noise)
-    results, recording = room.run(shape, weights, x, noise, record=record)
-    if recording is None:
-        return _unrecorded(results)
-    read = windows(recording.reads, model.config, model.config.read_size)
-    write = windows(recording.writes, model.config, model.config.write_size)
-    _, z, mu, log_sigma, kl = results
-    return Run(recording.canvases, z, mu, log_sigma, kl, read, write)
-
-
-def _unrecorded(results: Results) -> Run:
-    canvas, z, mu, log_sigma, kl = results
-    return Run(canvas[None], z, mu, log_sigma, kl, None, None)

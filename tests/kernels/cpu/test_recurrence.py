@@ -368,6 +368,13 @@ def test_under_a_transformation_of_torch_func():
     assert error(model.canvas_0.grad, gradient["canvas_0"].double()) < TOLERANCE
 
 
+def test_under_a_transformation_that_maps_over_something_else():
+    model = network(engine="auto")
+    x, eps = inputs(model, 2)
+    sums = torch.vmap(lambda scale: scale * elbo(model(x, eps=eps)).sum())(torch.tensor([1.0, 2.0]))
+    torch.testing.assert_close(sums[1], 2 * elbo(model(x, eps=eps)).sum())
+
+
 def test_frozen_parameters_get_no_gradient():
     model = network()
     model.encoder.requires_grad_(False)
