@@ -39,7 +39,8 @@ def mnist() -> TrainConfig:
 def mnist_no_attention() -> TrainConfig:
     """Table 2: the same without attention; published ELBO <= 87.40 nats.
 
-    The paper gives no number of glimpses; more than 16 gain nothing (experiments/study-mnist).
+    Note: the paper gives no number of glimpses; 16 are chosen for what they cost, see
+    experiments/study-mnist.
     """
     return replace(
         mnist(),

@@ -120,7 +120,7 @@ def test_pictures_of_kinds_that_are_not_read_are_counted_once_in_the_log(
     with caplog.at_level(logging.WARNING, "draw"):
         counts = [len(folder(split, tmp_path, (1, 2, 2))) for split in SPLITS]
     assert sum(counts) == 20
-    kinds = ".gif, .jpeg, .jpg, .png, .webp"
+    kinds = ".gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp"
     assert caplog.messages == [f"left out, as only {kinds} are read: 1 .bmp, 2 .heic"]
 
 

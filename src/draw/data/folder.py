@@ -27,7 +27,7 @@ from draw.decoding import DECODER, decode, decode_all, printable
 from draw.errors import DataError
 from draw.files import atomic_path
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}
 OTHERS = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif", ".tiff"}
 HELD_OUT = 10  # one picture in so many is for validation, and one for the test
 KEY = hashlib.sha256().digest_size  # bytes; a record is a key and whether it was converted
@@ -59,8 +59,8 @@ def folder(
     The name of a picture decides whether it is for training (8 in 10), validation or test (1 in
     10 each), so it stays there when others are added. Only where a part would be left empty, in a
     folder of few pictures, they are dealt out in the order of their names' hashes. Links to
-    pictures are followed, links to folders are not. Pictures of other kinds than PNG, JPEG, WebP
-    and GIF are passed over, and counted in the log.
+    pictures are followed, links to folders are not. Other kinds than PNG, JPEG, WebP and GIF are
+    passed over, and the commonest of them counted in the log.
 
     They are decoded once and kept in the cache, from where they are mapped into memory, so that
     there may be more of them than fit. A picture whose size or time of change is another one is
