@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,7 +52,7 @@ def load(album: Path, shape: tuple[int, int, int] = SHAPE, **options: Any) -> Im
 
 def names(album: Path) -> list[str]:
     """The training pictures' names in their order."""
-    return [picture.path.name for picture in module._split(album, pytest.fail)["train"]]
+    return [picture.path.name for picture in module._split(album, pytest.fail, Counter())["train"]]
 
 
 def shades(images: Images) -> list[int]:
