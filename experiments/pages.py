@@ -156,11 +156,13 @@ step too (`results.json`), and the weights are in
 def _facts(results: Results) -> str:
     """Training and results."""
     words = WORDS[results["kind"]]
+    of_several = " of the last training" if " && " in results["command"] else ""
     training = (
         f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
         f"{results['images_per_second']:,} images a second in the median. These are the averaged "
-        f"weights of minibatch {results['step']:,} of {results['steps']:,}, with {words.best}: "
+        f"weights of minibatch {results['step']:,} of {results['steps']:,}{of_several}, with "
+        f"{words.best}: "
         f"{results['parameters']:,} parameters, stored as {results['stored_as']}."
     )
     rows = [
@@ -172,7 +174,7 @@ def _facts(results: Results) -> str:
 ## Training
 
 ```sh
-{results["command"]}
+{results["command"].replace(" && ", NEWLINE)}
 ```
 
 {_wrapped(training)}

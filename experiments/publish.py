@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -96,6 +96,8 @@ def publish(
         write_atomic(home / "model" / "config.json", as_json(asdict(model.config)))
         content = folder.read()
         content["config"]["data_dir"] = None  # of the machine that trained it
+        if len(trainings(folder)) > 1:
+            content["config"]["start_from"] = str(place(name, 1))
         write_atomic(home / "run.json", as_json(content))
         write_atomic(home / "results.json", as_json(results))
     measure(results, test, subset, device)
@@ -127,31 +129,60 @@ def half_precision(weights: dict[str, Tensor]) -> tuple[bytes, str]:
     return data, stored_as
 
 
+def trainings(run: RunFolder) -> list[RunFolder]:
+    """The run, and before it the one that it started from, and so on: the first one first."""
+    start = TrainConfig.from_run(run).start_from
+    if start is None or not RunFolder(Path(start)).config_file.is_file():
+        return [run]
+    return [*trainings(RunFolder.open(Path(start))), run]
+
+
+def place(name: str, number: int) -> Path:
+    """Where the commands of several trainings put the first, the second, ..., but for the last."""
+    return Path("runs") / f"{name}-{number}"
+
+
+def whole_command(runs: list[RunFolder], name: str) -> str:
+    """What trains all that, one command after the other."""
+    configs = [TrainConfig.from_run(run) for run in runs]
+    starts = [str(place(name, number)) for number in range(1, len(runs))]
+    configs[1:] = [
+        replace(config, start_from=start) for config, start in zip(configs[1:], starts, strict=True)
+    ]
+    into = [f" --out {start}" for start in starts] + [""]
+    return " && ".join(train_command(c) + out for c, out in zip(configs, into, strict=True))
+
+
 def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
     """How the model was trained."""
-    config, records = TrainConfig.from_run(run), run.records()
+    config, records, runs = TrainConfig.from_run(run), run.records(), trainings(run)
     task = TASKS[type(config.model)]
     key = f"valid_{task.goal}_nats"
     best = max((r for r in records if key in r), key=lambda r: r[key])
-    steps = [0] + [r["step"] for r in records if "images_per_second" in r]
     speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
-    images = [config.batch_size * (after - before) for before, after in pairwise(steps)]
     note = run.read()["data"].get("note")
-    seconds = sum(n / speed for n, speed in zip(images, speeds, strict=True))
     return {
         "name": name,
         "kind": task.network.__name__,
         "parameters": sum(p.numel() for p in load(run.path).parameters()),
-        "command": train_command(config),
+        "command": whole_command(runs, name),
         "hardware": hardware,
         "date": date.today().isoformat(),
-        "training_seconds": round(seconds),
+        "training_seconds": round(sum(training_seconds(one) for one in runs)),
         "images_per_second": round(median(speeds)),
         "step": best["step"],
         "steps": config.steps,
         "trained_on": config.data + (f" ({note})" if note else ""),
         "measured": [],
     }
+
+
+def training_seconds(run: RunFolder) -> float:
+    """How long its minibatches took."""
+    records = [r for r in run.records() if "images_per_second" in r]
+    steps = [0] + [r["step"] for r in records]
+    images = [TrainConfig.from_run(run).batch_size * (b - a) for a, b in pairwise(steps)]
+    return float(sum(n / r["images_per_second"] for n, r in zip(images, records, strict=True)))
 
 
 def train_command(config: TrainConfig) -> str:

@@ -267,6 +267,35 @@ def test_the_command_of_a_run_trains_exactly_so(config, expected):
     assert parsed == TrainConfig(**vars(config))
 
 
+@pytest.fixture(scope="module")
+def continued(run, tmp_path_factory) -> Path:
+    """A run that starts from another."""
+    path = tmp_path_factory.mktemp("continued") / "again"
+    tiny = TINY[: TINY.index("--model.glimpses")]
+    assert cli.main(["train", "quick", *tiny, "--start-from", str(run), "--out", str(path)]) == 0
+    return path
+
+
+def test_the_command_of_a_continued_run_names_both_and_no_folder_of_this_machine(
+    continued, run, project
+):
+    results = published(continued)
+    alone = publish.describe(RunFolder.open(run), "quick", "a test")
+    tiny = alone["command"].removeprefix("draw train quick")
+    assert results["command"] == (
+        f"draw train quick{tiny} --out runs/quick-1 && "
+        f"draw train quick --start-from runs/quick-1{tiny}"
+    )
+    config = RunFolder.open(bundled.HOME / "quick").read()["config"]
+    assert config["start_from"] == "runs/quick-1"
+    records = [*RunFolder.open(run).records(), *RunFolder.open(continued).records()]
+    took = [4 * r["step"] / r["images_per_second"] for r in records if "images_per_second" in r]
+    assert results["training_seconds"] == round(sum(took))
+    assert "weights of minibatch 4 of 4 of the last training" in (
+        bundled.HOME / "quick/model/README.md"
+    ).read_text().replace("\n", " ")
+
+
 # ---------------------------------------------------------------------- a rehearsal of gpu.sh
 
 

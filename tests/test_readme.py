@@ -21,6 +21,7 @@ SHORT = {
     "--model.hidden-size": "8",
 }
 TINY = SHORT | {"--data": "folder", "--data-dir": "my_pictures", "--model.latent-size": "3"}
+AS_TRAINED = {name: value for name, value in SHORT.items() if not name.startswith("--model")}
 LABELLED = SHORT | {"--data": "digits5k", "--image-size": "28"}
 
 
@@ -31,6 +32,8 @@ def blocks(language: str) -> list[str]:
 def tiny(arguments: list[str]) -> list[str]:
     """The same training, but small, short and on the pictures at hand."""
     options = LABELLED if arguments[1].startswith("cluttered") else TINY
+    if "--start-from" in arguments:
+        options = AS_TRAINED
     words, kept = iter(arguments), []
     for word in words:
         if word in options:

@@ -50,8 +50,8 @@ ALLOWED = {
         "tasks",
     },
     "training": {
-        *("batches", "checkpoint", "config", "data", "errors", "kernels", "model", "steps"),
-        *("processes", "tasks"),
+        *("batches", "checkpoint", "config", "data", "errors", "kernels", "loading", "model"),
+        *("processes", "steps", "tasks"),
     },
     "presets": {"classifier", "config", "model"},
     "page": {"bundled", "errors", "figures", "files", "model"},

@@ -27,6 +27,7 @@ class TrainConfig:
     data: str = "digits5k"  # a data set's name, see `draw data list`
     data_dir: Path | None = None  # where to look for it first; the pictures of `folder`
     skip_bad: bool = False  # leave out pictures of `folder` that cannot be decoded
+    start_from: str | None = None  # a trained model, by name or folder: its weights come first
     steps: int = 10_000  # minibatches in all
     batch_size: int = 64  # images a minibatch
     accumulate: int = 1  # parts in which each process takes its images, for the memory's sake

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from draw.batches import Batches
 from draw.checkpoint import Learner, RunFolder
 from draw.config import TrainConfig
 from draw.data import Images
-from draw.errors import RunError
+from draw.errors import ConfigError, RunError
 from draw.kernels import Engine
+from draw.loading import load
 from draw.processes import ALONE, Group
 from draw.steps import LOG_EVERY, Step, Steps, new_learner
 from draw.tasks import TASKS, Judgement
@@ -54,7 +55,9 @@ def train(
             the run folder, which all can read.
 
     Raises:
-        ConfigError: the likelihood is not for such images, or their labels not for the model.
+        ConfigError: the likelihood is not for such images, their labels not for the model, or
+            the model to start from is of another network.
+        ModelError: there is no such model to start from, or it is damaged.
         RunError: ten gradients in a row were not finite, or the run folder holds something
             else, another run's checkpoint or one that saw other data.
 
@@ -86,11 +89,14 @@ def train(
     learner.model.engine = learner.average.engine = engine
     if run.config_file.exists():
         _check_same_data(run, seen)
-        run.restore(learner)
+        is_fresh = not run.restore(learner)
         if group.is_main:
             run.trim_log(learner.step)
     else:
         run.check_vacant()
+        is_fresh = True
+    if is_fresh and config.start_from is not None:
+        _start_from(config.start_from, config, learner)
     validation = validation.subset(config.eval_images, config.seed)
     steps = Steps(learner, config, Batches(training, config.batch_size, config.seed), group)
     window: list[Step] = []  # since the last line of the log
@@ -122,6 +128,19 @@ def train(
                 run.save(learner)
         if stopping:
             return
+
+
+def _start_from(name: str, config: TrainConfig, learner: Learner) -> None:
+    """Give a fresh learner a trained model's weights."""
+    trained = load(name, TASKS[type(config.model)].network)
+    given, wanted = asdict(trained.config), asdict(config.model)
+    unlike = [f"{key} {value}" for key, value in given.items() if wanted[key] != value]
+    if unlike:
+        raise ConfigError(
+            f"a training that starts from {name} is of the same network, with {', '.join(unlike)}"
+        )
+    for network in (learner.model, learner.average):
+        network.load_state_dict(trained.state_dict())
 
 
 def _is_due(step: int, every: int, last: int) -> bool:

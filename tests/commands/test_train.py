@@ -166,6 +166,59 @@ def test_without_tensorboard_installed_its_option_says_what_to_install(
     assert "pip install 'draw[tensorboard]'" in line
 
 
+# ---------------------------------------------------------------------- from a trained model
+
+
+def from_finished(training, finished):
+    """The same training as `finished`, but from its weights, and with no word on the network."""
+    given = training[: training.index("--model.glimpses")]
+    return [*given, "--start-from", finished.path]
+
+
+def test_a_training_can_start_from_a_trained_model_whose_network_it_takes(training, finished, draw):
+    still = ["--learning-rate", "1e-9", "--out", "again"]
+    assert draw(*from_finished(training, finished), *still).status == 0
+    before, after = load(finished.path), load("again")
+    assert after.config == before.config
+    for ours, theirs in zip(after.parameters(), before.parameters(), strict=True):
+        assert (ours - theirs).abs().max() < 1e-7
+
+
+def test_a_started_run_resumes_without_the_model_it_started_from(training, finished, draw, run):
+    begin = [*from_finished(training, finished), "--out"]
+    assert draw(*begin, "whole").status == 0
+    begin[begin.index(finished.path)] = run
+    assert draw(*begin, "part").status == 0
+    shutil.rmtree(run)
+    Path("part/checkpoints/000000004.safetensors").unlink()
+    assert draw("train", "--resume", "--out", "part").status == 0
+    assert weights(Path("part")) == weights(Path("whole"))
+
+
+def test_a_started_run_without_any_checkpoint_starts_there_again(training, finished, draw):
+    begin = [*from_finished(training, finished), "--out"]
+    assert draw(*begin, "run").status == 0
+    expected = weights(Path("run"))
+    shutil.rmtree("run/checkpoints")
+    assert draw("train", "--resume", "--out", "run").status == 0
+    assert weights(Path("run")) == expected
+
+
+def test_another_network_than_that_of_the_model_to_start_from_is_refused(
+    training, finished, refused
+):
+    line = refused(*from_finished(training, finished), "--model.glimpses", "5")
+    assert f"starts from {finished.path} is of the same network, with glimpses 3" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("nothing", "nothing"), ("cluttered-100", "asks for a model that paints pictures")],
+)
+def test_a_model_that_cannot_be_started_from_is_refused(training, refused, name, told):
+    assert told in refused(*training, "--start-from", name)
+
+
 # ---------------------------------------------------------------------- stop and go on
 
 

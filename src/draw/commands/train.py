@@ -131,6 +131,10 @@ def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
     options, config = _parse(preset, arguments, PRESETS[preset]())
+    if config.start_from is not None:  # then its network is the one that is trained
+        trained = load(config.start_from, TASKS[type(config.model)].network)
+        defaults = replace(PRESETS[preset](), model=trained.config)
+        options, config = _parse(preset, arguments, defaults)
     run = RunFolder(options.out or Path("runs") / preset)
     if options.resume and (named is None or run.config_file.exists()):
         begun = TrainConfig.from_run(RunFolder.open(run.path))
