@@ -5,10 +5,10 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.progress import Progress
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from draw import figures, pictures, training
 from draw.checkpoint import RunFolder
-from draw.commands import terminal
+from draw.commands import tensorboard, terminal
 from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
@@ -90,7 +90,7 @@ def _train(
     group: Group,
 ) -> int | None:
     """Train to the end: None; or until it is stopped: the exit status."""
-    summary_writer = _summary_writer() if options.tensorboard else None
+    summary_writer = tensorboard.summary_writer() if options.tensorboard else None
     with terminal.progress_bar() as bar, _stop_on_signal() as stop:
         if options.max_minutes is not None:
             stop.deadline = started + 60 * options.max_minutes
@@ -113,7 +113,7 @@ def _train(
         )
         if summary_writer and group.is_main:
             goal = TASKS[type(config.model)].goal
-            events = _written(events, summary_writer, run, goal)
+            events = tensorboard.written(events, summary_writer, run, goal)
         finished = _watch(events, config, run, bar, validation.first(SHOWN))
     if finished and not stop.signal:
         return None
@@ -264,44 +264,3 @@ def _stop_on_signal() -> Iterator[_Stop]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _summary_writer() -> Callable[..., Any]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("--tensorboard needs: pip install 'draw[tensorboard]'") from error
-    return SummaryWriter
-
-
-def _written(
-    events: Iterator[Step | Validation],
-    summary_writer: Callable[..., Any],
-    run: RunFolder,
-    goal: str,
-) -> Iterator[Step | Validation]:
-    """The same events, written for TensorBoard on their way."""
-    writer = None
-    try:
-        for event in events:
-            if writer is None:  # what a resumed run measures again replaces what it measured
-                folder = str(run.path / "tensorboard")
-                writer = summary_writer(folder, purge_step=event.step)
-            for name, value in _scalars(event, goal).items():
-                writer.add_scalar(name, value, event.step)
-            yield event
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-def _scalars(event: Step | Validation, goal: str) -> dict[str, float]:
-    if isinstance(event, Step):
-        return {
-            f"train/{goal}_nats": event.train_nats,
-            "train/gradient_norm": event.gradient_norm,
-            "train/learning_rate": event.learning_rate,
-        }
-    return {f"valid/{goal}_nats": event.result.nats} | {
-        f"valid/{name}": value for name, value in event.result.also.items()
-    }

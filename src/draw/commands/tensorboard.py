@@ -1,0 +1,55 @@
+"""What a training measures, for TensorBoard."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from draw.checkpoint import RunFolder
+from draw.errors import ConfigError
+from draw.steps import Step
+from draw.training import Validation
+
+
+def summary_writer() -> Callable[..., Any]:
+    """The class of TensorBoard's writers.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("--tensorboard needs: pip install 'draw[tensorboard]'") from error
+    return SummaryWriter
+
+
+def written(
+    events: Iterator[Step | Validation],
+    writer_of: Callable[..., Any],
+    run: RunFolder,
+    goal: str,
+) -> Iterator[Step | Validation]:
+    """The same events, written for TensorBoard on their way."""
+    writer = None
+    try:
+        for event in events:
+            if writer is None:  # what a resumed run measures again replaces what it measured
+                folder = str(run.path / "tensorboard")
+                writer = writer_of(folder, purge_step=event.step)
+            for name, value in _scalars(event, goal).items():
+                writer.add_scalar(name, value, event.step)
+            yield event
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _scalars(event: Step | Validation, goal: str) -> dict[str, float]:
+    if isinstance(event, Step):
+        return {
+            f"train/{goal}_nats": event.train_nats,
+            "train/gradient_norm": event.gradient_norm,
+            "train/learning_rate": event.learning_rate,
+        }
+    return {f"valid/{goal}_nats": event.result.nats} | {
+        f"valid/{name}": value for name, value in event.result.also.items()
+    }
