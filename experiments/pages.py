@@ -199,8 +199,8 @@ def _trained_models(shown: list[str]) -> str:
     lines = [
         "```sh",
         f"draw sample {first}      # at once, without a network",
-        f"draw evaluate {first}    # its bounds, on the data that it was trained for",
-        "draw models",
+        f"draw evaluate {first} --samples 10 --importance-samples 100",
+        "draw models           # all that was measured",
         "```",
         "",
         "| model | the paper | here | on | trained by |",

@@ -77,9 +77,9 @@ def publish(
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder, home = RunFolder.open(run), bundled.HOME / name
-    model = load(run)
+    model, runs = load(run), trainings(folder, name)
     weights, stored_as = half_precision(model.state_dict())
-    results = describe(folder, name, hardware) | {
+    results = describe(runs, name, hardware) | {
         "stored_as": stored_as,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -96,8 +96,8 @@ def publish(
         write_atomic(home / "model" / "config.json", as_json(asdict(model.config)))
         content = folder.read()
         content["config"]["data_dir"] = None  # of the machine that trained it
-        if len(trainings(folder)) > 1:
-            content["config"]["start_from"] = str(place(name, 1))
+        if len(runs) > 1:
+            content["config"]["start_from"] = str(place(name, len(runs) - 1))
         write_atomic(home / "run.json", as_json(content))
         write_atomic(home / "results.json", as_json(results))
     measure(results, test, subset, device)
@@ -129,12 +129,23 @@ def half_precision(weights: dict[str, Tensor]) -> tuple[bytes, str]:
     return data, stored_as
 
 
-def trainings(run: RunFolder) -> list[RunFolder]:
-    """The run, and before it the one that it started from, and so on: the first one first."""
+def trainings(run: RunFolder, name: str) -> list[RunFolder]:
+    """The run, and before it the one that it started from, and so on: the first one first.
+
+    One that started from a trained model of the package, of another name, stands alone.
+
+    Raises:
+        RunError: there is no run folder of what it started from.
+    """
     start = TrainConfig.from_run(run).start_from
-    if start is None or not RunFolder(Path(start)).config_file.is_file():
+    if start is None or (start in bundled.names() and start != name):
         return [run]
-    return [*trainings(RunFolder.open(Path(start))), run]
+    if not RunFolder(Path(start)).config_file.is_file():
+        raise RunError(
+            f"{run.path} started from {start}, of which no run folder is here; so nobody could "
+            f"train it again"
+        )
+    return [*trainings(RunFolder(Path(start)), name), run]
 
 
 def place(name: str, number: int) -> Path:
@@ -153,9 +164,10 @@ def whole_command(runs: list[RunFolder], name: str) -> str:
     return " && ".join(train_command(c) + out for c, out in zip(configs, into, strict=True))
 
 
-def describe(run: RunFolder, name: str, hardware: str) -> dict[str, Any]:
-    """How the model was trained."""
-    config, records, runs = TrainConfig.from_run(run), run.records(), trainings(run)
+def describe(runs: list[RunFolder], name: str, hardware: str) -> dict[str, Any]:
+    """How the model of the last run was trained."""
+    run = runs[-1]
+    config, records = TrainConfig.from_run(run), run.records()
     task = TASKS[type(config.model)]
     key = f"valid_{task.goal}_nats"
     best = max((r for r in records if key in r), key=lambda r: r[key])

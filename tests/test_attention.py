@@ -52,7 +52,7 @@ def test_filter_centres_count_from_one():
 def test_a_centred_window_lies_in_the_middle_of_the_pixels():
     """g~ = 0 is (A + 1) / 2: the filters are mirror images of each other (eqs. 22, 23)."""
     window = attention.window(torch.zeros(5, dtype=torch.float64), 12, 20, 4)
-    F_x, F_y = attention.filterbanks(window, 4, 12, 20)
+    F_x, F_y = attention.filterbanks(window, 12, 20, 4)
     torch.testing.assert_close(F_x, F_x.flip(0, 1))
     torch.testing.assert_close(F_y, F_y.flip(0, 1))
 
@@ -60,7 +60,7 @@ def test_a_centred_window_lies_in_the_middle_of_the_pixels():
 def test_at_unit_delta_tilde_the_patch_spans_the_longer_side():
     """delta~ = 1: the outermost filters sit on pixels 1 and max(A, B) (eq. 24)."""
     window = attention.window(torch.tensor([0.0, 0.0, -9.0, 0.0, 0.0]), 10, 28, 5)
-    F_x, _ = attention.filterbanks(window, 5, 10, 28)
+    F_x, _ = attention.filterbanks(window, 10, 28, 5)
     assert (F_x.argmax(-1) + 1).tolist()[::4] == [1, 28]
 
 
@@ -167,21 +167,21 @@ def test_with_one_filter_the_stride_plays_no_part():
 def test_the_covering_window_misses_no_pixel(height, width, n, painting):
     """Each pixel of the longer side weighs about as much as the others; the window is centred."""
     window = attention.window(
-        attention.covering_params(n, height, width, painting=painting), height, width, n
+        attention.covering_params(height, width, n, painting=painting), height, width, n
     )
     left, top, right, bottom = (float(e) for e in attention.box(window, n))
     size = max(height, width)
     assert right - left == pytest.approx(size, rel=1e-4)
     assert (left + right) / 2 == pytest.approx((width + 1) / 2, rel=1e-4)
     assert (top + bottom) / 2 == pytest.approx((height + 1) / 2, rel=1e-4)
-    F_x, F_y = attention.filterbanks(window, n, height, width)
+    F_x, F_y = attention.filterbanks(window, height, width, n)
     seen = (F_x if width >= height else F_y).sum(0)
     assert seen.min() > 0.2 * seen.mean()
 
 
 @given(sides, sides, patch_sizes)
 def test_a_patch_of_ones_first_paints_ones_on_average(height, width, n):
-    params = attention.covering_params(n, height, width, painting=True)
+    params = attention.covering_params(height, width, n, painting=True)
     painted = attention.write(
         torch.ones(1, n, n), attention.window(params, height, width, n), height, width
     )

@@ -16,7 +16,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.fixture
 def gpu(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    monkeypatch.setitem(kernels.ROOMS, DEVICE, "draw.kernels.gpu")
+    monkeypatch.setitem(kernels.ENGINES, DEVICE, "draw.kernels.gpu")
     before = torch.get_float32_matmul_precision()
     import gpu
 

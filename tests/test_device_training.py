@@ -72,7 +72,7 @@ class NoWordToTheHost(TorchDispatchMode):
 
 @pytest.mark.parametrize("engine", ["plain", "fused"])
 def test_a_step_led_by_the_device_asks_for_no_value(engine, monkeypatch):
-    monkeypatch.setitem(kernels.ROOMS, DEVICE, "draw.kernels.gpu")
+    monkeypatch.setitem(kernels.ENGINES, DEVICE, "draw.kernels.gpu")
     config = replace(CONFIG, batch_size=1, model=replace(CONFIG.model, glimpses=1))
     batches = Batches(some_images(), 1, 0)
     learner = device_learner(config, DEVICE)
@@ -170,7 +170,7 @@ def test_a_validation_is_in_float32_and_leaves_the_training_its_precision(tmp_pa
     seen, before = [], torch.get_float32_matmul_precision()
 
     def spy(*args, **options):
-        seen.append(torch.get_float32_matmul_precision())
+        seen.append(torch.backends.cuda.matmul.fp32_precision)
         return evaluate(*args, **options)
 
     monkeypatch.setattr(tasks, "evaluate", spy)
@@ -181,7 +181,7 @@ def test_a_validation_is_in_float32_and_leaves_the_training_its_precision(tmp_pa
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision(before)
-    assert set(seen) == {"highest"}
+    assert set(seen) == {"ieee"}
 
 
 def test_a_checkpoint_before_the_first_finite_step(tmp_path):

@@ -280,7 +280,7 @@ def test_the_command_of_a_continued_run_names_both_and_no_folder_of_this_machine
     continued, run, project
 ):
     results = published(continued)
-    alone = publish.describe(RunFolder.open(run), "quick", "a test")
+    alone = publish.describe([RunFolder.open(run)], "quick", "a test")
     tiny = alone["command"].removeprefix("draw train quick")
     assert results["command"] == (
         f"draw train quick{tiny} --out runs/quick-1 && "
@@ -294,6 +294,19 @@ def test_the_command_of_a_continued_run_names_both_and_no_folder_of_this_machine
     assert "weights of minibatch 4 of 4 of the last training" in (
         bundled.HOME / "quick/model/README.md"
     ).read_text().replace("\n", " ")
+
+
+def test_a_run_that_started_from_nothing_that_is_here_is_not_published(
+    continued, run, project, tmp_path
+):
+    published(run)
+    mine = shutil.copytree(continued, tmp_path / "mine")
+    values = json.loads((mine / "run.json").read_text())
+    for start in ("elsewhere/run", "quick"):  # the second would mean itself
+        values["config"]["start_from"] = start
+        (mine / "run.json").write_text(json.dumps(values))
+        with pytest.raises(RunError, match=f"started from {start}, of which no run folder"):
+            published(mine)
 
 
 # ---------------------------------------------------------------------- a rehearsal of gpu.sh

@@ -269,7 +269,7 @@ def test_zero_initialisation_would_be_blind(digits):
         window = attention.window(params.expand(64, 5), 28, 28, 2)
         return float(attention.read(digits, window, 2).std(0).max())
 
-    covering = attention.covering_params(2, 28, 28, painting=False)
+    covering = attention.covering_params(28, 28, 2, painting=False)
     assert contrast(torch.zeros(5)) < 0.01 < 0.03 < contrast(covering)
 
 

@@ -89,7 +89,7 @@ def filterbank(
     return torch.softmax(-square * (0.5 / sigma2)[..., None, None], dim=-1)  # eqs. 25, 26
 
 
-def filterbanks(window: Window, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+def filterbanks(window: Window, height: int, width: int, n: int) -> tuple[Tensor, Tensor]:
     """The filters of both axes: `F_x [..., N, A]` and `F_y [..., N, B]`."""
     F_x = filterbank(window.g_x, window.delta, window.sigma2, n, width)  # eqs. 19, 25
     F_y = filterbank(window.g_y, window.delta, window.sigma2, n, height)  # eqs. 20, 26
@@ -106,7 +106,7 @@ def read(
     >>> read(image, sharp, n=2).tolist()
     [[[[5.0, 6.0], [9.0, 10.0]]]]
     """
-    F_x, F_y = filterbanks(window, n, *image.shape[-2:])
+    F_x, F_y = filterbanks(window, image.shape[-2], image.shape[-1], n)
     patch = F_y.unsqueeze(-3) @ image @ F_x.unsqueeze(-3).mT  # [..., C, N, N]
     return window.gamma[..., None, None, None] * patch  # eq. 27
 
@@ -120,7 +120,7 @@ def write(
     >>> write(torch.ones(1, 1, 2, 2), sharp, height=3, width=4).round().int().tolist()
     [[[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]]]
     """
-    F_x, F_y = filterbanks(window, patch.shape[-1], height, width)
+    F_x, F_y = filterbanks(window, height, width, patch.shape[-1])
     image = F_y.unsqueeze(-3).mT @ patch @ F_x.unsqueeze(-3)  # [..., C, B, A]
     return image / window.gamma[..., None, None, None]  # eq. 29
 
@@ -138,7 +138,7 @@ def box(window: Window, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return window.g_x - half, window.g_y - half, window.g_x + half, window.g_y + half
 
 
-def covering_params(n: int, height: int, width: int, *, painting: bool) -> Float[Tensor, "5"]:
+def covering_params(height: int, width: int, n: int, *, painting: bool) -> Float[Tensor, "5"]:
     """The parameters of a window that covers the whole image, to start the learning from.
 
     The stride is such that the N cells tile the longer side, and sigma is half a stride, so
@@ -154,7 +154,7 @@ def covering_params(n: int, height: int, width: int, *, painting: bool) -> Float
         Both axes share one stride, so on an oblong image the cells beyond the shorter side
         press against its edges.
 
-    >>> cover = window(covering_params(2, 28, 28, painting=True), 28, 28, 2)
+    >>> cover = window(covering_params(28, 28, 2, painting=True), 28, 28, 2)
     >>> [round(float(edge), 4) for edge in box(cover, 2)]
     [0.5, 0.5, 28.5, 28.5]
     >>> float(write(torch.ones(1, 2, 2), cover, 28, 28).mean().round(decimals=3))

@@ -10,6 +10,7 @@ Everything is JSON or safetensors, written whole or not at all; nothing is pickl
 
 import contextlib
 import json
+import math
 import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -203,9 +204,13 @@ class RunFolder:
         return bool(saved)
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append one measurement to metrics.jsonl."""
+        """Append one measurement to metrics.jsonl, with null for a number that is not finite."""
+        written = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in record.items()
+        }
         with self.log_file.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(written) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
         """All measurements so far; a line that is none, as a kill cut it short, is left out.

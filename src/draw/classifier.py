@@ -5,7 +5,7 @@ state before it chose, and the answer is a softmax after the last.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -53,7 +53,7 @@ class Memory(NamedTuple):
     """All that one glimpse hands to the next."""
 
     h: Tensor  # [B, hidden]
-    c: Tensor  # [B, hidden], the LSTM's cell
+    cell: Tensor  # [B, hidden], the LSTM's
 
 
 class Glimpses(NamedTuple):
@@ -85,10 +85,10 @@ class GlimpseClassifier(
         C, H, W = config.image_shape
         hidden, n = config.hidden_size, config.read_size
         self.cell = lstm(C * n**2, hidden)
-        self.read_window = window_layer(hidden, n, H, W, painting=False)  # eq. 21
+        self.read_window = window_layer(hidden, H, W, n, painting=False)  # eq. 21
         self.answer = nn.Linear(hidden, config.classes)
         self.h_0 = nn.Parameter(torch.zeros(hidden))
-        self.c_0 = nn.Parameter(torch.zeros(hidden))
+        self.c_0 = nn.Parameter(torch.zeros(hidden))  # the LSTM's first cell; no canvas is here
 
     @property
     def device(self) -> torch.device:
@@ -112,8 +112,10 @@ class GlimpseClassifier(
         """
         _, H, W = self.config.image_shape
         n = self.config.read_size
-        params: Tensor = _Limited.apply(self.read_window(memory.h))  # type: ignore[no-untyped-call]
-        window = attention.window(params, H, W, n)  # eq. 21, from h_{t-1}
+        params = self.read_window(memory.h)  # eq. 21, from h_{t-1}
+        if params.requires_grad:
+            params.register_hook(_limited)
+        window = attention.window(params, H, W, n)
         r = attention.read(x, window, n).flatten(1)  # eq. 27
         return Memory(*self.cell(r, tuple(memory))), window
 
@@ -139,13 +141,6 @@ class GlimpseClassifier(
         return Glimpses(torch.stack(logits), Window(*map(torch.stack, zip(*windows, strict=True))))
 
 
-class _Limited(torch.autograd.Function):
-    """The same values; on the way back each row's norm is at most `WINDOW_GRADIENT`."""
-
-    @staticmethod
-    def forward(ctx: Any, params: Tensor) -> Tensor:
-        return params.view_as(params)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.renorm(2, 0, WINDOW_GRADIENT)
+def _limited(gradient: Tensor | None) -> Tensor | None:
+    """Each row with a norm of at most `WINDOW_GRADIENT`; None where nothing depends on it."""
+    return None if gradient is None else gradient.renorm(2, 0, WINDOW_GRADIENT)

@@ -9,15 +9,23 @@ from draw import data
 from draw.checkpoint import RunFolder
 from draw.data import Images
 from draw.data.download import Progress
-from draw.errors import ConfigError
+from draw.errors import ConfigError, check_limits
 from draw.files import from_dict
 from draw.model import DRAWConfig
 from draw.tasks import NetworkConfig
+
+MANY = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One training: the network, the data and how it learns.
+
+    Note:
+        The paper trains with Adam and says little more. The cosine fall of the learning rate, the
+        moving average of the weights, which is what is measured and kept, the clipped gradient and
+        the decoupled weight decay (Loshchilov & Hutter 2019) are chosen here, on validation images
+        (experiments/study-mnist).
 
     Raises:
         ConfigError: a value is outside its range.
@@ -43,19 +51,18 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("steps", "batch_size", "eval_every", "eval_images", "checkpoint_every")
-        for name in positive:
-            if not 1 <= getattr(self, name) <= 10**9:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be from 1 to 10^9")
-        if self.batch_size > 100_000:
-            raise ConfigError(f"batch_size is {self.batch_size}; it must be at most 100,000")
-        if not 1 <= self.accumulate <= self.batch_size:
-            raise ConfigError(
-                f"accumulate is {self.accumulate}; it must be from 1 to batch_size, which is "
-                f"{self.batch_size}"
-            )
-        if not 0 <= self.warmup_steps <= 10**9:
-            raise ConfigError(f"warmup_steps is {self.warmup_steps}; it must be from 0 to 10^9")
+        check_limits(
+            "",
+            self,
+            steps=(1, MANY),
+            batch_size=(1, 100_000),
+            accumulate=(1, self.batch_size),
+            warmup_steps=(0, MANY),
+            eval_every=(1, MANY),
+            eval_images=(1, MANY),
+            checkpoint_every=(1, MANY),
+            seed=(0, 2**63 - 1),
+        )
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
         if not 0 <= self.weight_decay < 1 / self.learning_rate:
@@ -69,8 +76,6 @@ class TrainConfig:
             raise ConfigError(f"precision is {self.precision!r}; it must be fp32 or bf16")
         if not 0 <= self.average_decay < 1:
             raise ConfigError(f"average_decay is {self.average_decay}; it must be in [0, 1)")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed is {self.seed}; it must be from 0 to 2^63 - 1")
         if self.data not in data.DATASETS:
             known = ", ".join(data.DATASETS)
             raise ConfigError(f"there is no data set {self.data!r}; there are {known}")
@@ -79,6 +84,8 @@ class TrainConfig:
         """As plain JSON values."""
         values = asdict(self)
         values["data_dir"] = None if self.data_dir is None else str(self.data_dir.absolute())
+        if self.start_from is not None and Path(self.start_from).exists():
+            values["start_from"] = str(Path(self.start_from).absolute())  # and not a name
         return values
 
     @classmethod

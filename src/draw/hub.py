@@ -103,7 +103,7 @@ def load_fitting(networks: Sequence[type[M]], name: str | Path) -> M:
     except ConfigError:
         values = None  # what is wrong with it, whoever loads it will say
     fitting = [network for network in networks if knows_keys(network._config_type, values)]
-    return (*fitting, networks[0])[0].from_pretrained(name)
+    return (*fitting, networks[0])[0].from_pretrained(config_file.parent)
 
 
 def _locate(name: str, **options: Any) -> list[Path]:

@@ -85,8 +85,8 @@ class Posterior(NamedTuple):
 class Trace:
     """One run of the network over T steps; losses, pictures and films are all made from it.
 
-    A generated trace has no posterior, noise, read window, KL or likelihood: those are None. Unless
-    the trace was recorded, its windows are None and only the last canvas is kept, so that
+    A generated trace has no posterior, noise, read window, KL or log likelihood: those are None.
+    Unless the trace was recorded, its windows are None and only the last canvas is kept, so that
     `canvas[-1]` is c_T in either case.
     """
 
@@ -137,10 +137,10 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         self.decoder = lstm(latent, hidden)  # eq. 7
         self.patch = nn.Linear(hidden, w_size)  # eqs. 18, 28
         self.read_window = (  # eq. 21
-            None if n_read is None else window_layer(hidden, n_read, H, W, painting=False)
+            None if n_read is None else window_layer(hidden, H, W, n_read, painting=False)
         )
         self.write_window = (  # eq. 21, its own
-            None if n_write is None else window_layer(hidden, n_write, H, W, painting=True)
+            None if n_write is None else window_layer(hidden, H, W, n_write, painting=True)
         )
 
         self.canvas_0 = nn.Parameter(torch.zeros(K, H, W))
@@ -157,7 +157,12 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
     # ------------------------------------------------------------------ the two pure steps
 
     def initial_state(self, batch_size: int) -> State:
-        """The learned c_0, h_enc_0 and h_dec_0, once for each image of the batch."""
+        """The learned c_0, h_enc_0 and h_dec_0, once for each image of the batch.
+
+        Note:
+            The paper learns these three; the first cells of the LSTMs, on which it is silent, are
+            learned here as well.
+        """
         start = (self.canvas_0, self.h_enc_0, self.c_enc_0, self.h_dec_0, self.c_dec_0)
         return State(*(p.expand(batch_size, *p.shape) for p in start))
 

@@ -54,13 +54,13 @@ def lstm(inputs: int, hidden: int) -> nn.LSTMCell:
 
 
 @torch.no_grad()
-def window_layer(hidden: int, n: int, height: int, width: int, *, painting: bool) -> nn.Linear:
+def window_layer(hidden: int, height: int, width: int, n: int, *, painting: bool) -> nn.Linear:
     """The layer that emits the five numbers of a window (eq. 21); see `covering_params`.
 
-    >>> layer = window_layer(8, 7, 28, 28, painting=False)
+    >>> layer = window_layer(8, 28, 28, 7, painting=False)
     >>> round(layer.bias[2].exp().item(), 3)  # sigma^2, half of a stride of 4
     4.0
     """
     layer = nn.Linear(hidden, 5)
-    layer.bias.copy_(attention.covering_params(n, height, width, painting=painting))
+    layer.bias.copy_(attention.covering_params(height, width, n, painting=painting))
     return layer

@@ -26,7 +26,7 @@ def elbo(trace: Trace) -> Float[Tensor, " B"]:
     >>> elbo(model(torch.rand(5, 1, 8, 8))).shape
     torch.Size([5])
     """
-    log_likelihood, kl = of_an_encoded(trace.log_likelihood, trace.kl)
+    log_likelihood, kl = encoded_terms(trace.log_likelihood, trace.kl)
     return log_likelihood - kl.sum(0)  # eqs. 10, 12
 
 
@@ -38,7 +38,7 @@ def log_weight(trace: Trace) -> Float[Tensor, " B"]:
     Raises:
         TraceError: the trace was generated.
     """
-    nats, eps, log_sigma = of_an_encoded(trace.log_likelihood, trace.eps, trace.log_sigma)
+    nats, eps, log_sigma = encoded_terms(trace.log_likelihood, trace.eps, trace.log_sigma)
     log_ratio = (eps**2 - trace.z**2) / 2 + log_sigma  # log p(z) - log q(z), [T, B, Z]
     return nats + log_ratio.sum((0, 2))
 
@@ -79,7 +79,7 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
     return -nats / (dimensions * math.log(2))
 
 
-def of_an_encoded(*terms: Tensor | None) -> tuple[Tensor, ...]:
+def encoded_terms(*terms: Tensor | None) -> tuple[Tensor, ...]:
     """These terms of a trace, none of which is None if it encoded images.
 
     Raises:

@@ -86,7 +86,8 @@ class Steps:
         self.learning_rates: list[float] = []  # of the same
         self.started = 0.0  # when the first of them was
         own = range(config.batch_size)[group.share(config.batch_size)]
-        parts = (Group(i, config.accumulate).share(len(own)) for i in range(config.accumulate))
+        count = max(1, min(config.accumulate, len(own)))
+        parts = (Group(i, count).share(len(own)) for i in range(count))
         self.rows = [slice(own[part].start, own[part].stop) for part in parts]
         self.iterate = captured(self._iterate, device)
 

@@ -1,7 +1,8 @@
 """The training loop: steps, validations, checkpoints."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from draw.kernels import Engine
 from draw.loading import load
 from draw.processes import ALONE, Group
 from draw.steps import LOG_EVERY, Step, Steps, new_learner
-from draw.tasks import TASKS, Judgement
+from draw.tasks import TASKS, Judgement, Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +97,17 @@ def train(
         run.check_vacant()
         is_fresh = True
     if is_fresh and config.start_from is not None:
-        _start_from(config.start_from, config, learner)
+        found = starting_model(config).state_dict() if group.is_main else {}
+        weights, *_ = group.gather([found])  # the same for all processes, wherever they look
+        learner.model.load_state_dict(weights)
+        learner.average.load_state_dict(weights)
     validation = validation.subset(config.eval_images, config.seed)
     steps = Steps(learner, config, Batches(training, config.batch_size, config.seed), group)
-    window: list[Step] = []  # since the last line of the log
+    unlogged: list[Step] = []  # since the last line of the log
 
     def tell() -> Iterator[Step]:
         for event in steps.read():
-            window.append(event)
+            unlogged.append(event)
             yield event
 
     while learner.step < config.steps:
@@ -112,12 +116,14 @@ def train(
             run.create(config.to_dict(), seen)
         every = (LOG_EVERY, config.eval_every, config.checkpoint_every)
         logging, validating, saving = (_is_due(learner.step, n, config.steps) for n in every)
+        if learner.step == 1 and config.start_from is not None:
+            saving = True  # so that resuming does not ask for that model again
         if learner.step % steps.read_every == 0 or logging or validating:
             yield from tell()
         if logging and group.is_main:
-            run.log(_summary(window, config.batch_size, task.goal))
+            run.log(_summary(unlogged, config.batch_size, task.goal))
         if logging:
-            window.clear()
+            unlogged.clear()
         if validating:
             yield _validate(learner, config, run, validation, group)
         may_stop = group.size == 1 or learner.step % steps.read_every == 0
@@ -130,17 +136,23 @@ def train(
             return
 
 
-def _start_from(name: str, config: TrainConfig, learner: Learner) -> None:
-    """Give a fresh learner a trained model's weights."""
-    trained = load(name, TASKS[type(config.model)].network)
+def starting_model(config: TrainConfig) -> Network:
+    """The trained model whose weights a training starts from.
+
+    Raises:
+        ConfigError: it is of another network than the training.
+        ModelError: there is no such model, or it is damaged.
+        RunError: it is a run that has no model yet.
+    """
+    name, task = str(config.start_from), TASKS[type(config.model)]
+    trained: Network = load(name, task.network)
     given, wanted = asdict(trained.config), asdict(config.model)
     unlike = [f"{key} {value}" for key, value in given.items() if wanted[key] != value]
     if unlike:
         raise ConfigError(
             f"a training that starts from {name} is of the same network, with {', '.join(unlike)}"
         )
-    for network in (learner.model, learner.average):
-        network.load_state_dict(trained.state_dict())
+    return trained
 
 
 def _is_due(step: int, every: int, last: int) -> bool:
@@ -159,13 +171,16 @@ def _check_same_data(run: RunFolder, seen: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def _exact_products() -> Iterator[None]:
-    """A bound is measured in float32, also where the training's products are in TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    """A bound is measured in float32, also where the training's products are rounded to less."""
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def _validate(
@@ -191,14 +206,19 @@ def _validate(
     return Validation(step=learner.step, result=result, is_best=is_best, learner=learner)
 
 
-def _summary(window: list[Step], batch_size: int, goal: str) -> dict[str, Any]:
-    """One line of the log for the last few steps: means, and the speed."""
-    last = window[-1]
+def _summary(steps: list[Step], batch_size: int, goal: str) -> dict[str, Any]:
+    """One line of the log for the last few steps: means over those taken, and the speed."""
+    last = steps[-1]
     return {
         "step": last.step,
-        f"train_{goal}_nats": sum(s.train_nats for s in window) / len(window),
-        "gradient_norm": sum(s.gradient_norm for s in window) / len(window),
+        f"train_{goal}_nats": _mean_of_finite(s.train_nats for s in steps),
+        "gradient_norm": _mean_of_finite(s.gradient_norm for s in steps),
         "learning_rate": last.learning_rate,
         "skipped": last.skipped,
-        "images_per_second": batch_size * len(window) / sum(s.seconds for s in window),
+        "images_per_second": batch_size * len(steps) / sum(s.seconds for s in steps),
     }
+
+
+def _mean_of_finite(values: Iterable[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan

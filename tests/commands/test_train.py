@@ -195,13 +195,35 @@ def test_a_started_run_resumes_without_the_model_it_started_from(training, finis
     assert weights(Path("part")) == weights(Path("whole"))
 
 
-def test_a_started_run_without_any_checkpoint_starts_there_again(training, finished, draw):
-    begin = [*from_finished(training, finished), "--out"]
-    assert draw(*begin, "run").status == 0
-    expected = weights(Path("run"))
-    shutil.rmtree("run/checkpoints")
-    assert draw("train", "--resume", "--out", "run").status == 0
-    assert weights(Path("run")) == expected
+def test_the_same_line_resumes_a_started_run_without_that_model_too(training, finished, draw, run):
+    line = [*from_finished(training, finished), "--resume", "--out", "started"]
+    line[line.index(finished.path)] = run
+    assert draw(*line).status == 0
+    expected = weights(Path("started"))
+    shutil.rmtree(run)
+    Path("started/checkpoints/000000004.safetensors").unlink()
+    assert draw(*line).status == 0
+    assert weights(Path("started")) == expected
+
+
+def test_a_started_run_without_any_checkpoint_starts_there_again_from_wherever(
+    training, finished, draw, run, monkeypatch
+):
+    begin = [*from_finished(training, finished), "--out", "started"]
+    begin[begin.index(finished.path)] = run
+    assert draw(*begin).status == 0
+    expected = weights(Path("started"))
+    shutil.rmtree("started/checkpoints")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert draw("train", "--resume", "--out", "../started").status == 0
+    assert weights(Path("../started")) == expected
+
+
+def test_a_started_run_has_a_checkpoint_from_its_first_step_on(training, finished, draw):
+    late = ["--steps", "1", "--checkpoint-every", "100", "--out", "started"]
+    assert draw(*from_finished(training, finished), *late).status == 0
+    assert checkpoints(Path("started")) == ["000000001.safetensors"]
 
 
 def test_another_network_than_that_of_the_model_to_start_from_is_refused(

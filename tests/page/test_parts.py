@@ -34,7 +34,7 @@ def test_read_write_and_filters_are_torchs(module, window, n):
         f"""
         const window = {json.dumps(dict(zip(Window._fields, window, strict=True)))};
         const [image, patch] = {json.dumps([image.flatten().tolist(), patch.flatten().tolist()])};
-        const {{ F_x, F_y }} = attention.filterbanks(window, {n}, {height}, {width});
+        const {{ F_x, F_y }} = attention.filterbanks(window, {height}, {width}, {n});
         return [
             attention.read(image, 2, {height}, {width}, window, {n}),
             attention.write(patch, 2, {height}, {width}, window, {n}),
@@ -42,7 +42,7 @@ def test_read_write_and_filters_are_torchs(module, window, n):
         ].map((array) => Array.from(array)).concat([Object.values(attention.box(window, {n}))]);
         """
     )
-    F_x, F_y = attention.filterbanks(ours, n, height, width)
+    F_x, F_y = attention.filterbanks(ours, height, width, n)
     expected = [
         attention.read(image, ours, n),
         attention.write(patch, ours, height, width),

@@ -98,7 +98,7 @@ def test_the_border_is_sigma_wide_and_each_weight_a_bar(go):
     tab = go("view=window&g_x=9.3&sigma=1.7&n=6")
     assert tab.run("document.querySelector('#window .frame').getAttribute('stroke-width')") == "1.7"
     here = Window(*map(torch.tensor, (9.3, 14.5, 4.0, 1.7**2, 1.0)))
-    for axis, F in zip("xy", filterbanks(here, 6, 28, 28), strict=True):
+    for axis, F in zip("xy", filterbanks(here, 28, 28, 6), strict=True):
         paths = tab.run(
             f"""[...document.querySelectorAll('#window .filters.{axis} path')]
                 .map((path) => path.getAttribute('d').match(/[-.e0-9]+/g).map(Number))"""

@@ -19,8 +19,7 @@ from draw.pictures import Style
 class Options:
     """Say what is on pictures of yours, and how surely; glimpses.png shows where it looked."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A trained model's name, a run folder, a saved model's folder or a hub id."""
+    model: terminal.Model
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Picture files; laid on black if smaller than what the model looks at, else resized to it."""
     out: Path = Path("out")
@@ -28,8 +27,7 @@ class Options:
     film: Path | None = None
     """Also make a film of the glimpses, .gif, .webp or .mp4."""
     style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    device: terminal.Device = "auto"
 
     def __post_init__(self) -> None:
         terminal.check_pictures(self.images, "draw classify MODEL IMAGES...")

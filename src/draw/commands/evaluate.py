@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import tyro
 from rich.table import Table
 
 from draw.classifier import GlimpseClassifier
@@ -15,7 +14,6 @@ from draw.commands import report, terminal
 from draw.data import Images
 from draw.errors import ConfigError
 from draw.evaluation import Classification, Evaluation, classify, evaluate
-from draw.kernels import Engine
 from draw.processes import Group, is_main, joined
 from draw.tasks import Network
 
@@ -24,8 +22,7 @@ from draw.tasks import Network
 class Options:
     """Measure a model's bound on log p(x), in nats an image, or a classifier's errors."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A trained model's name, a run folder, a saved model's folder or a hub id."""
+    model: terminal.Model
     data: str | None = None
     """A data set's name; the one that the model was trained on unless given."""
     data_dir: Path | None = None
@@ -42,10 +39,8 @@ class Options:
     """Only so many images, chosen at random by the seed."""
     seed: int = 0
     """Decides the noise, the binarisation and the choice of images."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
-    engine: Engine = "auto"
-    """plain is the readable path, fused the fast one; auto takes fused where it can."""
+    device: terminal.Device = "auto"
+    engine: terminal.EngineChoice = "auto"
     json: bool = False
     """Print one JSON object instead of a table."""
 

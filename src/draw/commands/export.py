@@ -16,8 +16,7 @@ from draw.model import DRAW
 class Options:
     """Write a model's two steps as ONNX, with a short example that paints without PyTorch."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A trained model's name, a run folder, a saved model's folder or a hub id."""
+    model: terminal.Model
     onnx: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The folder for the files."""
 

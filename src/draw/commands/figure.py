@@ -31,8 +31,7 @@ class Options:
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """1 or 3 to 12, or all (that the model can give), or list (what there is)."""
-    model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
-    """A trained model's name, a run folder, a saved model's folder or a hub id."""
+    model: Annotated[tyro.conf.Positional[str | None], terminal.MODEL] = None
     image: Path | None = None
     """The picture of figures 3 and 4; a digit and a portrait unless given."""
     out: Path | None = None
@@ -46,8 +45,7 @@ class Options:
     """Leave out pictures of `folder` that cannot be decoded."""
     seed: int = 0
     """Decides the samples, and which images."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    device: terminal.Device = "auto"
 
     def __post_init__(self) -> None:
         terminal.check_range(0, 2**63 - 1, seed=self.seed)

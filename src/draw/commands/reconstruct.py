@@ -12,7 +12,6 @@ from draw.checkpoint import RunFolder
 from draw.commands import terminal
 from draw.data import load_picture
 from draw.decoding import printable
-from draw.kernels import Engine
 from draw.model import DRAW
 from draw.pictures import PaintingStyle
 
@@ -21,8 +20,7 @@ from draw.pictures import PaintingStyle
 class Options:
     """Repaint pictures of yours: reconstructions.png and reconstructing.gif, a film of it."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A trained model's name, a run folder, a saved model's folder or a hub id."""
+    model: terminal.Model
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Picture files; resized and cropped to the model's size."""
     out: Path = Path("out")
@@ -36,10 +34,8 @@ class Options:
     """Round the pixels to 0 or 1, as a model of binary images wants them; a run folder knows."""
     seed: int = 0
     """Decides the noise."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
-    engine: Engine = "auto"
-    """plain is the readable path, fused the fast one; auto takes fused where it can."""
+    device: terminal.Device = "auto"
+    engine: terminal.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
         terminal.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")

@@ -11,7 +11,6 @@ from draw import figures, pictures
 from draw.commands import terminal
 from draw.config import TrainConfig
 from draw.errors import DataError
-from draw.kernels import Engine
 from draw.model import DRAW
 from draw.pictures import PaintingStyle
 
@@ -20,8 +19,7 @@ from draw.pictures import PaintingStyle
 class Options:
     """Paint new images: samples.png and drawing.gif, a film of how they are painted."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A trained model's name, a run folder, a saved model's folder or a hub id."""
+    model: terminal.Model
     count: int = 64
     """How many."""
     seed: int = 0
@@ -39,10 +37,8 @@ class Options:
     """Where to look for it first."""
     skip_bad: bool = False
     """Leave out pictures of `folder` that cannot be decoded."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
-    engine: Engine = "auto"
-    """plain is the readable path, fused the fast one; auto takes fused where it can."""
+    device: terminal.Device = "auto"
+    engine: terminal.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
         terminal.check_range(1, 1_024, count=self.count)

@@ -9,26 +9,24 @@ from draw.steps import Step
 from draw.training import Validation
 
 
-def summary_writer() -> Callable[..., Any]:
-    """The class of TensorBoard's writers.
+def written(
+    events: Iterator[Step | Validation], run: RunFolder, goal: str
+) -> Iterator[Step | Validation]:
+    """The same events, written for TensorBoard on their way.
 
     Raises:
-        ConfigError: TensorBoard is not installed.
+        ConfigError: TensorBoard is not installed; before any event.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError("--tensorboard needs: pip install 'draw[tensorboard]'") from error
-    return SummaryWriter
+    return _written(events, SummaryWriter, run, goal)
 
 
-def written(
-    events: Iterator[Step | Validation],
-    writer_of: Callable[..., Any],
-    run: RunFolder,
-    goal: str,
+def _written(
+    events: Iterator[Step | Validation], writer_of: Callable[..., Any], run: RunFolder, goal: str
 ) -> Iterator[Step | Validation]:
-    """The same events, written for TensorBoard on their way."""
     writer = None
     try:
         for event in events:

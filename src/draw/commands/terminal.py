@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
@@ -27,6 +27,22 @@ from draw.processes import is_main
 from draw.tasks import Network
 
 T = TypeVar("T")
+
+# Options that several commands have.
+MODEL = tyro.conf.arg(
+    metavar="MODEL",
+    help="A trained model's name, a run folder, a saved model's folder or a hub id.",
+)
+Model = Annotated[tyro.conf.Positional[str], MODEL]
+Device = Annotated[
+    str, tyro.conf.arg(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")
+]
+EngineChoice = Annotated[
+    Engine,
+    tyro.conf.arg(
+        help="plain is the readable path, fused the fast one; auto takes fused where it can."
+    ),
+]
 
 # A model that cannot be fetched is an error of ours, not a log line of theirs.
 hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]

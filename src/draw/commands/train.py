@@ -20,9 +20,8 @@ from draw.commands import tensorboard, terminal
 from draw.config import TrainConfig
 from draw.data import Images
 from draw.errors import ConfigError
-from draw.kernels import Engine
 from draw.loading import load
-from draw.model import DRAW
+from draw.model import DRAW, DRAWConfig
 from draw.presets import PRESETS
 from draw.processes import Group, is_main, joined
 from draw.steps import Step
@@ -30,13 +29,6 @@ from draw.tasks import TASKS, Network
 from draw.training import Validation
 
 SHOWN = 8  # images on which a classifier's glimpses are shown
-PAINTED = {
-    "samples.png": "new images, beside the nearest training images",
-    "drawing.gif": "the same being painted, the write window in red",
-    "reconstructions.png": "validation images, and what the model makes of them",
-    "reconstructing.gif": "the same being looked at (green) and painted (red)",
-}
-CLASSIFIED = {"glimpses.png": "validation images, and where the model looks at them (green)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +46,7 @@ class Options:
     """Height and width of the images, pixels."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one. There, products are in TF32."""
-    engine: Engine = "auto"
-    """plain is the readable path, fused the fast one; auto takes fused where it can."""
+    engine: terminal.EngineChoice = "auto"
     tensorboard: bool = False
     """Also write the measurements for TensorBoard, into RUN/tensorboard."""
 
@@ -90,7 +81,6 @@ def _train(
     group: Group,
 ) -> int | None:
     """Train to the end: None; or until it is stopped: the exit status."""
-    summary_writer = tensorboard.summary_writer() if options.tensorboard else None
     with terminal.progress_bar() as bar, _stop_on_signal() as stop:
         if options.max_minutes is not None:
             stop.deadline = started + 60 * options.max_minutes
@@ -111,9 +101,8 @@ def _train(
             stop=stop.is_asked,
             group=group,
         )
-        if summary_writer and group.is_main:
-            goal = TASKS[type(config.model)].goal
-            events = tensorboard.written(events, summary_writer, run, goal)
+        if options.tensorboard and group.is_main:
+            events = tensorboard.written(events, run, TASKS[type(config.model)].goal)
         finished = _watch(events, config, run, bar, validation.first(SHOWN))
     if finished and not stop.signal:
         return None
@@ -130,21 +119,27 @@ def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
         preset = named
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
-    options, config = _parse(preset, arguments, PRESETS[preset]())
-    if config.start_from is not None:  # then its network is the one that is trained
-        trained = load(config.start_from, TASKS[type(config.model)].network)
-        defaults = replace(PRESETS[preset](), model=trained.config)
-        options, config = _parse(preset, arguments, defaults)
+    defaults = PRESETS[preset]()
+    options, config = _parse(preset, arguments, defaults)
     run = RunFolder(options.out or Path("runs") / preset)
     if options.resume and (named is None or run.config_file.exists()):
         begun = TrainConfig.from_run(RunFolder.open(run.path))
         if named is None:
-            _, config = _parse(preset, arguments, begun)
+            defaults = begun
+        elif config.start_from is not None:
+            defaults = replace(defaults, model=begun.model)
+        _, config = _parse(preset, arguments, defaults)
         _check_unchanged(run, begun, config)
-    elif config.data == "folder" and config.data_dir is None:
+        return options, config, run
+    if config.start_from is not None:  # whose network is then the one to be trained
+        trained = load(config.start_from, TASKS[type(config.model)].network)
+        options, config = _parse(preset, arguments, replace(defaults, model=trained.config))
+        training.starting_model(
+            config
+        )  # refused now if options ask for another, not after the data
+    if config.data == "folder" and config.data_dir is None:
         raise ConfigError("training on your own pictures needs --data-dir, the folder they are in")
-    else:
-        run.check_vacant()
+    run.check_vacant()
     return options, config, run
 
 
@@ -170,6 +165,8 @@ def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Op
 def _check_unchanged(run: RunFolder, started: TrainConfig, config: TrainConfig) -> None:
     """A preset or options that are given again must be those that the run was started with."""
     before, after = started.to_dict(), config.to_dict()
+    if after["start_from"] and str(Path(after["start_from"]).absolute()) == before["start_from"]:
+        after["start_from"] = before["start_from"]  # a folder that is there no more
     for values in (before, after):
         values |= {f"model.{key}": value for key, value in values.pop("model").items()}
     changed = [f"{key} was {before[key]}" for key in before if before[key] != after[key]]
@@ -193,9 +190,11 @@ def _watch(
     event = None
     for event in events:
         if isinstance(event, Step):
-            nats = _smooth(nats, -event.train_nats)
+            if math.isfinite(event.train_nats):
+                nats = _smooth(nats, -event.train_nats)
             seconds = _smooth(seconds, event.seconds)
-            words = f"loss {nats:.1f} nats  {config.batch_size / seconds:.0f} images/s"
+            words = "loss not finite" if nats is None else f"loss {nats:.1f} nats"
+            words += f"  {config.batch_size / seconds:.0f} images/s"
             if event.skipped:
                 words += f"  {event.skipped} skipped"
             bar.update(task, completed=event.step, description=words)
@@ -229,15 +228,26 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
     if isinstance(model, DRAW):
         pictures.sample(model, run.path, seed=config.seed, training=images.pictures())
         pictures.reconstruct(model, run.path, validation.first(32), seed=config.seed)
-        made = PAINTED
+        made = _painted(model.config)
     else:
         pictures.glimpses(model, run.path / "glimpses.png", validation.first(SHOWN))
-        made = CLASSIFIED
+        made = {"glimpses.png": "validation images, and where the model looks at them (green)"}
     curves = figures.curves(run.records(), TASKS[type(config.model)].goal)
     figures.save_plot(run.path / "curves.png", curves)
     terminal.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
     for name, what in (made | {"curves.png": "the learning curve"}).items():
         terminal.say(f"  {run.path / name!s:<40} {what}")
+
+
+def _painted(config: DRAWConfig) -> dict[str, str]:
+    """What is on the pictures of a model; it has no windows to show without attention."""
+    green, red = (" (green)" if config.read_size else ""), (" (red)" if config.write_size else "")
+    return {
+        "samples.png": "new images, beside the nearest training images",
+        "drawing.gif": "the same being painted" + (", the write window in red" if red else ""),
+        "reconstructions.png": "validation images, and what the model makes of them",
+        "reconstructing.gif": f"the same being looked at{green} and painted{red}",
+    }
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """The data sets: a dict from name to function.
 
 A file is looked for in the given folder, then in `$DRAW_DATA`, then in the user's cache, and is
-downloaded if it is nowhere; where a SHA-256 was published, it is checked in every case.
+downloaded if it is nowhere; where a SHA-256 was published for it, it is checked in every case. What
+came out of an archive has none of its own; the sets that take it say so.
 """
 
 from collections.abc import Callable

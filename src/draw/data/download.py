@@ -18,7 +18,9 @@ from draw.errors import DataError
 from draw.files import one_line
 
 T = TypeVar("T")
-Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in all (0: unknown)
+Progress = Callable[
+    [str, int, int], None
+]  # what, done, in all (0: unknown): bytes of a file, or pictures
 
 SLACK = 1 << 20  # bytes that a download may have more than the file, as a .gz of noise has
 

@@ -9,15 +9,9 @@ from torch import Generator, Tensor
 
 from draw.data import Images
 from draw.errors import ConfigError
-from draw.evaluation.over import ROWS, mean_and_stderr, over
+from draw.evaluation.whole_set import ROWS, mean_and_stderr, measure_all
 from draw.model import DRAW, DRAWConfig, Trace
-from draw.objectives import (
-    bits_per_dim,
-    elbo,
-    iwae,
-    log_weight,
-    of_an_encoded,
-)
+from draw.objectives import bits_per_dim, elbo, encoded_terms, iwae, log_weight
 from draw.processes import ALONE, Group
 
 ELEMENTS = 2**21  # pixels times channels that run side by side, at most: they bound the memory
@@ -113,10 +107,15 @@ def evaluate(
         sums = _elbo_terms(run(x))
         for _ in range(samples - 1):
             sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
-        log_weights = _log_weights(run, x, max(ks), rows) if ks else x
-        return [value / samples for value in sums] + [_mean_of_groups(log_weights, k) for k in ks]
+        measured = [value / samples for value in sums]
+        if ks:
+            log_weights = _log_weights(run, x, max(ks), rows)
+            measured += [_mean_of_groups(log_weights, k) for k in ks]
+        return measured
 
-    elbos, log_likelihoods, kls, *iwaes = over(images, rows, seed, model.device, group, measure)
+    elbos, log_likelihoods, kls, *iwaes = measure_all(
+        images, rows, seed, model.device, group, measure
+    )
     elbo_nats, elbo_stderr = mean_and_stderr(elbos)
     kl_by_step = torch.cat(kls, dim=1).double().mean(1)
     discrete = (model.config.likelihood, images.binarisation) != ("bernoulli", "none")
@@ -157,7 +156,7 @@ def likelihood_in_words(config: DRAWConfig, images: Images) -> str:
 
 def _elbo_terms(trace: Trace) -> list[Tensor]:
     """ELBO [B], log likelihood [B] and KL by step [T, B]."""
-    return [elbo(trace), *of_an_encoded(trace.log_likelihood, trace.kl)]
+    return [elbo(trace), *encoded_terms(trace.log_likelihood, trace.kl)]
 
 
 def _log_weights(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from draw.classifier import GlimpseClassifier
 from draw.data import Images
 from draw.errors import ConfigError
-from draw.evaluation.over import ROWS, mean_and_stderr, over
+from draw.evaluation.whole_set import ROWS, mean_and_stderr, measure_all
 from draw.objectives import log_probability
 from draw.processes import ALONE, Group
 
@@ -64,7 +64,7 @@ def classify(
             progress(int(indices[-1]) + 1, len(images))
         return [log_probability(seen, labels), seen.logits.argmax(-1) != labels]
 
-    nats, wrong = over(images, ROWS, seed, model.device, group, measure)
+    nats, wrong = measure_all(images, ROWS, seed, model.device, group, measure)
     by_glimpse = torch.cat(wrong, dim=1).sum(1).tolist()
     mean, stderr = mean_and_stderr(nats)
     return Classification(

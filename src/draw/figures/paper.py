@@ -160,7 +160,7 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     patch = attention.read(image[None], window, PATCH)
     ones = attention.write(torch.ones_like(patch), window, H, W)
     painted = attention.write(patch, window, H, W) / ones.max()  # gamma such that ones paint ones
-    F_x, F_y = (F[0] for F in attention.filterbanks(window, PATCH, H, W))
+    F_x, F_y = (F[0] for F in attention.filterbanks(window, H, W, PATCH))
     first, last = (torch.outer(F_y[i], F_x[i])[None] for i in (0, -1))
     row = 8.4 * H / (2 * W + H)  # inches that the three pictures above are high
     figure = Figure(figsize=(8.4, 2 * row + 0.8), layout="constrained")

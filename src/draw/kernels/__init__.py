@@ -13,17 +13,17 @@ from torch import Tensor
 
 from draw.errors import ConfigError
 from draw.kernels.layout import Shape
-from draw.kernels.loops import ROOMS, forward, generate, room_of
+from draw.kernels.loops import ENGINES, engine_for, forward, generate
 from draw.kernels.trial import failure
 
-__all__ = ["ROOMS", "Engine", "available", "chosen", "forward", "generate"]
+__all__ = ["ENGINES", "Engine", "available", "chosen", "forward", "generate"]
 
 Engine = Literal["auto", "plain", "fused"]
 
 
 def available(device: str = "cpu") -> bool:
     """Whether there is an engine for this kind of device; says in the log why not."""
-    return device in ROOMS and bool(room_of(device).available())
+    return device in ENGINES and bool(engine_for(device).available())
 
 
 def chosen(model: Any, noise: Tensor, x: Tensor | None = None, *, batch: int, record: bool) -> bool:
@@ -53,24 +53,29 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         return "it paints Bernoulli canvases alone"
     parameters, inputs = list(model.parameters()), [noise] if x is None else [noise, x]
     everything, device = [*parameters, *inputs], noise.device
-    if device.type not in ROOMS or any(t.device != device for t in everything):
-        return f"it takes tensors on one device, {' or '.join(ROOMS)}"
+    if device.type not in ENGINES or any(t.device != device for t in everything):
+        return f"it takes tensors on one device, {' or '.join(ENGINES)}"
     if any(t.dtype != torch.float32 for t in everything):
         return "it takes float32 alone"
     if (
         torch.compiler.is_compiling()
+        or torch._C._is_tracing()
         or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
         or any(type(t) not in (Tensor, torch.nn.Parameter) for t in everything)
     ):
         return "another transformation is at work"
     for name, layer in model.named_children():
         if type(layer) not in (torch.nn.Linear, torch.nn.LSTMCell):
             return f"its {name} is a {type(layer).__name__}"
-    if any(map(_is_watched, model.children())):
+    watched = torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    if watched or any(map(_is_watched, model.children())):
         return "a hook waits in one of its layers"
     if torch.is_autocast_enabled(device.type):
         return "autocast asks for another precision"
-    if noise.shape[1:] != (batch, model.config.latent_size) or not noise.numel():
+    if not noise.numel():
+        return "there is nothing to compute"
+    if noise.shape[1:] != (batch, model.config.latent_size):
         return f"its noise is [T, {batch}, {model.config.latent_size}], not {list(noise.shape)}"
     if torch.is_grad_enabled():
         if any(t.requires_grad for t in inputs):
@@ -78,7 +83,7 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         if (record or x is None) and any(p.requires_grad for p in parameters):
             return "gradients through windows, early canvases and generation are the plain path's"
     shape = Shape.of(model.config, noise)
-    answer: str | None = room_of(device.type).hindrance(shape, device)
+    answer: str | None = engine_for(device.type).hindrance(shape, device)
     return answer or failure(model.__class__, model.config, device, batch)
 
 

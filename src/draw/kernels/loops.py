@@ -9,7 +9,7 @@ from torch import Tensor
 from draw.attention import Window
 from draw.kernels.layout import Results, Shape, Weights, windows
 
-ROOMS = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # by the kind of the device
+ENGINES = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # by the kind of the device
 
 
 class Run(NamedTuple):
@@ -24,9 +24,9 @@ class Run(NamedTuple):
     write: Window | None
 
 
-def room_of(device: str) -> Any:
+def engine_for(device: str) -> Any:
     """The engine's module for this kind of device, imported only where it is wanted."""
-    return importlib.import_module(ROOMS[device])
+    return importlib.import_module(ENGINES[device])
 
 
 def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Run:
@@ -34,8 +34,8 @@ def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Run:
     x, eps = x.contiguous(), eps.contiguous()
     weights = Weights.of(model, x)
     if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
-        room, shape = room_of(eps.device.type), Shape.of(model.config, eps)
-        return _unrecorded(room.run_with_gradients(shape, weights, x, eps))
+        engine, shape = engine_for(eps.device.type), Shape.of(model.config, eps)
+        return _unrecorded(engine.run_with_gradients(shape, weights, x, eps))
     return _run(model, weights, x, eps, record)
 
 
@@ -45,8 +45,8 @@ def generate(model: Any, z: Tensor, *, record: bool) -> Run:
 
 
 def _run(model: Any, weights: Weights, x: Tensor | None, noise: Tensor, record: bool) -> Run:
-    room, shape = room_of(noise.device.type), Shape.of(model.config, noise)
-    results, recording = room.run(shape, weights, x, noise, record=record)
+    engine, shape = engine_for(noise.device.type), Shape.of(model.config, noise)
+    results, recording = engine.run(shape, weights, x, noise, record=record)
     if recording is None:
         return _unrecorded(results)
     read = windows(recording.reads, model.config, model.config.read_size)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from draw import kernels
 from draw.errors import ConfigError
@@ -293,6 +294,34 @@ def test_a_hook_in_a_layer_is_called():
     assert chosen(model, eps, x)
 
 
+def test_a_hook_of_all_modules_is_called():
+    model = network(engine="auto")
+    x, eps = inputs(model, 2)
+    calls = []
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *_: calls.append(module)
+    )
+    try:
+        model(x, eps=eps)
+    finally:
+        hook.remove()
+    assert calls.count(model.patch) == SMALL["glimpses"]
+    assert chosen(model, eps, x)
+
+
+@pytest.mark.parametrize("backend", ["cuda", "mkldnn"])
+def test_precisions_under_their_new_names_are_no_obstacle(backend):
+    matmul = getattr(torch.backends, backend).matmul
+    before = matmul.fp32_precision
+    model = network(engine="auto")
+    x, eps = inputs(model, 2)
+    try:
+        matmul.fp32_precision = "tf32"
+        assert chosen(model, eps, x)
+    finally:
+        matmul.fp32_precision = before
+
+
 def test_noise_of_another_shape_is_the_plain_paths():
     model = network(engine="auto")
     _, eps = inputs(model, 3)
@@ -373,6 +402,25 @@ def test_under_a_transformation_that_maps_over_something_else():
     x, eps = inputs(model, 2)
     sums = torch.vmap(lambda scale: scale * elbo(model(x, eps=eps)).sum())(torch.tensor([1.0, 2.0]))
     torch.testing.assert_close(sums[1], 2 * elbo(model(x, eps=eps)).sum())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # which torch itself calls
+def test_in_forward_mode_the_canvas_has_its_tangent():
+    model = network(engine="auto")
+    x, eps = inputs(model, 2)
+    with torch.no_grad(), forward_ad.dual_level():
+        seen = model(x, eps=forward_ad.make_dual(eps, torch.ones_like(eps))).canvas
+        painted = model.generate(2, z=forward_ad.make_dual(eps, torch.ones_like(eps))).canvas
+        for canvas in (seen, painted):
+            assert forward_ad.unpack_dual(canvas).tangent.abs().max() > 0
+
+
+def test_a_trace_of_torch_jit_sees_the_plain_paths_operations(monkeypatch):
+    """Simulated: the types that are checked in tests cannot be traced."""
+    model = network(engine="auto")
+    x, eps = inputs(model, 2)
+    monkeypatch.setattr(torch._C, "_is_tracing", lambda: True)
+    assert not chosen(model, eps, x)
 
 
 def test_frozen_parameters_get_no_gradient():

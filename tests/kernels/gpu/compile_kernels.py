@@ -50,7 +50,7 @@ def compiled(capability: int) -> dict:
         return kernel
 
     JITFunction.run = compile_only
-    kernels.ROOMS["cpu"] = "draw.kernels.gpu"
+    kernels.ENGINES["cpu"] = "draw.kernels.gpu"
     kernels.failure = lambda *_: None  # what only compiles computes nothing
     for attention in ({}, {"read_size": None, "write_size": None}):
         model = DRAW(DRAWConfig(glimpses=2, **attention))

@@ -17,5 +17,5 @@ if (sys.platform, platform.machine()) != ("linux", "x86_64"):  # there is no Tri
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch):
     """What computes on this device is the GPU's engine, and its trial is a test of its own."""
-    monkeypatch.setitem(kernels.ROOMS, DEVICE, "draw.kernels.gpu")
+    monkeypatch.setitem(kernels.ENGINES, DEVICE, "draw.kernels.gpu")
     monkeypatch.setattr(kernels, "failure", lambda *_: None)

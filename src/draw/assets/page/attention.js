@@ -43,7 +43,7 @@ export function filterbank(g, delta, sigma2, n, size) {
 }
 
 /** The filters of both axes. */
-export function filterbanks({ g_x, g_y, delta, sigma2 }, n, height, width) {
+export function filterbanks({ g_x, g_y, delta, sigma2 }, height, width, n) {
   return {
     F_x: filterbank(g_x, delta, sigma2, n, width),
     F_y: filterbank(g_y, delta, sigma2, n, height),
@@ -52,7 +52,7 @@ export function filterbanks({ g_x, g_y, delta, sigma2 }, n, height, width) {
 
 /** Looks at an image through a window: gamma F_y x F_x^T, each channel alike (eq. 27). */
 export function read(image, channels, height, width, window, n) {
-  const { F_x, F_y } = filterbanks(window, n, height, width);
+  const { F_x, F_y } = filterbanks(window, height, width, n);
   const patch = new Float32Array(channels * n * n);
   const row = new Float64Array(width);
   for (let c = 0; c < channels; c++) {
@@ -75,7 +75,7 @@ export function read(image, channels, height, width, window, n) {
 
 /** Paints a patch onto an empty image: F_y^T w F_x / gamma (eq. 29). */
 export function write(patch, channels, height, width, window, n) {
-  const { F_x, F_y } = filterbanks(window, n, height, width);
+  const { F_x, F_y } = filterbanks(window, height, width, n);
   const image = new Float32Array(channels * height * width);
   const row = new Float64Array(width);
   for (let c = 0; c < channels; c++) {

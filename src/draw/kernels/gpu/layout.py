@@ -7,10 +7,6 @@ import triton
 
 from draw.kernels.layout import Shape
 
-# How exact the factors of a product are, by torch.get_float32_matmul_precision(). PyTorch's own
-# products on a GPU take "medium" for TF32 too.
-PRECISIONS = {"highest": "ieee", "high": "tf32", "medium": "tf32"}
-
 # Chosen on paper for 132 multiprocessors and 128 rows, and never tuned at run time: that would wait
 # for the GPU, and choose differently from day to day. A program of a product owns 32 rows and 32
 # columns, or 64 that are the four gates of 16 units: 8 to 68 programs, of 10 to 260 KB each.
@@ -74,7 +70,7 @@ def canvas_options(shape: Shape, at: Layout) -> dict[str, Any]:
 def product_options(columns: int = COLUMNS) -> dict[str, Any]:
     """Those of the kernels that are matrix products."""
     return {
-        "PRECISION": PRECISIONS[torch.get_float32_matmul_precision()],
+        "PRECISION": "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee",
         "BLOCK_B": ROWS,
         "BLOCK_N": columns,
         "BLOCK_K": TERMS,

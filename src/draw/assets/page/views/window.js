@@ -147,7 +147,7 @@ export class Sandbox {
   draw() {
     const { sigma, n, ...rest } = this.values;
     const window = { ...rest, sigma2: sigma ** 2 };
-    const { F_x, F_y } = filterbanks(window, n, SIZE, SIZE);
+    const { F_x, F_y } = filterbanks(window, SIZE, SIZE, n);
     const patch = read(this.image, 1, SIZE, SIZE, window, n);
     const back = write(patch, 1, SIZE, SIZE, window, n);
     if (this.picked && Math.max(...this.picked) >= n) this.picked = null;

@@ -13,7 +13,7 @@ from draw.processes import Group
 ROWS = 512  # images or trajectories that run side by side, at most
 
 
-def over(
+def measure_all(
     images: Images,
     rows: int,
     seed: int,
