@@ -168,7 +168,7 @@ def _facts(results: Results) -> str:
     rows = [
         f"| {report.subject(measured)} | {name} | {value} |"
         for measured in results["measured"]
-        for name, value in report.figures(measured)
+        for name, value in report.values(measured)
     ]
     return f"""\
 ## Training
@@ -254,7 +254,7 @@ def _headline(results: Results) -> Results:
 
 def _shown(measured: Results) -> str:
     """The ELBO, and the IWAE bound of the largest k; or the error."""
-    first, *others = report.figures(measured)
+    first, *others = report.values(measured)
     shown = [first] if "errors" in measured else [first, *others[-1:]]
     return "; ".join(f"{name}: **{value}**" for name, value in shown)
 

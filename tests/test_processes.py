@@ -199,6 +199,12 @@ def test_the_gradient_of_a_step_is_that_of_one_process(processes, tmp_path):
             assert torch.equal(mine, first)  # no process drifts away from another
 
 
+def test_a_process_takes_no_empty_parts():
+    config = replace(WIDER, batch_size=4, accumulate=4)
+    steps = Steps(new_learner(config), config, Batches(some_images(), 4, 0), Group(1, 2))
+    assert steps.rows == [slice(2, 3), slice(3, 4)]
+
+
 @pytest.mark.parametrize("accumulate", [2, 3, 10])
 def test_an_accumulated_gradient_is_that_of_the_whole_minibatch(accumulate):
     whole, parted = (new_learner(WIDER) for _ in range(2))

@@ -196,6 +196,24 @@ def test_a_step_without_finite_gradient_is_skipped_and_counted():
     assert all(torch.isfinite(value).all() for value in learner.tensors().values())
 
 
+def test_a_skipped_step_has_no_part_in_the_means_of_the_log(tmp_path, monkeypatch):
+    """And where all were skipped, the log is JSON nevertheless."""
+    monkeypatch.setattr("draw.training.LOG_EVERY", 2)
+    monkeypatch.setattr("draw.training.Batches", lambda *_: BrokenBatches({1, 2, 3}))
+    run = RunFolder(tmp_path / "run")
+    images = some_images()
+    events = list(train(replace(CONFIG, steps=4), run, images, images))
+    first, second = (r for r in run.records() if "images_per_second" in r)
+    assert first["train_elbo_nats"] == events[0].train_nats
+    assert first["gradient_norm"] == events[0].gradient_norm
+    assert (second["train_elbo_nats"], second["gradient_norm"], second["skipped"]) == (
+        None,
+        None,
+        3,
+    )
+    assert "NaN" not in run.log_file.read_text()
+
+
 def test_training_stops_when_no_gradient_is_finite_any_more():
     learner = new_learner(CONFIG)
     batches = BrokenBatches(set(range(3, 100)))

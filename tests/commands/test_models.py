@@ -35,7 +35,7 @@ def test_each_is_listed_with_its_training_its_data_and_its_bounds(draw):
         assert f"  {results['command']}\n" in result.out
         for one in results["measured"]:
             assert f"  {one['data']} {one['split']}, " in result.out
-            for _, value in report.figures(one):
+            for _, value in report.values(one):
                 assert value in result.out
 
 

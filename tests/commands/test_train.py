@@ -126,7 +126,9 @@ def test_the_seed_decides_the_training(training, finished, draw):
 )
 def test_pictures_of_any_shape_can_be_learned(pictures, draw, options, shape):
     arguments = ["train", "folder", "--data-dir", pictures, *TINY, *options.split()]
-    assert draw(*arguments, "--out", "run").status == 0
+    result = draw(*arguments, "--out", "run")
+    assert result.status == 0
+    assert ("in red" in result.out) == ("(green)" in result.out) == ("None" not in options)
     C, H, W = shape
     assert load("run").config.image_shape == shape
     with Image.open("run/samples/000000004.png") as opened:

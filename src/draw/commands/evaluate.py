@@ -117,7 +117,7 @@ def _result(
 
 def _errors(measured: dict[str, Any]) -> Table:
     table = Table(title=report.subject(measured), title_justify="left", show_header=False)
-    for name, value in report.figures(measured):
+    for name, value in report.values(measured):
         table.add_row(name, value)
     return table
 

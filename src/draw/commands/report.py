@@ -9,11 +9,18 @@ class Bound(NamedTuple):
     name: str
     nats: float
     stderr: float | None
-    digits: int = 2  # after the point
 
     def __str__(self) -> str:
-        error = "" if self.stderr is None else f" +- {self.stderr:.{self.digits}f}"
-        return f"{self.nats:.{self.digits}f}{error}"
+        return plus_minus(self.nats, self.stderr, digits=2)
+
+
+def plus_minus(value: float, stderr: float | None, *, digits: int) -> str:
+    """A mean and its standard error, if it has one.
+
+    >>> plus_minus(-81.476, 0.21, digits=2)
+    '-81.48 +- 0.21'
+    """
+    return f"{value:.{digits}f}" + ("" if stderr is None else f" +- {stderr:.{digits}f}")
 
 
 def subject(measured: dict[str, Any]) -> str:
@@ -28,15 +35,15 @@ def subject(measured: dict[str, Any]) -> str:
     return f"{images}: {measured['likelihood']}" if "likelihood" in measured else images
 
 
-def figures(measured: dict[str, Any]) -> list[tuple[str, str]]:
+def values(measured: dict[str, Any]) -> list[tuple[str, str]]:
     """All that was measured, each by its name and with its unit."""
     if "errors" not in measured:
         return [(bound.name, f"{bound} nats") for bound in bounds(measured)]
     low, high = measured["error_interval"]
-    answer = Bound("", measured["log_likelihood_nats"], measured["log_likelihood_stderr"], digits=3)
+    nats, stderr = measured["log_likelihood_nats"], measured["log_likelihood_stderr"]
     return [
         ("error", f"{measured['error']:.2%} (95 %: {low:.2%} to {high:.2%})"),
-        ("log likelihood of the labels", f"{answer} nats"),
+        ("log likelihood of the labels", f"{plus_minus(nats, stderr, digits=3)} nats"),
     ]
 
 
