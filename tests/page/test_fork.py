@@ -47,6 +47,18 @@ def test_the_parent_stays_frozen_and_the_slider_thaws_it(go):
     assert steps(tab, "fork") == {4, 5, 6}  # it starts again where it was frozen
 
 
+def test_whoever_comes_back_finds_the_same_frozen_painting(go):
+    tab = go("view=fork&seed=3&index=5&at=2", motion="reduce")
+    grown(tab)
+    before = {key: settings(tab)[key] for key in ("seed", "index", "at", "branch")}
+    frozen = pixels(tab, "#fork .parent")
+    for view in ("window", "fork"):
+        tab.click(f"nav [data-view={view}]")
+    grown(tab)
+    assert {key: settings(tab)[key] for key in before} == before
+    assert (pixels(tab, "#fork .parent") == frozen).all()
+
+
 def test_other_futures_and_another_painting(go):
     tab = go("view=fork&seed=3&index=23&at=1", motion="reduce")
     grown(tab)

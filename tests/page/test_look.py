@@ -177,6 +177,43 @@ def test_the_first_stroke_replaces_the_example_and_later_ones_add(go):
     assert settings(tab)["ink"].startswith(one + ".")
 
 
+@pytest.mark.parametrize("view", ["look", "finish"])
+def test_the_first_stroke_replaces_an_example_that_the_address_brought(go, view):
+    tab = go(f"view={view}", motion="reduce")
+    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
+    assert "ink" in settings(tab)
+    tab.run("window.old = true")
+    tab.send("Page.reload")
+    tab.wait(f"!window.old && !document.querySelector('#{view} .again').disabled")
+    tab.stroke(f"#{view} .pad", DIGIT)
+    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)
+
+
+def test_a_second_finger_does_not_lift_the_pen(go):
+    tab = go("view=look", motion="reduce")
+    looked(tab)
+    (x, y), *others = DIGIT
+    left, top, width, height = tab.place("#look .pad")
+    tab._mouse("mousePressed", left + x * width, top + y * height)
+    tab.run("""
+        document.querySelector("#look .pad").dispatchEvent(
+            new PointerEvent("pointerup", { isPrimary: false, bubbles: true }));
+    """)
+    for x, y in others:
+        tab._mouse("mouseMoved", left + x * width, top + y * height)
+    tab._mouse("mouseReleased", left + x * width, top + y * height)
+    looked(tab)
+    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)
+
+
+def test_space_plays_and_pauses_from_the_slider_too(go):
+    tab = go("view=look", motion="reduce")
+    looked(tab)
+    tab.run("document.querySelector('#look .slider').focus()")
+    tab.press(" ")
+    tab.wait("document.querySelector('#look .play').textContent === 'Pause'")
+
+
 def test_a_finger_draws(go):
     tab = go("view=look", motion="reduce")
     looked(tab)

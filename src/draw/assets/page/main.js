@@ -33,7 +33,7 @@ class App {
     this.traces = new Map(); // name -> promise of films
     this.loaded = new Map(); // name -> promise
     this.views = new Map(); // name -> view, made when first opened
-    this.name = this.view = this.model = null; // what is shown
+    this.viewName = this.view = this.model = null; // what is shown
     this.written = this.newest = null; // the address, and what it is to be
     this.timer = null; // until it is written
   }
@@ -71,22 +71,25 @@ class App {
     const { view, model, ...settings } = readAddress();
     this.view?.close();
     this.model = this.models.find(({ name }) => name === model) ?? this.models[0];
-    this.name = Object.hasOwn(VIEWS, view) && (view !== "compare" || this.pair) ? view : "paint";
+    this.viewName = Object.hasOwn(VIEWS, view) && (view !== "compare" || this.pair) ? view : "paint";
     for (const section of document.querySelectorAll("main section")) {
-      section.hidden = section.id !== this.name;
+      section.hidden = section.id !== this.viewName;
     }
-    for (const link of document.querySelectorAll("nav a")) {
+    for (const link of document.querySelectorAll("a[data-view]")) {
       link.hash = this.address({ view: link.dataset.view });
-      if (link.dataset.view === this.name) link.setAttribute("aria-current", "page");
+      const current = link.dataset.view === this.viewName && link.closest("nav");
+      if (current) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
     byId("model").value = this.model.name;
+    const chooses = this.models.length > 1 && !["compare", "window"].includes(this.viewName);
+    byId("model").parentElement.hidden = !chooses;
     byId("notice").hidden = true;
-    if (!this.views.has(this.name)) {
-      this.views.set(this.name, new VIEWS[this.name](byId(this.name), this));
+    if (!this.views.has(this.viewName)) {
+      this.views.set(this.viewName, new VIEWS[this.viewName](byId(this.viewName), this));
     }
-    this.view = this.views.get(this.name);
-    document.title = `${byId(`${this.name}-title`).textContent} – DRAW`;
+    this.view = this.views.get(this.viewName);
+    document.title = `${byId(`${this.viewName}-title`).textContent} – DRAW`;
     this.remember(settings);
     this.view.open(settings);
   }
@@ -99,22 +102,28 @@ class App {
   }
 
   /**
-   * Keeps settings of the current view in the address, without an entry in the history: in a
-   * moment, as browsers allow it only so often.
+   * Keeps settings of the current view in the address, without an entry in the history: at once,
+   * and what follows a moment later, as browsers allow it only so often.
    */
   remember(settings) {
-    this.newest = this.address({ view: this.name, ...settings });
-    this.timer ??= setTimeout(() => {
-      this.timer = null;
-      if (location.hash !== this.written) return; // the visitor has gone elsewhere
-      history.replaceState(null, "", this.newest);
-      this.written = location.hash;
-    }, SOON);
+    this.newest = this.address({ view: this.viewName, ...settings });
+    if (this.timer === null) this.write();
+  }
+
+  write() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    if (this.newest === null || location.hash !== this.written) return; // gone elsewhere
+    history.replaceState(null, "", this.newest);
+    this.newest = null;
+    this.written = location.hash;
+    this.timer = setTimeout(() => this.write(), SOON);
   }
 
   /** Goes to another view, or to the same with other settings; "back" returns. */
   go(settings) {
-    if (settings.view !== this.name) byId("main").focus(); // what has it now will be hidden
+    this.write(); // what "back" is to find
+    if (settings.view !== this.viewName) byId("main").focus(); // what has it now will be hidden
     location.hash = this.address(settings);
   }
 
@@ -181,9 +190,13 @@ function hearKeys(app) {
     if (!player || event.ctrlKey || event.metaKey || event.altKey) return;
     const within = (selector) => event.target.closest(selector);
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (event.key === " " && !within("input, select, button")) player.toggle();
-    else if (step && !within("input, select, [role=application]")) player.seek(player.t + step);
-    else return;
+    if (event.key === " " && !within("input:not([type=range]), select, button")) {
+      if (!event.repeat) player.toggle();
+    } else if (step && !within("input[type=range], select, [role=application]")) {
+      player.seek(player.t + step);
+    } else {
+      return;
+    }
     event.preventDefault();
   });
 }
@@ -197,9 +210,8 @@ async function main() {
   }
   app = new App(await fetchJson("models.json"));
   byId("model").replaceChildren(...app.models.map(({ name }) => new Option(name)));
-  byId("model").parentElement.hidden = app.models.length < 2;
   byId("model").addEventListener("change", ({ target }) => {
-    app.go({ view: app.name, model: target.value });
+    app.go({ view: app.viewName, model: target.value });
   });
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault(); // the address is for the view

@@ -1,6 +1,7 @@
 /** A pad to draw on, with a finger, a mouse, a pen or the keys. */
 
-import { extend, full, PEN, rasterise } from "./ink.js";
+import { exampleButtons } from "./examples.js";
+import { extend, full, PEN, rasterise, toText } from "./ink.js";
 import { colours, show } from "./pictures.js";
 
 const STEP = 1 / 28; // how far an arrow key moves the pen
@@ -14,26 +15,26 @@ export const ARROWS = {
 export class Pad {
   /**
    * `changed()` hears of every stroke when it is finished, and when none is left. `size()` gives
-   * the picture's {height, width}; with `pixels` the pad shows which of its pixels are ink.
+   * the picture's {height, width}; with `pixels` the pad shows which of its pixels are ink. Strokes
+   * that are one of the `examples` give way to the visitor's first.
    */
-  constructor(canvas, { changed, size, pixels = false }) {
+  constructor(canvas, { changed, size, examples, pixels = false }) {
     Object.assign(this, { canvas, changed, size, pixels });
+    this.examples = examples.map(toText);
     this.strokes = [];
-    this.example = false; // the first stroke replaces an example
     this.pen = null; // where the keys have moved the pen
     this.down = false;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    canvas.addEventListener("pointerup", () => this.end());
-    canvas.addEventListener("pointercancel", () => this.end());
+    canvas.addEventListener("pointerup", (event) => this.end(event));
+    canvas.addEventListener("pointercancel", (event) => this.end(event));
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("blur", () => this.leave());
   }
 
-  /** Shows strokes as if they had been drawn; `example` ones give way to the visitor's. */
-  set(strokes, example = false) {
+  /** Shows strokes as if they had been drawn. */
+  set(strokes) {
     this.strokes = strokes.map((stroke) => [...stroke]);
-    this.example = example;
     this.down = false;
     this.draw();
   }
@@ -61,16 +62,15 @@ export class Pad {
     this.draw();
   }
 
-  end() {
-    if (this.pen) return;
+  end(event) {
+    if (this.pen || !event.isPrimary) return;
     this.canvas.blur(); // the keys are the player's again
     this.lift();
   }
 
   /** Puts the pen down, which begins a stroke if there is room for one. */
   put(point) {
-    if (this.example) this.strokes = [];
-    this.example = false;
+    if (this.examples.includes(toText(this.strokes))) this.strokes = [];
     if (full(this.strokes)) return;
     this.down = true;
     this.strokes.push([]);
@@ -174,4 +174,17 @@ export class Pad {
     context.lineTo(x, y + 0.04);
     context.stroke();
   }
+}
+
+/** A view's pad, with the buttons that take an example, by its name, and clear it. */
+export function padIn(view, examples, { changed, pixels }) {
+  const size = () => view.app.model.config;
+  const options = { changed, size, examples: Object.values(examples), pixels };
+  const pad = new Pad(view.find(".pad"), options);
+  exampleButtons(view.find(".examples"), (name) => {
+    pad.set(examples[name]);
+    changed();
+  });
+  view.find(".clear").addEventListener("click", () => pad.clear());
+  return pad;
 }

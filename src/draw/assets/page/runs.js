@@ -22,7 +22,7 @@ export function* sample(model, { seed, count }) {
   for (let first = 0; first < count; first += AT_ONCE) {
     const batch = Math.min(AT_ONCE, count - first);
     const z = noise(model, batch, (b) => [PRIOR, seed, first + b]); // eq. 13
-    yield { first, films: films(model, model.generate(z, batch)) };
+    yield { films: films(model, model.generate(z, batch)) };
   }
 }
 

@@ -20,6 +20,14 @@ export class Compare extends FilmView {
     return { seed: this.seed }; // undefined while the bundled films are shown
   }
 
+  get modelName() {
+    return this.pair[0].name;
+  }
+
+  sees() {
+    return true; // one of the two does
+  }
+
   async open(settings) {
     const signal = this.opened(settings);
     const { t } = settings;

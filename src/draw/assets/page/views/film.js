@@ -45,12 +45,24 @@ export class FilmView {
     if (Object.keys(settings).length) this.reset(); // what it does not name is as at first
     const windows = whole(settings.windows, 0, 1);
     if (this.windows && windows !== undefined) this.windows.checked = windows === 1;
+    if (this.windows) this.windows.disabled = !this.kinds.some((kind) => this.sees(kind));
     return this.renewed();
+  }
+
+  /** What a saved film is named after. */
+  get modelName() {
+    return this.app.model.name;
+  }
+
+  /** Whether the model reads, or writes, through windows. */
+  sees(kind) {
+    return this.app.model.config[`${kind}_size`] !== null;
   }
 
   /** Forgets what a visit before has left. */
   reset() {
     this.seed = 0;
+    this.pad?.set([]);
     if (this.windows) this.windows.checked = this.windows.defaultChecked;
   }
 
@@ -93,11 +105,11 @@ export class FilmView {
     this.remember();
   }
 
-  remember() {
-    const t = this.player.playing ? undefined : this.player.t;
+  /** Keeps in the address what is shown, and the step `t` that it rests at; null while it plays. */
+  remember(t = this.player.playing ? null : this.player.t) {
     const { checked, defaultChecked } = this.windows ?? {};
     const windows = checked === defaultChecked ? undefined : Number(checked);
-    this.app.remember({ ...this.settings, t, windows });
+    this.app.remember({ ...this.settings, t: t ?? undefined, windows });
   }
 
   /** A film's picture after step t; no windows on a finished one, nor if they are not wanted. */
@@ -117,6 +129,7 @@ export class FilmView {
   }
 
   redraw() {
+    this.pad?.draw();
     this.player.show();
   }
 
@@ -129,7 +142,7 @@ export class FilmView {
       const { last } = this.player;
       const sheets = Array.from({ length: last + 1 }, (_, t) => this.sheet(t, false));
       sheets.push(this.sheet(last, true));
-      await saveFilm(`draw-${this.root.id}-${this.app.model.name}`, sheets, columns);
+      await saveFilm(`draw-${this.root.id}-${this.modelName}`, sheets, columns);
     } finally {
       this.saving = false;
       this.gif.removeAttribute("aria-busy");

@@ -1,9 +1,9 @@
 /** Part of a digit, and the model's proposals for the rest. */
 
 import { seedOf, whole } from "../address.js";
-import { beginning, EXAMPLES, exampleButtons } from "../examples.js";
+import { beginning, EXAMPLES } from "../examples.js";
 import { fromText, rasterise, toText } from "../ink.js";
-import { Pad } from "../pad.js";
+import { padIn } from "../pad.js";
 import { tiles } from "../pictures.js";
 import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
@@ -11,30 +11,19 @@ import { FilmView } from "./film.js";
 const COUNT = 9;
 const ROUNDS = 12; // of clamped iterations; later ones change little
 const SHARE = 0.4; // of an example's strokes
+const BEGINNINGS = Object.fromEntries(
+  Object.entries(EXAMPLES).map(([name, strokes]) => [name, beginning(strokes, SHARE)]),
+);
 
 export class Finish extends FilmView {
   constructor(root, app) {
     super(root, app, 3, ["read", "write"]);
     this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
-    this.pad = new Pad(this.find(".pad"), {
-      changed: () => this.renew(this.seed),
-      size: () => app.model.config,
-      pixels: true,
-    });
-    exampleButtons(this.find(".examples"), (name) => {
-      this.pad.set(beginning(EXAMPLES[name], SHARE), true);
-      this.renew(this.seed);
-    });
-    this.find(".clear").addEventListener("click", () => this.pad.clear());
+    this.pad = padIn(this, BEGINNINGS, { changed: () => this.renew(this.seed), pixels: true });
   }
 
   get settings() {
     return { ink: toText(this.pad.strokes), seed: this.seed };
-  }
-
-  reset() {
-    super.reset();
-    this.pad.set([]);
   }
 
   async open(settings) {
@@ -45,8 +34,7 @@ export class Finish extends FilmView {
     this.player.load(this.app.model.config.glimpses);
     this.player.hold(this.player.last);
     const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
-    const own = strokes.length > 0;
-    this.pad.set(own ? strokes : beginning(EXAMPLES[3], SHARE), own ? this.pad.example : true);
+    this.pad.set(strokes.length ? strokes : BEGINNINGS[3]);
     if (await this.ready(signal)) await this.renew(this.seed, t);
   }
 
@@ -54,7 +42,6 @@ export class Finish extends FilmView {
   async renew(seed, t) {
     const signal = this.renewed();
     this.seed = seed;
-    this.say(this.pad.says);
     if (!this.pad.strokes.length) {
       this.films = [];
       this.player.hold(this.player.last);
@@ -63,7 +50,6 @@ export class Finish extends FilmView {
       return this.app.remember({});
     }
     this.again.disabled = false;
-    this.remember();
     const { height, width, channels } = this.app.model.config;
     const grey = rasterise(this.pad.strokes, height, width);
     const ink = Uint8Array.from(
@@ -72,7 +58,8 @@ export class Finish extends FilmView {
     );
     const args = { ink, seed, count: COUNT, rounds: ROUNDS };
     this.ink = ink;
-    this.player.hold(this.player.last);
+    this.player.hold(whole(t, 0, this.player.last) ?? this.player.last);
+    this.remember();
     for await (const { round, films } of this.app.run("complete", args, signal)) {
       this.films = films;
       this.redraw();
@@ -80,8 +67,6 @@ export class Finish extends FilmView {
     }
     if (signal.aborted) return;
     this.gif.disabled = false;
-    this.player.hold(whole(t, 0, this.player.last) ?? this.player.last);
-    this.remember();
   }
 
   /** A film's picture; over the last one lies the visitor's ink, which stays. */
@@ -89,10 +74,4 @@ export class Finish extends FilmView {
     const picture = super.frame(film, t, ...rest);
     if (!film || t < film.steps) return picture;
     return { ...picture, values: picture.values.map((value, i) => Math.max(value, this.ink[i])) };
-  }
-
-  redraw() {
-    this.pad.draw();
-    super.redraw();
-  }
-}
+  }}

@@ -7,7 +7,7 @@ import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
 
 const COUNT = 9;
-const OFTEN = 24; // paintings of a seed: as many as Paint shows
+const PAINTINGS = 24; // of a seed: as many as Paint shows
 
 export class Fork extends FilmView {
   constructor(root, app) {
@@ -16,9 +16,10 @@ export class Fork extends FilmView {
     this.parent = this.find(".parent");
     this.freeze = this.find(".freeze");
     this.next = this.find(".next");
+    this.at = this.frozen = null; // where the slider is, and where the films that are shown part
     this.freeze.addEventListener("input", () => this.grow());
     this.next.addEventListener("click", () => {
-      this.index = (this.index + 1) % OFTEN;
+      this.index = (this.index + 1) % PAINTINGS;
       if (this.index === 0) this.seed = freshSeed();
       this.grow();
     });
@@ -32,6 +33,7 @@ export class Fork extends FilmView {
   reset() {
     super.reset();
     this.index = this.branch = 0;
+    this.at = null;
   }
 
   async open(settings) {
@@ -40,10 +42,13 @@ export class Fork extends FilmView {
     const { glimpses } = this.app.model.config;
     this.films = [];
     this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
-    this.index = whole(index, 0, OFTEN - 1) ?? this.index ?? 0;
+    this.index = whole(index, 0, PAINTINGS - 1) ?? this.index ?? 0;
     this.branch = seedOf(branch) ?? this.branch ?? 0;
     this.freeze.max = glimpses - 1;
-    this.freeze.value = whole(at, 0, glimpses - 1) ?? Math.floor(glimpses / 4);
+    this.at = whole(at, 0, glimpses - 1) ?? this.at ?? Math.floor(glimpses / 4);
+    this.freeze.value = this.at; // at most the maximum
+    this.frozen = Number(this.freeze.value);
+    this.label(this.frozen);
     this.player.load(glimpses);
     this.player.hold(0);
     this.next.disabled = this.freeze.disabled = true;
@@ -61,10 +66,12 @@ export class Fork extends FilmView {
   async grow(t) {
     const signal = this.renewed();
     const { seed, index, at, branch } = this.settings;
+    this.at = at;
     this.label(at);
     const args = { seed, index, t: at, count: COUNT, branch };
     for await (const { films } of this.app.run("fork", args, signal)) {
       this.films = films;
+      this.frozen = at;
       this.gif.disabled = false;
       this.player.load(films[0].steps, at);
       this.start(t);
@@ -79,6 +86,6 @@ export class Fork extends FilmView {
 
   draw(t, resting) {
     super.draw(t, resting);
-    show(this.parent, this.frame(this.films[0], Number(this.freeze.value), false));
+    show(this.parent, this.frame(this.films[0], this.frozen, false));
   }
 }

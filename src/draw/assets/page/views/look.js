@@ -1,9 +1,9 @@
 /** A visitor's digit: the model reads it, repaints it, and pays in nats. */
 
 import { seedOf } from "../address.js";
-import { EXAMPLES, exampleButtons } from "../examples.js";
+import { EXAMPLES } from "../examples.js";
 import { centred, fromText, rasterise, toText } from "../ink.js";
-import { Pad } from "../pad.js";
+import { padIn } from "../pad.js";
 import { blank, colours, frame } from "../pictures.js";
 import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
@@ -15,27 +15,20 @@ export class Look extends FilmView {
     this.bars = this.find(".bars");
     this.film = null;
     this.pixels = null;
-    this.pad = new Pad(this.find(".pad"), {
-      changed: () => this.take(),
-      size: () => app.model.config,
-    });
-    exampleButtons(this.find(".examples"), (name) => this.example(EXAMPLES[name]));
-    this.find(".clear").addEventListener("click", () => this.pad.clear());
-    const seek = ({ offsetX, buttons, type }) => {
-      if (!this.film || (type === "pointermove" && !buttons)) return;
+    this.pad = padIn(this, EXAMPLES, { changed: () => this.take() });
+    const seek = ({ offsetX, buttons }) => {
+      if (!this.film || !(buttons & 1)) return; // the main button, a finger or a pen
       this.player.seek(1 + Math.floor((offsetX / this.bars.clientWidth) * this.film.steps));
     };
-    this.bars.addEventListener("pointerdown", seek);
+    this.bars.addEventListener("pointerdown", (event) => {
+      this.bars.setPointerCapture(event.pointerId);
+      seek(event);
+    });
     this.bars.addEventListener("pointermove", seek);
   }
 
   get settings() {
     return { ink: toText(this.pad.strokes), seed: this.seed };
-  }
-
-  reset() {
-    super.reset();
-    this.pad.set([]);
   }
 
   async open(settings) {
@@ -44,15 +37,9 @@ export class Look extends FilmView {
     this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.player.load(this.app.model.config.glimpses);
     const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
-    const own = strokes.length > 0;
-    this.pad.set(own ? strokes : EXAMPLES[5], own ? this.pad.example : true);
+    this.pad.set(strokes.length ? strokes : EXAMPLES[5]);
     this.prepare();
     if (await this.ready(signal)) await this.renew(this.seed, t);
-  }
-
-  example(strokes) {
-    this.pad.set(strokes, true);
-    return this.take();
   }
 
   take() {
@@ -82,18 +69,14 @@ export class Look extends FilmView {
     const signal = this.renewed();
     this.seed = seed;
     if (!this.pad.strokes.length) return this.app.remember({});
-    this.say(this.pad.says);
+    this.remember(t ?? null); // a film takes its time; what was drawn is not to be lost
     const args = { pixels: this.pixels, seed };
     for await (const { films } of this.app.run("reconstruct", args, signal)) {
       [this.film] = films;
+      this.say(this.pad.says);
       this.gif.disabled = this.again.disabled = false;
       this.start(t);
     }
-  }
-
-  redraw() {
-    this.pad.draw();
-    super.redraw();
   }
 
   draw(t, resting) {

@@ -94,6 +94,7 @@ export class Sandbox {
     };
     let drag = null;
     overlay.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || !event.isPrimary) return;
       overlay.setPointerCapture(event.pointerId);
       const [x, y] = place(event);
       const { g_x, g_y, delta, n } = this.values;
@@ -105,7 +106,7 @@ export class Sandbox {
       move(event);
     });
     const move = (event) => {
-      if (!drag) return;
+      if (!drag || !event.isPrimary) return;
       const [x, y] = place(event).map((at, axis) => at - drag.from[axis]);
       const { g_x, g_y, n } = this.values;
       if (drag.corner) this.change({ delta: (2 * Math.max(x - g_x, y - g_y)) / n });
@@ -113,7 +114,7 @@ export class Sandbox {
     };
     overlay.addEventListener("pointermove", move);
     for (const end of ["pointerup", "pointercancel"]) {
-      overlay.addEventListener(end, () => (drag = null));
+      overlay.addEventListener(end, ({ isPrimary }) => (drag = isPrimary ? null : drag));
     }
   }
 
