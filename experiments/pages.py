@@ -156,7 +156,7 @@ step too (`results.json`), and the weights are in
 def _facts(results: Results) -> str:
     """Training and results."""
     words = WORDS[results["kind"]]
-    of_several = " of the last training" if " && " in results["command"] else ""
+    of_several = " of the last training" if "--start-from" in results["command"] else ""
     training = (
         f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
@@ -199,8 +199,8 @@ def _trained_models(shown: list[str]) -> str:
     lines = [
         "```sh",
         f"draw sample {first}      # at once, without a network",
-        f"draw evaluate {first} --samples 10 --importance-samples 100",
-        "draw models           # all that was measured",
+        f"draw evaluate {first}    # its ELBO, on the test images: one sample of each",
+        "draw models           # all that was measured; each card has the commands",
         "```",
         "",
         "| model | the paper | here | on | trained by |",

@@ -77,14 +77,10 @@ def publish(
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder, home = RunFolder.open(run), bundled.HOME / name
-    model, runs = load(run), trainings(folder, name)
-    weights, stored_as = half_precision(model.state_dict())
-    results = describe(runs, name, hardware) | {
-        "stored_as": stored_as,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-    }
+    weights, stored_as = half_precision(load(run).state_dict())
+    sha256 = hashlib.sha256(weights).hexdigest()
     before = bundled.results(name) if name in bundled.names() else None
-    if before and before["weights_sha256"] == results["weights_sha256"]:
+    if before and before["weights_sha256"] == sha256:
         results = before
     elif before and any(one["split"] == "test" for one in before["measured"]):
         raise RunError(
@@ -92,18 +88,25 @@ def publish(
             f"for this one, delete {home}"
         )
     else:
-        write_atomic(home / "model" / "model.safetensors", weights)
-        write_atomic(home / "model" / "config.json", as_json(asdict(model.config)))
-        content = folder.read()
-        content["config"]["data_dir"] = None  # of the machine that trained it
-        if len(runs) > 1:
-            content["config"]["start_from"] = str(place(name, len(runs) - 1))
-        write_atomic(home / "run.json", as_json(content))
-        write_atomic(home / "results.json", as_json(results))
+        stored = {"stored_as": stored_as, "weights_sha256": sha256}
+        results = describe(trainings(folder, name), name, hardware) | stored
+        store(folder, name, weights, results)
     measure(results, test, subset, device)
     show(folder, name)
     for path, text in pages.pages().items():
         write_atomic(path, text.encode())
+
+
+def store(run: RunFolder, name: str, weights: bytes, results: dict[str, Any]) -> None:
+    """The model's folder in the package, which names no folder of the machine that trained it."""
+    home, content, count = bundled.HOME / name, run.read(), len(trainings(run, name))
+    content["config"]["data_dir"] = None
+    if count > 1:
+        content["config"]["start_from"] = str(place(name, count - 1))
+    write_atomic(home / "model" / "model.safetensors", weights)
+    write_atomic(home / "model" / "config.json", as_json(asdict(load(run.path).config)))
+    write_atomic(home / "run.json", as_json(content))
+    write_atomic(home / "results.json", as_json(results))
 
 
 def half_precision(weights: dict[str, Tensor]) -> tuple[bytes, str]:
@@ -135,7 +138,7 @@ def trainings(run: RunFolder, name: str) -> list[RunFolder]:
     One that started from a trained model of the package, of another name, stands alone.
 
     Raises:
-        RunError: there is no run folder of what it started from.
+        RunError: there is no run folder of what it started from, or its training had not ended.
     """
     start = TrainConfig.from_run(run).start_from
     if start is None or (start in bundled.names() and start != name):
@@ -145,7 +148,11 @@ def trainings(run: RunFolder, name: str) -> list[RunFolder]:
             f"{run.path} started from {start}, of which no run folder is here; so nobody could "
             f"train it again"
         )
-    return [*trainings(RunFolder(Path(start)), name), run]
+    before = RunFolder(Path(start))
+    steps, last = TrainConfig.from_run(before).steps, before.records()[-1:]
+    if not last or last[0]["step"] != steps:
+        raise RunError(f"{run.path} started from {start}, whose own training had not ended")
+    return [*trainings(before, name), run]
 
 
 def place(name: str, number: int) -> Path:
@@ -170,7 +177,7 @@ def describe(runs: list[RunFolder], name: str, hardware: str) -> dict[str, Any]:
     config, records = TrainConfig.from_run(run), run.records()
     task = TASKS[type(config.model)]
     key = f"valid_{task.goal}_nats"
-    best = max((r for r in records if key in r), key=lambda r: r[key])
+    best = max((r for r in records if r.get(key) is not None), key=lambda r: r[key])
     speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
     note = run.read()["data"].get("note")
     return {
@@ -205,6 +212,7 @@ def train_command(config: TrainConfig) -> str:
         for values in (given, usual):
             values |= {f"model.{key}": value for key, value in values.pop("model").items()}
             del values["data_dir"]
+        given["start_from"] = config.start_from  # as it is named there, here or not
         changed = [key for key in given if given[key] != usual[key]]
         return [f"--{key.replace('_', '-')} {given[key]}" for key in changed]
 

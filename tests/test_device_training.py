@@ -171,14 +171,15 @@ def test_a_validation_is_in_float32_and_leaves_the_training_its_precision(tmp_pa
 
     def spy(*args, **options):
         seen.append(torch.backends.cuda.matmul.fp32_precision)
+        seen.append(torch.backends.mkldnn.matmul.fp32_precision)
         return evaluate(*args, **options)
 
     monkeypatch.setattr(tasks, "evaluate", spy)
     images = some_images()
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("medium")
     try:
         list(train(CONFIG, RunFolder(tmp_path / "run"), images, images))
-        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
     assert set(seen) == {"ieee"}

@@ -296,6 +296,22 @@ def test_the_command_of_a_continued_run_names_both_and_no_folder_of_this_machine
     ).read_text().replace("\n", " ")
 
 
+def test_the_command_of_a_continued_run_can_be_used_and_published_again(
+    run, project, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "runs/quick-1")
+    tiny = TINY[: TINY.index("--model.glimpses")]
+    assert cli.main(["train", "quick", *tiny, "--start-from", "runs/quick-1"]) == 0
+    command = published(Path("runs/quick"))["command"]
+    assert "--start-from runs/quick-1 " in command
+    assert str(tmp_path) not in command
+    log = Path("runs/quick-1/metrics.jsonl")  # as if its training had been stopped
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
+    with pytest.raises(RunError, match="runs/quick-1, whose own training had not ended"):
+        publish.trainings(RunFolder(Path("runs/quick")), "quick")
+
+
 def test_a_run_that_started_from_nothing_that_is_here_is_not_published(
     continued, run, project, tmp_path
 ):

@@ -1,6 +1,7 @@
 """The loop: schedule, order, guard, average, and exact resume."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from draw import training
 from draw.batches import Batches, generator
 from draw.checkpoint import RunFolder
 from draw.config import TrainConfig
@@ -212,6 +214,15 @@ def test_a_skipped_step_has_no_part_in_the_means_of_the_log(tmp_path, monkeypatc
         3,
     )
     assert "NaN" not in run.log_file.read_text()
+
+
+def test_a_step_with_a_finite_loss_and_no_finite_gradient_has_none_either():
+    steps = [
+        Step(step=i, train_nats=nats, gradient_norm=norm, learning_rate=1.0, skipped=0, seconds=1.0)
+        for i, (nats, norm) in enumerate([(-100.0, 2.0), (-1e30, math.inf)])
+    ]
+    line = training._summary(steps, 4, "elbo")
+    assert (line["train_elbo_nats"], line["gradient_norm"]) == (-100, 2)
 
 
 def test_training_stops_when_no_gradient_is_finite_any_more():

@@ -6,12 +6,11 @@ second or two to import and `draw --help` should answer at once.
 
 import logging
 import os
-import re
 import sys
 from importlib import import_module
 
 from draw import __version__
-from draw.errors import ConfigError, DrawError
+from draw.errors import ConfigError, DrawError, is_lack_of_memory
 
 HELP = """\
 draw: a recurrent neural network that paints an image step by step (Gregor et al. 2015)
@@ -36,7 +35,6 @@ COMMANDS = (
     *("train", "evaluate", "sample", "reconstruct", "classify", "figure", "page", "export"),
     *("models", "data"),
 )
-NO_MEMORY = "out of memory|allocate memory|enough memory"  # as PyTorch puts it, by device
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}")
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
+        if not is_lack_of_memory(error):
             raise
         return _fail("out of memory; try a smaller --batch-size, --count or model")
     except KeyboardInterrupt:

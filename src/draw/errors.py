@@ -3,6 +3,8 @@
 The command line prints any of them as one line and ends with exit status 2.
 """
 
+import re
+
 
 class DrawError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -26,6 +28,16 @@ class TraceError(DrawError):
 
 class RunError(DrawError):
     """A run folder is incomplete or occupied, or a training cannot go on."""
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; PyTorch has other words for it on each device.
+
+    >>> is_lack_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
+    words = "out of memory|allocate memory|enough memory|ALLOC_FAILED"
+    return isinstance(error, MemoryError) or re.search(words, str(error)) is not None
 
 
 def check_limits(prefix: str, values: object, **limits: tuple[int, int]) -> None:

@@ -39,6 +39,11 @@ class Step:
     skipped: int  # steps left out so far
     seconds: float
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether it changed anything, or was left out."""
+        return math.isfinite(self.train_nats) and math.isfinite(self.gradient_norm)
+
 
 def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Learner:
     """A fresh model, its average and its optimiser, decided by the seed alone."""

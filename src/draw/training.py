@@ -1,9 +1,9 @@
 """The training loop: steps, validations, checkpoints."""
 
 import contextlib
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -180,7 +180,8 @@ def _exact_products() -> Iterator[None]:
         yield
     finally:
         for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
+            inherited = precision == torch.backends.fp32_precision  # type: ignore[attr-defined]
+            backend.fp32_precision = "none" if inherited else precision
 
 
 def _validate(
@@ -208,17 +209,12 @@ def _validate(
 
 def _summary(steps: list[Step], batch_size: int, goal: str) -> dict[str, Any]:
     """One line of the log for the last few steps: means over those taken, and the speed."""
-    last = steps[-1]
+    last, taken = steps[-1], [s for s in steps if s.is_taken]
     return {
         "step": last.step,
-        f"train_{goal}_nats": _mean_of_finite(s.train_nats for s in steps),
-        "gradient_norm": _mean_of_finite(s.gradient_norm for s in steps),
+        f"train_{goal}_nats": fmean(s.train_nats for s in taken) if taken else None,
+        "gradient_norm": fmean(s.gradient_norm for s in taken) if taken else None,
         "learning_rate": last.learning_rate,
         "skipped": last.skipped,
         "images_per_second": batch_size * len(steps) / sum(s.seconds for s in steps),
     }
-
-
-def _mean_of_finite(values: Iterable[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else math.nan

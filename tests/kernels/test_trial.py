@@ -192,6 +192,17 @@ def test_that_there_was_no_memory_for_it_is_not_remembered(monkeypatch, error):
     assert trial.failure(DRAW, TINY, CPU, 5) is None
 
 
+def test_that_there_was_no_thread_for_it_is_not_remembered(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            trial.failure(DRAW, TINY, CPU, 5)
+    assert trial.failure(DRAW, TINY, CPU, 5) is None
+
+
 def test_the_plain_path_takes_its_place_and_the_log_says_so_once(broken, caplog):
     broken("run_with_gradients", mu=lambda mu: mu + 1)
     model, x, eps = DRAW(TINY), torch.rand(5, 1, 7, 9), torch.randn(4, 5, 3)

@@ -1,7 +1,6 @@
 """What a training measures, for TensorBoard."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from draw.checkpoint import RunFolder
 from draw.errors import ConfigError
@@ -9,30 +8,30 @@ from draw.steps import Step
 from draw.training import Validation
 
 
+def check_installed() -> None:
+    """Refuse to go on without TensorBoard.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("--tensorboard needs: pip install 'draw[tensorboard]'") from error
+
+
 def written(
     events: Iterator[Step | Validation], run: RunFolder, goal: str
 ) -> Iterator[Step | Validation]:
-    """The same events, written for TensorBoard on their way.
+    """The same events, written for TensorBoard on their way."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    Raises:
-        ConfigError: TensorBoard is not installed; before any event.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("--tensorboard needs: pip install 'draw[tensorboard]'") from error
-    return _written(events, SummaryWriter, run, goal)
-
-
-def _written(
-    events: Iterator[Step | Validation], writer_of: Callable[..., Any], run: RunFolder, goal: str
-) -> Iterator[Step | Validation]:
     writer = None
     try:
         for event in events:
             if writer is None:  # what a resumed run measures again replaces what it measured
                 folder = str(run.path / "tensorboard")
-                writer = writer_of(folder, purge_step=event.step)
+                writer = SummaryWriter(folder, purge_step=event.step)
             for name, value in _scalars(event, goal).items():
                 writer.add_scalar(name, value, event.step)
             yield event

@@ -121,6 +121,8 @@ def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
         raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
     defaults = PRESETS[preset]()
     options, config = _parse(preset, arguments, defaults)
+    if options.tensorboard:
+        tensorboard.check_installed()
     run = RunFolder(options.out or Path("runs") / preset)
     if options.resume and (named is None or run.config_file.exists()):
         begun = TrainConfig.from_run(RunFolder.open(run.path))
@@ -190,7 +192,7 @@ def _watch(
     event = None
     for event in events:
         if isinstance(event, Step):
-            if math.isfinite(event.train_nats):
+            if event.is_taken:
                 nats = _smooth(nats, -event.train_nats)
             seconds = _smooth(seconds, event.seconds)
             words = "loss not finite" if nats is None else f"loss {nats:.1f} nats"

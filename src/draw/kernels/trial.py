@@ -6,7 +6,6 @@ has tried, this finds the gross faults: an engine that does not start, or comput
 
 import copy
 import logging
-import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -18,12 +17,12 @@ import torch
 from torch import Generator, Tensor
 
 from draw.attention import Window
+from draw.errors import is_lack_of_memory
 from draw.kernels import loops
 
 GLIMPSES = 3
 IMAGES = {"cpu": 16, "cuda": 80}  # a multiple of 16; on a GPU more than one block of rows
 LARGEST_SIDE, LARGEST_HIDDEN = 64, 256  # a smaller network is tried in place of a larger one
-NO_MEMORY = re.compile("out of memory|allocate memory|ALLOC_FAILED")  # whoever says so
 EXACT, TF32 = 2e-3, 5e-2  # of the norm; rounding was seen to take 2e-4 and, emulated, 1.2e-2
 SMALLEST = 1e-3  # norm, for results that are next to nothing
 
@@ -64,13 +63,12 @@ def _failure(
         hidden_size=min(config.hidden_size, LARGEST_HIDDEN),
         glimpses=min(config.glimpses, GLIMPSES),
     )
+    errors = _elsewhere(partial(_errors, network, small, device, images))
     try:
-        errors = _elsewhere(partial(_errors, network, small, device, images))
-        wrong = [
-            name for name, error in errors.items() if not error <= (TF32 if rounded else EXACT)
-        ]
+        most = TF32 if rounded else EXACT
+        wrong = [name for name, error in errors.result().items() if not error <= most]
     except Exception as error:  # whatever a compiler or a driver may raise
-        if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        if is_lack_of_memory(error):
             raise
         said = str(error).partition("\n")[0]
         wrong = [f"{type(error).__name__}: {said}"]
@@ -82,7 +80,7 @@ def _failure(
     return told
 
 
-def _elsewhere(work: Callable[[], T]) -> T:
+def _elsewhere(work: Callable[[], T]) -> Future[T]:
     """What it returns or raises in another thread, where none of the caller's modes is on."""
     done: Future[T] = Future()
 
@@ -93,7 +91,7 @@ def _elsewhere(work: Callable[[], T]) -> T:
             done.set_exception(error)
 
     Thread(target=run).start()
-    return done.result()
+    return done
 
 
 def _errors(network: Any, config: Any, device: torch.device, images: int) -> dict[str, float]:
