@@ -47,7 +47,7 @@ def failure(network: Any, config: Any, device: torch.device, batch: int) -> str 
     """
     many = IMAGES[device.type]
     images = 1 if batch == 1 else many if batch % 16 == 0 else many + 1
-    rounded = device.type == "cuda" and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    rounded = torch.backends.cuda.matmul.fp32_precision == "tf32"
     with _one_at_a_time:
         return _failure(network, config, device, images, rounded)
 
