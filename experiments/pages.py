@@ -200,7 +200,7 @@ def _trained_models(shown: list[str]) -> str:
         "```sh",
         f"draw sample {first}      # at once, without a network",
         f"draw evaluate {first}    # its ELBO, on the test images: one sample of each",
-        "draw models           # all that was measured; each card has the commands",
+        "draw models            # all that was measured; each card has the commands",
         "```",
         "",
         "| model | the paper | here | on | trained by |",
