@@ -15,7 +15,7 @@ from draw.checkpoint import RunFolder
 from draw.commands.terminal import prepare_device
 from draw.errors import RunError
 from draw.evaluation import evaluate
-from draw.optimizer import adam
+from draw.optimizer import optimizers
 from draw.steps import PATIENCE, Steps, new_learner
 from draw.training import train
 
@@ -28,8 +28,12 @@ CUDA = pytest.mark.skipif(DEVICE == "cpu", reason="no GPU")
 def device_learner(config, device="cpu"):
     """As on a GPU, wherever it is."""
     learner = new_learner(config, device)
-    learner.optimizer = adam(
-        learner.model.parameters(), config.learning_rate, config.weight_decay, on_device=True
+    learner.optimizers = optimizers(
+        learner.model,
+        config.optimizer,
+        config.learning_rate,
+        config.weight_decay,
+        on_device=True,
     )
     return learner
 

@@ -32,6 +32,7 @@ CONFIG = TrainConfig(
     steps=12,
     batch_size=4,
     warmup_steps=2,
+    optimizer="muon",  # and Adam with it
     weight_decay=0.1,
     eval_every=4,
     eval_images=8,

@@ -19,7 +19,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from draw.errors import ConfigError, ModelError, RunError, check_limits
 from draw.files import (
@@ -31,6 +31,7 @@ from draw.files import (
     read_start,
     write_atomic,
 )
+from draw.optimizer import parameters_of, state_of
 from draw.tasks import Network
 from draw.weights import read_metadata, read_tensors
 
@@ -62,28 +63,32 @@ class Learner(Counters):
 
     model: Network
     average: Network  # moving average of the model's weights: what is evaluated and kept
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, averaged weights and optimiser state under flat names."""
         named = self._weights()
-        if self.step > self.skipped:  # else Adam has none, or nothing but zeros
+        if self.step > self.skipped:  # else they have none, or nothing but zeros
             for name, parameter in self.model.named_parameters():
-                for key, value in self.optimizer.state.get(parameter, {}).items():
+                for key, value in self._optimizer_of(parameter).state.get(parameter, {}).items():
                     named[f"optimizer.{name}.{key}"] = value
         return named
 
     def expected(self) -> dict[str, Tensor]:
         """Tensors with the names, shapes and dtypes of what `tensors` gives after so many steps.
 
-        The optimiser need not have any state yet.
+        The optimisers need not have any state yet.
         """
         named = self._weights()
         if self.step > self.skipped:
             for name, parameter in self.model.named_parameters():
-                adam = {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}
-                named |= {f"optimizer.{name}.{key}": value for key, value in adam.items()}
+                state = state_of(self._optimizer_of(parameter), parameter)
+                named |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
         return named
+
+    def _optimizer_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """The one that changes it."""
+        return next(o for o in self.optimizers if any(p is parameter for p in parameters_of(o)))
 
     def _weights(self) -> dict[str, Tensor]:
         named = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -98,11 +103,12 @@ class Learner(Counters):
         self.model.load_state_dict(below("model."))
         self.average.load_state_dict(below("average."))
         names = {parameter: name for name, parameter in self.model.named_parameters()}
-        ours = [p for group in self.optimizer.param_groups for p in group["params"]]
-        state = {i: below(f"optimizer.{names[p]}.") for i, p in enumerate(ours)}
-        groups = self.optimizer.state_dict()["param_groups"]
-        used = {index: values for index, values in state.items() if values}
-        self.optimizer.load_state_dict({"state": used, "param_groups": groups})
+        for optimizer in self.optimizers:
+            ours = parameters_of(optimizer)
+            state = {i: below(f"optimizer.{names[p]}.") for i, p in enumerate(ours)}
+            groups = optimizer.state_dict()["param_groups"]
+            used = {index: values for index, values in state.items() if values}
+            optimizer.load_state_dict({"state": used, "param_groups": groups})
 
 
 class RunFolder:

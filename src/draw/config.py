@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from draw import data
 from draw.checkpoint import RunFolder
@@ -12,6 +12,7 @@ from draw.data.download import Progress
 from draw.errors import ConfigError, check_limits
 from draw.files import from_dict
 from draw.model import DRAWConfig
+from draw.optimizer import Method
 from draw.tasks import NetworkConfig
 
 MANY = 10**9
@@ -25,7 +26,7 @@ class TrainConfig:
         The paper trains with Adam and says little more. The cosine fall of the learning rate, the
         moving average of the weights, which is what is measured and kept, the clipped gradient and
         the decoupled weight decay (Loshchilov & Hutter 2019) are chosen here, on validation images
-        (experiments/study-mnist).
+        (experiments/study-mnist). Muon is Jordan et al.'s (2024).
 
     Raises:
         ConfigError: a value is outside its range.
@@ -39,7 +40,8 @@ class TrainConfig:
     steps: int = 10_000  # minibatches in all
     batch_size: int = 64  # images a minibatch
     accumulate: int = 1  # parts in which each process takes its images, for the memory's sake
-    learning_rate: float = 1e-3  # Adam's, at its highest
+    optimizer: Method = "adam"  # muon: for the weights of the LSTMs; Adam for all else
+    learning_rate: float = 1e-3  # at its highest
     warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
     weight_decay: float = 0.0  # of the matrices: what a step takes off, times the learning rate
     clip_norm: float = 5.0  # gradients are scaled down to this norm
@@ -63,6 +65,8 @@ class TrainConfig:
             checkpoint_every=(1, MANY),
             seed=(0, 2**63 - 1),
         )
+        if self.optimizer not in get_args(Method):
+            raise ConfigError(f"optimizer is {self.optimizer!r}; it must be adam or muon")
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
         if not 0 <= self.weight_decay < 1 / self.learning_rate:

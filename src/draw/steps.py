@@ -19,7 +19,7 @@ from draw.checkpoint import Learner
 from draw.config import TrainConfig
 from draw.errors import RunError
 from draw.graph import captured
-from draw.optimizer import adam, set_learning_rate, step_if
+from draw.optimizer import optimizers, set_learning_rate, step_if
 from draw.precision import multiply_in_bf16
 from draw.processes import ALONE, Group
 from draw.tasks import TASKS
@@ -46,21 +46,23 @@ class Step:
 
 
 def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Learner:
-    """A fresh model, its average and its optimiser, decided by the seed alone."""
+    """A fresh model, its average and its optimisers, decided by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
         model = TASKS[type(config.model)].network(config.model).to(device)
     average = copy.deepcopy(model).requires_grad_(False).eval()
     if config.precision == "bf16":
         multiply_in_bf16(model)  # and not the average, which is what is measured and kept
-    on_device = model.device.type == "cuda"
-    optimizer = adam(
-        model.parameters(), config.learning_rate, config.weight_decay, on_device=on_device
-    )
     return Learner(
         model=model,
         average=average,
-        optimizer=optimizer,
+        optimizers=optimizers(
+            model,
+            config.optimizer,
+            config.learning_rate,
+            config.weight_decay,
+            on_device=model.device.type == "cuda",
+        ),
         step=0,
         best_nats=-math.inf,
         skipped=0,
@@ -106,7 +108,7 @@ class Steps:
             place.copy_(value.pin_memory() if place.is_cuda else value, non_blocking=True)
         self.eps.normal_(generator=noise)
         learning_rate = schedule(config, step)
-        set_learning_rate(learner.optimizer, learning_rate)
+        set_learning_rate(learner.optimizers, learning_rate)
         # A short memory while all is young.
         self.share.fill_(1 - min(config.average_decay, (1 + step) / (10 + step)))
         self.measured[len(self.learning_rates)] = self.iterate()
@@ -114,17 +116,17 @@ class Steps:
         learner.step += 1
 
     def _iterate(self) -> Tensor:
-        """One minibatch: objective, gradient, clip, Adam, average (eq. 12, one sample an image).
+        """One minibatch: objective, gradient, clip, step, average (eq. 12).
 
         Where the gradient is not finite, nothing changes. Returns loss and norm of the gradient.
         """
-        model, optimizer = self.learner.model, self.learner.optimizer
-        optimizer.zero_grad()
+        model = self.learner.model
+        model.zero_grad()
         loss = self._add_gradients()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.clip_norm)
         measured = torch.stack([loss, norm])
         finite = measured.isfinite().all()
-        step_if(finite, optimizer)
+        step_if(finite, self.learner.optimizers)
         with torch.no_grad():
             share = self.share * finite
             pairs = zip(self.learner.average.parameters(), model.parameters(), strict=True)
@@ -134,7 +136,7 @@ class Steps:
 
     def _add_gradients(self) -> Tensor:
         """The loss of the whole minibatch and its gradients, whoever took which of its rows."""
-        model, batch_size = self.learner.model, self.config.batch_size
+        model = self.learner.model
         loss = torch.zeros((), device=self.x.device)
         for rows in self.rows:
             nats = self.task.objective(model, self.x[rows], self.labels[rows], self.eps[:, rows])
@@ -144,7 +146,7 @@ class Steps:
         sums = [loss, *(p.grad for p in model.parameters() if p.grad is not None)]
         self.group.add_up(sums)
         for values in sums:
-            values.div_(batch_size)
+            values.div_(self.config.batch_size)
         return loss
 
     def read(self) -> Iterator[Step]:

@@ -142,7 +142,8 @@ def good_learner() -> Learner:
     """After one step."""
     learner = new_learner(TRAINING)
     sum(parameter.sum() for parameter in learner.model.parameters()).backward()
-    learner.optimizer.step()
+    for optimizer in learner.optimizers:
+        optimizer.step()
     learner.step = 1
     return learner
 
