@@ -23,7 +23,7 @@ from draw.steps import Steps, new_learner
 from tests.test_training import CONFIG, some_images
 
 ROOT = Path(__file__).parent.parent
-WIDER = replace(CONFIG, batch_size=10, steps=6)  # ten images for 2, 3 or 4 processes
+WIDER = replace(CONFIG, batch_size=5, antithetic=True, steps=6)  # ten rows for 2, 3 or 4 processes
 TINY = (
     "--steps 6 --batch-size 6 --eval-every 3 --eval-images 600 --checkpoint-every 2 --device cpu "
     "--model.glimpses 2 --model.hidden-size 8 --model.latent-size 3"
@@ -161,7 +161,7 @@ from tests.test_training import some_images
 
 learner = new_learner(WIDER)
 with joined("cpu") as group:
-    steps = Steps(learner, WIDER, Batches(some_images(30), 10, 0), group)
+    steps = Steps(learner, WIDER, Batches(some_images(30), 5, 0), group)
     steps.take()
     (event,) = steps.read()
     gradients = [p.grad for p in learner.model.parameters()]
@@ -188,7 +188,7 @@ def test_the_gradient_of_a_step_is_that_of_one_process(processes, tmp_path):
     of_all = torch.load(tmp_path / "all")
     assert len(of_all) == processes
     learner = new_learner(WIDER)
-    steps = Steps(learner, WIDER, Batches(some_images(30), 10, 0))
+    steps = Steps(learner, WIDER, Batches(some_images(30), 5, 0))
     steps.take()
     (event,) = steps.read()
     for nats, gradients, weights in of_all:
@@ -200,7 +200,7 @@ def test_the_gradient_of_a_step_is_that_of_one_process(processes, tmp_path):
 
 
 def test_a_process_takes_no_empty_parts():
-    config = replace(WIDER, batch_size=4, accumulate=4)
+    config = replace(WIDER, batch_size=4, antithetic=False, accumulate=4)
     steps = Steps(new_learner(config), config, Batches(some_images(), 4, 0), Group(1, 2))
     assert steps.rows == [slice(2, 3), slice(3, 4)]
 
@@ -210,7 +210,7 @@ def test_an_accumulated_gradient_is_that_of_the_whole_minibatch(accumulate):
     whole, parted = (new_learner(WIDER) for _ in range(2))
     for learner, parts in ((whole, 1), (parted, accumulate)):
         config = replace(WIDER, accumulate=parts)
-        steps = Steps(learner, config, Batches(some_images(30), 10, 0))
+        steps = Steps(learner, config, Batches(some_images(30), 5, 0))
         steps.take()
         list(steps.read())
     pairs = zip(whole.model.parameters(), parted.model.parameters(), strict=True)

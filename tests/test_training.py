@@ -1,5 +1,6 @@
 """The loop: schedule, order, guard, average, and exact resume."""
 
+import copy
 import json
 import math
 import os
@@ -17,10 +18,12 @@ import torch
 from draw import training
 from draw.batches import Batches, generator
 from draw.checkpoint import RunFolder
+from draw.classifier import ClassifierConfig
 from draw.config import TrainConfig
 from draw.data.images import Images
 from draw.errors import ConfigError, RunError
 from draw.model import DRAWConfig
+from draw.objectives import elbo
 from draw.steps import PATIENCE, Step, Steps, new_learner, schedule
 from draw.training import Validation, train
 
@@ -73,12 +76,16 @@ def assert_equal(a, b):
         assert torch.equal(value, right[name]), name
 
 
+@pytest.mark.parametrize("antithetic", [False, True])
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 11])
-def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, stop_at):
-    whole = run_to_end(CONFIG, tmp_path / "whole")
-    half = run_to_end(CONFIG, tmp_path / "parted", stop_at)
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
+    tmp_path, stop_at, antithetic
+):
+    config = replace(CONFIG, antithetic=antithetic)
+    whole = run_to_end(config, tmp_path / "whole")
+    half = run_to_end(config, tmp_path / "parted", stop_at)
     assert half.step == stop_at
-    resumed = run_to_end(CONFIG, tmp_path / "parted")
+    resumed = run_to_end(config, tmp_path / "parted")
     assert_equal(whole, resumed)
     best = "model/model.safetensors"
     assert (tmp_path / "whole" / best).read_bytes() == (tmp_path / "parted" / best).read_bytes()
@@ -243,6 +250,30 @@ def test_the_gradient_is_clipped():
     total = torch.stack([p.grad.norm() for p in learner.model.parameters()]).norm()
     assert event.gradient_norm > 1e-2
     assert float(total) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_an_antithetic_minibatch_has_each_image_with_noise_and_its_opposite():
+    config = replace(CONFIG, antithetic=True)
+    learner, batches = new_learner(config), Batches(some_images(), 4, 0)
+    model = copy.deepcopy(learner.model)
+    steps = Steps(learner, config, batches)
+    steps.take()
+    (event,) = steps.read()
+    images, _ = batches[0]
+    assert torch.equal(steps.x, images.repeat(2, 1, 1, 1))
+    noise, opposite = steps.eps.chunk(2, dim=1)
+    assert noise.std() > 0.5
+    assert torch.equal(opposite, -noise)
+    nats = torch.cat([elbo(model(images, eps=eps)) for eps in (noise, opposite)]).mean()
+    nats.backward()
+    assert event.train_nats == pytest.approx(nats.item(), rel=1e-5)
+    expected = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert event.gradient_norm == pytest.approx(float(expected.norm()), rel=1e-4)
+
+
+def test_there_is_no_opposite_noise_for_a_classifier():
+    with pytest.raises(ConfigError, match="antithetic is of noise, and a classifier has none"):
+        TrainConfig(model=ClassifierConfig(), data="cluttered-100", antithetic=True)
 
 
 def test_the_schedule_rises_and_falls():

@@ -39,7 +39,8 @@ class TrainConfig:
     start_from: str | None = None  # a trained model, by name or folder: its weights come first
     steps: int = 10_000  # minibatches in all
     batch_size: int = 64  # images a minibatch
-    accumulate: int = 1  # parts in which each process takes its images, for the memory's sake
+    antithetic: bool = False  # each image twice in its minibatch, with noise and its opposite
+    accumulate: int = 1  # parts in which each process takes its rows, for the memory's sake
     optimizer: Method = "adam"  # muon: for the weights of the LSTMs; Adam for all else
     learning_rate: float = 1e-3  # at its highest
     warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
@@ -58,13 +59,15 @@ class TrainConfig:
             self,
             steps=(1, MANY),
             batch_size=(1, 100_000),
-            accumulate=(1, self.batch_size),
+            accumulate=(1, self.rows),
             warmup_steps=(0, MANY),
             eval_every=(1, MANY),
             eval_images=(1, MANY),
             checkpoint_every=(1, MANY),
             seed=(0, 2**63 - 1),
         )
+        if self.antithetic and not isinstance(self.model, DRAWConfig):
+            raise ConfigError("antithetic is of noise, and a classifier has none")
         if self.optimizer not in get_args(Method):
             raise ConfigError(f"optimizer is {self.optimizer!r}; it must be adam or muon")
         if not 0 < self.learning_rate <= 1:
@@ -83,6 +86,11 @@ class TrainConfig:
         if self.data not in data.DATASETS:
             known = ", ".join(data.DATASETS)
             raise ConfigError(f"there is no data set {self.data!r}; there are {known}")
+
+    @property
+    def rows(self) -> int:
+        """Trajectories a minibatch."""
+        return 2 * self.batch_size if self.antithetic else self.batch_size
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -81,18 +81,18 @@ class Steps:
         self, learner: Learner, config: TrainConfig, batches: Batches, group: Group = ALONE
     ) -> None:
         self.learner, self.config, self.batches, self.group = learner, config, batches, group
-        device, shape = learner.model.device, (config.batch_size, *config.model.image_shape)
+        device, shape = learner.model.device, (config.rows, *config.model.image_shape)
         self.task = TASKS[type(config.model)]
-        noise_shape = self.task.noise_shape(config.model, config.batch_size)
+        noise_shape = self.task.noise_shape(config.model, config.rows)
         self.read_every = 1 if device.type == "cpu" else LOG_EVERY
         self.x = torch.empty(shape, device=device)
-        self.labels = torch.empty(config.batch_size, dtype=torch.int64, device=device)
+        self.labels = torch.empty(config.rows, dtype=torch.int64, device=device)
         self.eps = torch.empty(noise_shape, device=device)
         self.share = torch.empty((), device=device)  # of the new weights in their average
         self.measured = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
         self.learning_rates: list[float] = []  # of the same
         self.started = 0.0  # when the first of them was
-        own = range(config.batch_size)[group.share(config.batch_size)]
+        own = range(config.rows)[group.share(config.rows)]
         count = max(1, min(config.accumulate, len(own)))
         parts = (Group(i, count).share(len(own)) for i in range(count))
         self.rows = [slice(own[part].start, own[part].stop) for part in parts]
@@ -105,8 +105,11 @@ class Steps:
             self.started = time.perf_counter()
         noise = generator(config.seed, "training noise", step, self.x.device)
         for place, value in zip((self.x, self.labels), self.batches[step], strict=True):
-            place.copy_(value.pin_memory() if place.is_cuda else value, non_blocking=True)
-        self.eps.normal_(generator=noise)
+            value = value.pin_memory() if place.is_cuda else value
+            place.view(-1, *value.shape).copy_(value, non_blocking=True)  # once, or twice
+        drawn = self.eps[:, : config.batch_size].normal_(generator=noise)
+        if config.antithetic:
+            self.eps[:, config.batch_size :] = -drawn
         learning_rate = schedule(config, step)
         set_learning_rate(learner.optimizers, learning_rate)
         # A short memory while all is young.
@@ -146,7 +149,7 @@ class Steps:
         sums = [loss, *(p.grad for p in model.parameters() if p.grad is not None)]
         self.group.add_up(sums)
         for values in sums:
-            values.div_(self.config.batch_size)
+            values.div_(self.config.rows)
         return loss
 
     def read(self) -> Iterator[Step]:
