@@ -4,7 +4,7 @@
 
 stores its weights in half precision, measures the stored weights, and writes all that depends on
 them: the model's folder in the package, its card, `experiments/NAME`, and every table. What was
-measured before it was interrupted is not measured again.
+measured before it was interrupted is not measured again, nor any image of it.
 
 The test set is for the published model alone. --test measures it, here and nowhere else, once:
 weights that have test figures are not replaced.
@@ -91,7 +91,7 @@ def publish(
         stored = {"stored_as": stored_as, "weights_sha256": sha256}
         results = describe(trainings(folder, name), name, hardware) | stored
         store(folder, name, weights, results)
-    measure(results, test, subset, device)
+    measure(results, test, subset, device, folder.path / "evaluations" / sha256[:12])
     show(folder, name)
     for path, text in pages.pages().items():
         write_atomic(path, text.encode())
@@ -221,8 +221,12 @@ def train_command(config: TrainConfig) -> str:
     return " ".join(["draw train", preset, *changes(preset)])
 
 
-def measure(results: dict[str, Any], test: bool, subset: int, device: str) -> None:
-    """Call `draw evaluate` for what is missing, and keep each answer at once."""
+def measure(results: dict[str, Any], test: bool, subset: int, device: str, keep: Path) -> None:
+    """Call `draw evaluate` for what is missing, and keep each answer at once.
+
+    Args:
+        keep: where a bound is kept image by image on its way.
+    """
     name, file = results["name"], bundled.HOME / results["name"] / "results.json"
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
@@ -233,6 +237,8 @@ def measure(results: dict[str, Any], test: bool, subset: int, device: str) -> No
             continue
         print(command, flush=True)
         arguments = [str(file.parent), *words.split(), "--device", device]
+        if kind == "DRAW":
+            arguments += ["--out", str(keep / words.replace(" ", "_"))]
         options = terminal.parse(evaluate.Options, "draw evaluate", arguments)
         measured = evaluate.measure(options) | {"model": name, "command": command}
         results["measured"].append(measured)

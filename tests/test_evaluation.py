@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from draw.batches import generator
 from draw.data.images import Images
-from draw.errors import ConfigError
+from draw.errors import ConfigError, RunError
 from draw.evaluation import bounds, evaluate
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, iwae, log_weight
@@ -157,3 +158,86 @@ def test_progress_is_told(model):
     assert calls == [(10, 10)]
     evaluate(model, some_images(), importance_samples=[2, 3], progress=lambda *c: calls.append(c))
     assert calls[1:] == [(10, 40), (40, 40)]
+
+
+# ------------------------------------------------------------------ kept image by image
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Ten images in parts of 4, 4 and 2."""
+    monkeypatch.setattr(bounds, "ROWS", 4)
+
+
+def stop_at(trajectories: int):
+    def progress(done: int, total: int) -> None:
+        if done >= trajectories:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize(("stop", "left"), [(1, 3), (21, 2), (29, 2), (41, 1)])
+def test_a_stopped_evaluation_goes_on_to_the_same_result(model, tmp_path, parts, stop, left):
+    """With two samples and k = 3 a part of four images takes twenty trajectories."""
+    asked = {"samples": 2, "importance_samples": [1, 3], "seed": 5}
+    images, out, calls = some_images("dynamic"), tmp_path / "kept", []
+    whole = evaluate(model, images, **asked)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, images, **asked, progress=stop_at(stop), out=out)
+    told = lambda *call: calls.append(call)  # noqa: E731
+    assert evaluate(model, images, **asked, progress=told, out=out) == whole
+    found = [done for done, _ in calls][: 3 - left]
+    assert found == [20, 40][: 3 - left]
+    assert calls[-1] == (50, 50)
+    calls.clear()
+    assert evaluate(model, images, **asked, progress=told, out=out) == whole
+    assert calls == [(20, 50), (40, 50), (50, 50)]  # nothing was run
+
+
+def test_what_is_kept_is_the_bounds_image_by_image(model, tmp_path, parts):
+    result = evaluate(model, some_images(), importance_samples=[2], out=tmp_path)
+    files = [load_file(path) for path in sorted(tmp_path.glob("part-*.safetensors"))]
+    assert [set(values) for values in files] == [{"elbo", "log_likelihood", "kl", "iwae_2"}] * 3
+    of_all = {name: torch.cat([values[name] for values in files], -1) for name in files[0]}
+    assert of_all["kl"].shape == (3, 10)
+    assert float(of_all["elbo"].double().mean()) == result.elbo_nats
+    assert float(of_all["iwae_2"].double().mean()) == result.iwae[0].nats
+    torch.testing.assert_close(of_all["log_likelihood"] - of_all["kl"].sum(0), of_all["elbo"])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"samples": 3}, "samples"),
+        ({"importance_samples": 2}, "importance_samples"),
+        ({"images": some_images(count=9)}, "images"),
+        ({"images": some_images("dynamic")}, "images, binarisation"),
+        ({"model": DRAW(CONFIG)}, "model"),
+        ({"model": DRAW(replace(CONFIG, write_size=1))}, "model"),
+    ],
+)
+def test_a_folder_that_keeps_another_evaluation_is_refused(model, tmp_path, change, named):
+    asked = {"model": model, "images": some_images(), "out": tmp_path / "kept"}
+    evaluate(**asked)
+    with pytest.raises(RunError, match=rf"kept keeps another evaluation \({named}\); choose"):
+        evaluate(**asked | change)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(model, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    for out in (tmp_path, tmp_path / "letter.txt"):
+        with pytest.raises(RunError, match="is not empty; choose another folder with --out"):
+            evaluate(model, some_images(), out=out)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_damaged_part_is_told_and_not_taken(model, tmp_path, parts):
+    whole = evaluate(model, some_images(), out=tmp_path)
+    path = tmp_path / "part-00001.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"part-00001.*; delete it to measure those images again"):
+        evaluate(model, some_images(), out=tmp_path)
+    path.unlink()
+    assert evaluate(model, some_images(), out=tmp_path) == whole

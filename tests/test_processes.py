@@ -248,12 +248,15 @@ def test_several_processes_train_and_measure_as_one(alone, tmp_path):
         for key in one.keys() - {"images_per_second"}:
             assert one[key] == pytest.approx(other[key], rel=1e-3), key
     measures = []
-    for count in (1, 3):
+    keep = ("--out", str(tmp_path / "kept"))
+    for count, more in ((1, ()), (3, keep), (1, keep)):
         words = ("evaluate", str(path), "--json", "--importance-samples", "2", "--split", "train")
-        words += ("--images", "1100")  # in three parts
+        words += ("--images", "1100", *more)  # in three parts
         process = launched(count, "-m", "draw", *words, "--device", "cpu")
         measures.append(json.loads(finished(process)))
-    assert measures[0] == measures[1]  # not only nearly: each image has the same noise
+    # Not only nearly: each image has the same noise. The last run measures nothing.
+    assert measures[0] == measures[1] == measures[2]
+    assert len(list((tmp_path / "kept").iterdir())) == 4
 
 
 def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path):

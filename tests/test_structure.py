@@ -26,7 +26,8 @@ ALLOWED = {
     "batches": {"data"},
     "processes": {"errors", "files"},
     "evaluation": {
-        *("batches", "classifier", "data", "errors", "model", "objectives", "processes"),
+        *("batches", "classifier", "data", "errors", "files", "model", "objectives", "processes"),
+        "weights",
     },
     "tasks": {"classifier", "data", "errors", "evaluation", "model", "objectives", "processes"},
     "figures": {"attention", "errors", "files", "model", "objectives"},

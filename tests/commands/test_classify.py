@@ -136,6 +136,7 @@ def test_what_wants_a_classifier_refuses_a_model_that_paints(digit, refused, com
         ("classify {} digit.png --film x.avi", "x.avi is no film"),
         ("evaluate {} --samples 2", "it has no bound to measure with --samples"),
         ("evaluate {} --importance-samples 2", "it has no bound"),
+        ("evaluate {} --out kept", "or to keep with --out"),
         ("evaluate {} --engine fused", "the fused engine cannot run a classifier"),
         ("figure 1 {}", "classifies pictures"),
     ],

@@ -39,6 +39,8 @@ class Options:
     """Only so many images, chosen at random by the seed."""
     seed: int = 0
     """Decides the noise, the binarisation and the choice of images."""
+    out: Path | None = None
+    """A folder that keeps the bounds of each image; called again, a stopped evaluation goes on."""
     device: terminal.Device = "auto"
     engine: terminal.EngineChoice = "auto"
     json: bool = False
@@ -98,10 +100,10 @@ def _result(
     group: Group,
 ) -> Evaluation | Classification:
     if isinstance(model, GlimpseClassifier):
-        if options.samples > 1 or options.importance_samples:
+        if options.samples > 1 or options.importance_samples or options.out:
             raise ConfigError(
                 f"{options.model} classifies pictures: it has no bound to measure with --samples "
-                f"or --importance-samples"
+                f"or --importance-samples, or to keep with --out"
             )
         return classify(model, images, seed=options.seed, progress=progress, group=group)
     return evaluate(
@@ -112,6 +114,7 @@ def _result(
         seed=options.seed,
         progress=progress,
         group=group,
+        out=options.out,
     )
 
 

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
 from draw.data import Images
 from draw.errors import ConfigError
+from draw.evaluation.kept import Kept, weights_digest
 from draw.evaluation.whole_set import ROWS, mean_and_stderr, measure_all
 from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import bits_per_dim, elbo, encoded_terms, iwae, log_weight
@@ -60,6 +62,7 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     group: Group = ALONE,
+    out: Path | None = None,
 ) -> Evaluation:
     """The ELBO, and the IWAE bounds that are asked for, of a model on images.
 
@@ -74,9 +77,12 @@ def evaluate(
         seed: decides the noise and a dynamic binarisation.
         progress: called with (trajectories done, trajectories in all).
         group: processes that share the images; the result is the same for any number of them.
+        out: a folder that keeps the values image by image. Called again with it, an evaluation
+            that was stopped goes on, to the same result.
 
     Raises:
         ConfigError: there are no samples, or the likelihood is not for such images.
+        RunError: `out` holds something else, or is damaged.
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig
@@ -91,33 +97,51 @@ def evaluate(
         raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
     likelihood = likelihood_in_words(model.config, images)
     rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
-    done, total = 0, len(images) * (samples + max(ks, default=0))
+    shapes = {"elbo": (), "log_likelihood": (), "kl": (model.config.glimpses,)}
+    shapes |= {f"iwae_{k}": () for k in ks}
+    kept = None
+    if out is not None:
+        about = {
+            "model": weights_digest(model),
+            "images": images.digest(),
+            "binarisation": images.binarisation,
+            "samples": samples,
+            "importance_samples": ks,
+            "seed": seed,
+            "images_a_part": rows,
+            "device": model.device.type,
+        }
+        kept = Kept(out, about, shapes, group)
+    done, per_image = 0, samples + max(ks, default=0)
 
-    def measure(indices: Tensor, x: Tensor, noise: Generator) -> list[Tensor]:
-        """Of some images: ELBO [B], log likelihood [B], KL by step [T, B], IWAE of each k [B]."""
+    def advance(trajectories: int) -> None:
+        nonlocal done
+        done += trajectories * group.size
+        if progress:
+            progress(min(done, len(images) * per_image), len(images) * per_image)
 
+    def measure(indices: Tensor, x: Tensor, noise: Generator) -> dict[str, Tensor]:
         def run(x: Tensor) -> Trace:
-            nonlocal done
             trace: Trace = model(x, generator=noise)
-            done += len(x) * group.size
-            if progress:
-                progress(min(done, total), total)
+            advance(len(x))
             return trace
 
         sums = _elbo_terms(run(x))
         for _ in range(samples - 1):
             sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
-        measured = [value / samples for value in sums]
+        values = [value / samples for value in sums]
         if ks:
             log_weights = _log_weights(run, x, max(ks), rows)
-            measured += [_mean_of_groups(log_weights, k) for k in ks]
-        return measured
+            values += [_mean_of_groups(log_weights, k) for k in ks]
+        return dict(zip(shapes, values, strict=True))
 
-    elbos, log_likelihoods, kls, *iwaes = measure_all(
-        images, rows, seed, model.device, group, measure
+    measured = measure_all(
+        *(images, rows, seed, model.device, group, measure),
+        kept=kept,
+        found=lambda count: advance(count * per_image),
     )
-    elbo_nats, elbo_stderr = mean_and_stderr(elbos)
-    kl_by_step = torch.cat(kls, dim=1).double().mean(1)
+    elbo_nats, elbo_stderr = mean_and_stderr(measured["elbo"])
+    kl_by_step = measured["kl"].double().mean(1)
     discrete = (model.config.likelihood, images.binarisation) != ("bernoulli", "none")
     return Evaluation(
         likelihood=likelihood,
@@ -125,13 +149,11 @@ def evaluate(
         samples=samples,
         elbo_nats=elbo_nats,
         elbo_stderr=elbo_stderr,
-        log_likelihood_nats=mean_and_stderr(log_likelihoods)[0],
+        log_likelihood_nats=mean_and_stderr(measured["log_likelihood"])[0],
         kl_nats=float(kl_by_step.sum()),
         kl_nats_by_step=tuple(kl_by_step.tolist()),
         bits_per_dim=bits_per_dim(elbo_nats, math.prod(images.shape)) if discrete else None,
-        iwae=tuple(
-            ImportanceBound(k, *mean_and_stderr(parts)) for k, parts in zip(ks, iwaes, strict=True)
-        ),
+        iwae=tuple(ImportanceBound(k, *mean_and_stderr(measured[f"iwae_{k}"])) for k in ks),
     )
 
 

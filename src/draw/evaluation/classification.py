@@ -57,16 +57,16 @@ def classify(
     """
     all_labels = labels_of(images, model.config.classes)
 
-    def measure(indices: Tensor, x: Tensor, noise: Generator) -> list[Tensor]:
+    def measure(indices: Tensor, x: Tensor, noise: Generator) -> dict[str, Tensor]:
         """Of some images: log probability of the label [B], errors by glimpse [T, B]."""
         labels, seen = all_labels[indices].to(x.device), model(x)
         if progress:
             progress(int(indices[-1]) + 1, len(images))
-        return [log_probability(seen, labels), seen.logits.argmax(-1) != labels]
+        return {"nats": log_probability(seen, labels), "wrong": seen.logits.argmax(-1) != labels}
 
-    nats, wrong = measure_all(images, ROWS, seed, model.device, group, measure)
-    by_glimpse = torch.cat(wrong, dim=1).sum(1).tolist()
-    mean, stderr = mean_and_stderr(nats)
+    measured = measure_all(images, ROWS, seed, model.device, group, measure)
+    by_glimpse = measured["wrong"].sum(1).tolist()
+    mean, stderr = mean_and_stderr(measured["nats"])
     return Classification(
         images=len(images),
         errors=by_glimpse[-1],

@@ -1,0 +1,87 @@
+"""What was measured, image by image, on disk: a stopped evaluation goes on from there."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from draw.errors import ModelError, RunError
+from draw.files import is_partial, read_json, write_atomic
+from draw.model import DRAW
+from draw.processes import Group
+from draw.weights import read_tensors
+
+ABOUT = "evaluation.json"
+
+
+class Kept:
+    """A folder with a file for each part of the images, and one that tells what is measured.
+
+    Args:
+        folder: this evaluation's own; made if it is not there.
+        about: all that decides the values, as plain JSON.
+        shapes: of one image's values, by name.
+        group: the processes that share the folder.
+
+    Raises:
+        RunError: the folder holds something else.
+    """
+
+    def __init__(
+        self, folder: Path, about: dict[str, Any], shapes: dict[str, tuple[int, ...]], group: Group
+    ) -> None:
+        self.folder, self.shapes = folder, shapes
+        with group.one_first():
+            if not (folder / ABOUT).exists():
+                self._check_vacant()
+                write_atomic(folder / ABOUT, (json.dumps(about, indent=2) + "\n").encode())
+            before = read_json(folder / ABOUT)
+            if before != about:
+                known = before if isinstance(before, dict) else {}
+                changed = ", ".join(key for key in about if known.get(key) != about[key])
+                raise RunError(
+                    f"{folder} keeps another evaluation ({changed or 'of another version'}); "
+                    f"choose another folder with --out"
+                )
+
+    def _check_vacant(self) -> None:
+        folder = self.folder
+        if folder.exists() and not (folder.is_dir() and all(map(is_partial, folder.iterdir()))):
+            raise RunError(f"{folder} exists and is not empty; choose another folder with --out")
+
+    def read(self, part: int, images: int) -> dict[str, Tensor] | None:
+        """The values of a part of so many images, [..., B] each; None if not measured yet.
+
+        Raises:
+            RunError: its file is damaged.
+        """
+        path = self._path(part)
+        if not path.exists():
+            return None
+        expected = {
+            name: torch.empty(*shape, images, device="meta") for name, shape in self.shapes.items()
+        }
+        try:
+            return read_tensors(path, expected)
+        except ModelError as error:
+            raise RunError(f"{error}; delete it to measure those images again") from error
+
+    def write(self, part: int, values: dict[str, Tensor]) -> None:
+        """Keep the values of a part."""
+        whole = {name: value.contiguous() for name, value in values.items()}
+        write_atomic(self._path(part), safetensors.torch.save(whole))
+
+    def _path(self, part: int) -> Path:
+        return self.folder / f"part-{part:05d}.safetensors"
+
+
+def weights_digest(model: DRAW) -> str:
+    """SHA-256 of the configuration and the weights."""
+    digest = hashlib.sha256(repr(model.config).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
