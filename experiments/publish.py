@@ -214,7 +214,12 @@ def train_command(config: TrainConfig) -> str:
             del values["data_dir"]
         given["start_from"] = config.start_from  # as it is named there, here or not
         changed = [key for key in given if given[key] != usual[key]]
-        return [f"--{key.replace('_', '-')} {given[key]}" for key in changed]
+        return [option(key.replace("_", "-"), given[key]) for key in changed]
+
+    def option(name: str, value: Any) -> str:
+        if isinstance(value, bool):
+            return f"--{name}" if value else f"--no-{name}"
+        return f"--{name} {value}"
 
     alike = [name for name in PRESETS if type(PRESETS[name]().model) is type(config.model)]
     preset = min(alike, key=lambda name: len(changes(name)))

@@ -250,6 +250,10 @@ def test_weights_that_cannot_be_stored_are_refused():
         (PRESETS["quick"](), "draw train quick"),
         (replace(PRESETS["mnist"](), steps=9, seed=3), "draw train mnist --steps 9 --seed 3"),
         (
+            replace(PRESETS["mnist"](), batch_size=50, antithetic=True, optimizer="muon"),
+            "draw train mnist --batch-size 50 --antithetic --optimizer muon",
+        ),
+        (
             replace(
                 PRESETS["mnist"](),
                 model=DRAWConfig(write_size=None, glimpses=32),

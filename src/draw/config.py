@@ -40,7 +40,7 @@ class TrainConfig:
     steps: int = 10_000  # minibatches in all
     batch_size: int = 64  # images a minibatch
     antithetic: bool = False  # each image twice in its minibatch, with noise and its opposite
-    accumulate: int = 1  # parts in which each process takes its rows, for the memory's sake
+    accumulate: int = 1  # parts in which each process takes its share, for the memory's sake
     optimizer: Method = "adam"  # muon: for the weights of the LSTMs; Adam for all else
     learning_rate: float = 1e-3  # at its highest
     warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
