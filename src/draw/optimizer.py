@@ -42,7 +42,8 @@ class Muon(Optimizer):
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """A step."""
-        self.step_if(torch.tensor(True))
+        device = parameters_of(self)[0].device
+        self.step_if(torch.ones((), dtype=torch.bool, device=device))
 
     @torch.no_grad()
     def step_if(self, condition: Tensor) -> None:
