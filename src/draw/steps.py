@@ -106,7 +106,8 @@ class Steps:
         noise = generator(config.seed, "training noise", step, self.x.device)
         for place, value in zip((self.x, self.labels), self.batches[step], strict=True):
             value = value.pin_memory() if place.is_cuda else value
-            place.view(-1, *value.shape).copy_(value, non_blocking=True)  # once, or twice
+            for half in place.view(-1, *value.shape):  # two, or all; a broadcast would wait
+                half.copy_(value, non_blocking=True)
         drawn = self.eps[:, : config.batch_size].normal_(generator=noise)
         if config.antithetic:
             self.eps[:, config.batch_size :] = -drawn
