@@ -66,7 +66,8 @@ class Muon(Optimizer):
 def orthogonal(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
     """Each matrix with its singular values brought near one, by five steps of Newton and Schulz.
 
-    The polynomial (Jordan et al. 2024) is the steepest at zero, and ends between 0.7 and 1.2.
+    The polynomial (Jordan et al. 2024) is the steepest at zero. What is above 1/500 of the matrix's
+    norm ends between 0.68 and 1.2; what is smaller grows by up to 484 times.
 
     >>> _, values, _ = orthogonal(torch.diag(torch.tensor([3.0, 2.0, 1.0]))[None]).svd()
     >>> values.min() > 0.6, values.max() < 1.3
