@@ -169,6 +169,14 @@ def parts(monkeypatch):
     monkeypatch.setattr(bounds, "ROWS", 4)
 
 
+def test_a_large_k_is_kept_a_few_images_at_a_time(model, tmp_path, monkeypatch):
+    """What a stop loses is bounded by PART, whatever k is."""
+    monkeypatch.setattr(bounds, "PART", 300)
+    evaluate(model, some_images(), importance_samples=99, out=tmp_path)
+    files = [load_file(path) for path in sorted(tmp_path.glob("part-*.safetensors"))]
+    assert [len(values["elbo"]) for values in files] == [3, 3, 3, 1]
+
+
 def stop_at(trajectories: int):
     def progress(done: int, total: int) -> None:
         if done >= trajectories:

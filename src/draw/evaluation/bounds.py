@@ -17,6 +17,7 @@ from draw.objectives import bits_per_dim, elbo, encoded_terms, iwae, log_weight
 from draw.processes import ALONE, Group
 
 ELEMENTS = 2**21  # pixels times channels that run side by side, at most: they bound the memory
+PART = 2**17  # trajectories measured at a stretch, at most: what a stop loses, minutes on a CPU
 
 # What p(x) is, by the model's likelihood and the images' binarisation; only these go together.
 WORDS = {
@@ -97,6 +98,8 @@ def evaluate(
         raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
     likelihood = likelihood_in_words(model.config, images)
     rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
+    per_image = samples + max(ks, default=0)
+    images_a_part = max(1, min(rows, PART // per_image))
     shapes = {"elbo": (), "log_likelihood": (), "kl": (model.config.glimpses,)}
     shapes |= {f"iwae_{k}": () for k in ks}
     kept = None
@@ -108,11 +111,11 @@ def evaluate(
             "samples": samples,
             "importance_samples": ks,
             "seed": seed,
-            "images_a_part": rows,
+            "images_a_part": images_a_part,
             "device": model.device.type,
         }
         kept = Kept(out, about, shapes, group)
-    done, per_image = 0, samples + max(ks, default=0)
+    done = 0
 
     def advance(trajectories: int) -> None:
         nonlocal done
@@ -136,7 +139,7 @@ def evaluate(
         return dict(zip(shapes, values, strict=True))
 
     measured = measure_all(
-        *(images, rows, seed, model.device, group, measure),
+        *(images, images_a_part, seed, model.device, group, measure),
         kept=kept,
         found=lambda count: advance(count * per_image),
     )
