@@ -17,8 +17,8 @@ class Bound(NamedTuple):
 def plus_minus(value: float, stderr: float | None, *, digits: int) -> str:
     """A mean and its standard error, if it has one.
 
-    >>> plus_minus(-81.476, 0.21, digits=2)
-    '-81.48 +- 0.21'
+    >>> plus_minus(-81.207, 0.208, digits=2)
+    '-81.21 +- 0.21'
     """
     return f"{value:.{digits}f}" + ("" if stderr is None else f" +- {stderr:.{digits}f}")
 
