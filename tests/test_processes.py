@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,15 +16,16 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+from draw import cli
 from draw.batches import Batches
 from draw.checkpoint import RunFolder
 from draw.errors import RunError
-from draw.processes import ALONE, Group, is_main, joined
+from draw.processes import ALONE, Group, _agreed_name, is_main, joined
 from draw.steps import Steps, new_learner
 from tests.test_training import CONFIG, some_images
 
 ROOT = Path(__file__).parent.parent
-WIDER = replace(CONFIG, batch_size=5, antithetic=True, steps=6)  # ten rows for 2, 3 or 4 processes
+WIDER = replace(CONFIG, batch_size=5, antithetic=True, steps=6)  # ten rows: 3, 3 and 4 of them
 TINY = (
     "--steps 6 --batch-size 6 --eval-every 3 --eval-images 600 --checkpoint-every 2 --device cpu "
     "--model.glimpses 2 --model.hidden-size 8 --model.latent-size 3"
@@ -34,7 +36,7 @@ def launched(processes: int, *arguments: str, restarts: int = 0) -> subprocess.P
     """`torchrun` on this machine, as a user would call it."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -115,25 +117,6 @@ def test_one_process_of_a_group_tells(monkeypatch, variables, expected):
     assert is_main() == expected
 
 
-ONE_FIRST = """
-import os
-import sys
-from pathlib import Path
-from draw.processes import joined
-
-with joined("cpu") as group:
-    with group.one_first():
-        os.write(1, f"{group.rank} {Path(sys.argv[1]).exists()}\\n".encode())  # whole lines
-        Path(sys.argv[1]).touch()
-"""
-
-
-def test_one_process_fetches_what_the_others_then_find(tmp_path):
-    (tmp_path / "first.py").write_text(ONE_FIRST)
-    out = finished(launched(3, str(tmp_path / "first.py"), str(tmp_path / "file")))
-    assert sorted(out.splitlines()) == ["0 False", "1 True", "2 True"]
-
-
 def test_a_lost_process_is_told_in_words(monkeypatch):
     def lost(*_: object) -> None:
         raise RuntimeError("Connection closed by peer")
@@ -150,8 +133,9 @@ def test_a_lost_process_is_told_in_words(monkeypatch):
 
 # ---------------------------------------------------------------------- gradients
 
-GRADIENT = """
+THREE = """
 import sys
+from pathlib import Path
 import torch
 from draw.batches import Batches
 from draw.processes import joined
@@ -159,43 +143,48 @@ from draw.steps import Steps, new_learner
 from tests.test_processes import WIDER
 from tests.test_training import some_images
 
+folder = Path(sys.argv[1])
 learner = new_learner(WIDER)
 with joined("cpu") as group:
+    with group.one_first():
+        found = (folder / "fetched").exists()
+        (folder / "fetched").touch()
     steps = Steps(learner, WIDER, Batches(some_images(30), 5, 0), group)
     steps.take()
     (event,) = steps.read()
     gradients = [p.grad for p in learner.model.parameters()]
     weights = [p.detach() for p in learner.model.parameters()]
-    of_all = group.gather([(event.train_nats, gradients, weights)])
+    of_all = group.gather([(found, event.train_nats, gradients, weights)])
     if group.is_main:
-        torch.save(of_all, sys.argv[1])
+        torch.save(of_all, folder / "all")
 """
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_the_gradient_of_a_step_is_that_of_one_process(processes, tmp_path):
-    (tmp_path / "gradient.py").write_text(GRADIENT)
-    environment = f"PYTHONPATH={ROOT}"
-    process = subprocess.run(
-        ["env", environment, sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        + [f"--nproc-per-node={processes}", str(tmp_path / "gradient.py"), str(tmp_path / "all")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert process.returncode == 0, process.stderr
-    of_all = torch.load(tmp_path / "all")
-    assert len(of_all) == processes
+@pytest.fixture(scope="module")
+def three(tmp_path_factory) -> list[tuple]:
+    """What each of three processes found, lost and learnt in one step."""
+    folder = tmp_path_factory.mktemp("three")
+    (folder / "three.py").write_text(THREE)
+    finished(launched(3, str(folder / "three.py"), str(folder)))
+    of_all = torch.load(folder / "all")
+    assert len(of_all) == 3
+    return of_all
+
+
+def test_one_process_fetches_what_the_others_then_find(three):
+    assert [found for found, *_ in three] == [False, True, True]
+
+
+def test_the_gradient_of_a_step_is_that_of_one_process(three):
     learner = new_learner(WIDER)
     steps = Steps(learner, WIDER, Batches(some_images(30), 5, 0))
     steps.take()
     (event,) = steps.read()
-    for nats, gradients, weights in of_all:
+    for _, nats, gradients, weights in three:
         assert nats == pytest.approx(event.train_nats, rel=1e-5)
         for parameter, gradient in zip(learner.model.parameters(), gradients, strict=True):
             torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=1e-5)
-        for mine, first in zip(weights, of_all[0][2], strict=True):
+        for mine, first in zip(weights, three[0][-1], strict=True):
             assert torch.equal(mine, first)  # no process drifts away from another
 
 
@@ -221,51 +210,39 @@ def test_an_accumulated_gradient_is_that_of_the_whole_minibatch(accumulate):
 # ---------------------------------------------------------------------- whole runs
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
-    """The run of one process."""
-    path = tmp_path_factory.mktemp("alone") / "run"
-    command = [sys.executable, "-m", "draw", "train", "quick", *TINY, "--out", str(path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    return path
-
-
 def nearly_the_same(path: Path, other: Path) -> None:
     one, two = (load_file(run / "model" / "model.safetensors") for run in (path, other))
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
 
 
-def test_several_processes_train_and_measure_as_one(alone, tmp_path):
-    path = tmp_path / "run"
-    out = finished(launched(2, "-m", "draw", "train", "quick", *TINY, "--out", str(path)))
-    assert len([line for line in out.splitlines() if line.startswith("step ")]) == 2  # told once
-    nearly_the_same(path, alone)
-    logs = [RunFolder(run).records() for run in (path, alone)]
-    for one, other in zip(*logs, strict=True):
-        assert one.keys() == other.keys()
-        for key in one.keys() - {"images_per_second"}:
-            assert one[key] == pytest.approx(other[key], rel=1e-3), key
-    measures = []
-    keep = ("--out", str(tmp_path / "kept"))
-    for count, more in ((1, ()), (3, keep), (1, keep)):
-        words = ("evaluate", str(path), "--json", "--importance-samples", "2", "--split", "train")
-        words += ("--images", "1100", *more)  # in three parts
-        process = launched(count, "-m", "draw", *words, "--device", "cpu")
-        measures.append(json.loads(finished(process)))
-    # Not only nearly: each image has the same noise. The last run measures nothing.
-    assert measures[0] == measures[1] == measures[2]
-    assert len(list((tmp_path / "kept").iterdir())) == 4
-
-
-def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path):
-    path = str(tmp_path / "run")
-    words = ("-m", "draw", "train", "quick", *TINY, "--out", path, "--max-minutes", "1e-9")
+def test_several_processes_train_and_measure_as_one(tmp_path, capsys):
+    """Two begin a training, three go on with it and measure its network; one does it all again."""
+    path, alone, kept = tmp_path / "run", tmp_path / "alone", tmp_path / "kept"
+    words = ("-m", "draw", "train", "quick", *TINY, "--out", str(path), "--max-minutes", "1e-9")
     assert "stopped and saved" in finished(launched(2, *words))
-    assert RunFolder(Path(path)).checkpoints.exists()
-    finished(launched(3, "-m", "draw", "train", "--resume", "--out", path))
-    nearly_the_same(Path(path), alone)
+    assert RunFolder(path).checkpoints.exists()
+    out = finished(launched(3, "-m", "draw", "train", "--resume", "--out", str(path)))
+    assert len([line for line in out.splitlines() if line.startswith("step ")]) == 2  # told once
+    assert cli.main(["train", "quick", *TINY, "--out", str(alone)]) == 0
+    nearly_the_same(path, alone)
+    logs = [[r for r in RunFolder(run).records() if "valid_images" in r] for run in (path, alone)]
+    assert [record["step"] for record in logs[0]] == [3, 6]
+    for one, other in zip(*logs, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+
+    evaluate = ["evaluate", str(path), "--json", "--importance-samples", "2", "--device", "cpu"]
+    evaluate += ["--split", "train", "--images", "1100"]  # in three parts
+    keep = [*evaluate, "--out", str(kept)]
+    by_three = json.loads(finished(launched(3, "-m", "draw", *keep)))
+    files = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+    assert len(files) == 4
+    for by_one in (evaluate, keep):
+        capsys.readouterr()
+        assert cli.main(by_one) == 0
+        # Not only nearly: each image has the same noise.
+        assert json.loads(capsys.readouterr().out) == by_three
+    assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == files  # nothing again
 
 
 def test_when_a_worker_is_killed_all_are_started_again_and_the_run_goes_on(tmp_path):
@@ -289,29 +266,19 @@ def test_when_a_worker_is_killed_all_are_started_again_and_the_run_goes_on(tmp_p
     assert one == other
 
 
-AGREED = """
-import sys
-from datetime import timedelta
-import torch.distributed as dist
-from draw.processes import _agreed_name
-
-store = dist.TCPStore("localhost", int(sys.argv[1]), is_master=False, timeout=timedelta(minutes=2))
-print(_agreed_name(store, int(sys.argv[2]), 3))
-"""
-
-
 def test_the_dead_are_not_called():
     """What processes before left in a store that outlives them changes nothing."""
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+
+    def agreed(rank: int) -> str:
+        mine = dist.TCPStore("localhost", store.port, is_master=False, timeout=timedelta(minutes=2))
+        return _agreed_name(mine, rank, 3)
+
     before: set[str] = set()
     for _ in range(2):
         store.set("draw/here/1", "who is gone")  # and 2 as it was left by those before
-        command = [sys.executable, "-c", AGREED, str(store.port)]
-        started = [
-            subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True)
-            for rank in (0, 2, 1)
-        ]
-        (name,) = {process.communicate(timeout=300)[0] for process in started}
-        assert name.strip()
+        with ThreadPoolExecutor(3) as threads:
+            (name,) = set(threads.map(agreed, (0, 2, 1)))
+        assert name
         assert name not in before
         before.add(name)
