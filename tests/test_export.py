@@ -28,10 +28,10 @@ FILES = [
 SHAPES = {
     "attention": {},
     "no attention": {"read_size": None, "write_size": None},
-    "read alone": {"write_size": None},
-    "write alone": {"read_size": None},
-    "colour, one filter": {"channels": 3, "read_size": 1, "write_size": 1},
-    "colour, 256 levels": {"channels": 3, "likelihood": "logistic"},
+    "read alone, one filter": {"channels": 3, "read_size": 1, "write_size": None},
+    "write alone, one filter, 256 levels": {
+        **{"channels": 3, "read_size": None, "write_size": 1, "likelihood": "logistic"}
+    },
 }
 
 

@@ -1,5 +1,6 @@
 """The loop: schedule, order, guard, average, and exact resume."""
 
+import contextlib
 import copy
 import json
 import math
@@ -76,12 +77,12 @@ def assert_equal(a, b):
         assert torch.equal(value, right[name]), name
 
 
-@pytest.mark.parametrize("antithetic", [False, True])
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adam"}, {"optimizer": "muon"}, {"antithetic": True}], ids=str
+)
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 11])
-def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
-    tmp_path, stop_at, antithetic
-):
-    config = replace(CONFIG, antithetic=antithetic)
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, stop_at, changes):
+    config = replace(CONFIG, **changes)
     whole = run_to_end(config, tmp_path / "whole")
     half = run_to_end(config, tmp_path / "parted", stop_at)
     assert half.step == stop_at
@@ -91,19 +92,35 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
     assert (tmp_path / "whole" / best).read_bytes() == (tmp_path / "parted" / best).read_bytes()
 
 
+LONGER = replace(CONFIG, steps=200, checkpoint_every=2, eval_every=5)
 KILLED_RUN = """
 import sys
 from pathlib import Path
-from tests.test_training import CONFIG, run_to_end
-from dataclasses import replace
-run_to_end(replace(CONFIG, steps=200, checkpoint_every=2, eval_every=5), Path(sys.argv[1]))
+from tests.test_training import LONGER, run_to_end
+run_to_end(LONGER, Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.2])
-def test_a_killed_run_resumes_bit_for_bit(tmp_path, seconds):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run that nobody kills ends with."""
+    with one_thread():
+        return run_to_end(LONGER, tmp_path_factory.mktemp("whole"))
+
+
+@contextlib.contextmanager
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.15])
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, seconds, whole):
     """SIGKILL at moments that nobody chose: some hit a checkpoint being written."""
-    config = replace(CONFIG, steps=200, checkpoint_every=2, eval_every=5)
     path = tmp_path / "killed"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-c", KILLED_RUN, str(path)], env=environment)
@@ -113,15 +130,11 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, seconds):
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    learner = new_learner(config)
+    learner = new_learner(LONGER)
     RunFolder(path).restore(learner)
     assert 0 < learner.step < 200  # it was killed on its way, and what it left is whole
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        assert_equal(run_to_end(config, tmp_path / "whole"), run_to_end(config, path))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread():
+        assert_equal(whole, run_to_end(LONGER, path))
     steps = [record["step"] for record in RunFolder(path).records()]
     assert steps == sorted(steps)
     assert len([r for r in RunFolder(path).records() if "valid_elbo_nats" in r]) == 40
