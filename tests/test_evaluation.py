@@ -224,11 +224,18 @@ def test_what_is_kept_is_the_bounds_image_by_image(model, tmp_path, parts):
         ({"images": some_images("dynamic")}, "images, binarisation"),
         ({"model": DRAW(CONFIG)}, "model"),
         ({"model": DRAW(replace(CONFIG, write_size=1))}, "model"),
+        ({"engine": "plain"}, "engine"),
+        ({"part": 6}, "images_a_part"),
     ],
 )
-def test_a_folder_that_keeps_another_evaluation_is_refused(model, tmp_path, change, named):
+def test_a_folder_that_keeps_another_evaluation_is_refused(
+    model, tmp_path, change, named, monkeypatch
+):
     asked = {"model": model, "images": some_images(), "out": tmp_path / "kept"}
     evaluate(**asked)
+    change = dict(change)
+    monkeypatch.setattr(model, "engine", change.pop("engine", "auto"))
+    monkeypatch.setattr(bounds, "PART", change.pop("part", bounds.PART))
     with pytest.raises(RunError, match=rf"kept keeps another evaluation \({named}\); choose"):
         evaluate(**asked | change)
 
@@ -239,6 +246,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(model, tmp_path):
         with pytest.raises(RunError, match="is not empty; choose another folder with --out"):
             evaluate(model, some_images(), out=out)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{"])
+def test_a_folder_that_does_not_tell_what_it_keeps_is_refused(model, tmp_path, damage):
+    evaluate(model, some_images(), out=tmp_path)
+    (tmp_path / "evaluation.json").write_text(damage)
+    with pytest.raises(RunError, match="choose another folder with --out"):
+        evaluate(model, some_images(), out=tmp_path)
 
 
 def test_a_damaged_part_is_told_and_not_taken(model, tmp_path, parts):

@@ -25,7 +25,7 @@ from draw.errors import ConfigError, ModelError, RunError, check_limits
 from draw.files import (
     EXACT,
     from_dict,
-    is_partial,
+    is_vacant,
     parse_json,
     read_json,
     read_start,
@@ -133,7 +133,7 @@ class RunFolder:
                 f"{path} holds another run; continue it with --resume "
                 f"--out {shlex.quote(str(path))}, or choose another folder with --out"
             )
-        if path.exists() and (not path.is_dir() or any(not is_partial(p) for p in path.iterdir())):
+        if not is_vacant(path):
             raise RunError(f"{path} exists and is not empty; choose another folder with --out")
 
     def create(self, config: dict[str, Any], data: dict[str, str]) -> None:

@@ -49,6 +49,11 @@ def is_partial(path: Path) -> bool:
     return path.name.startswith(".") and path.suffix == PARTIAL
 
 
+def is_vacant(folder: Path) -> bool:
+    """Whether it is not there, or holds nothing but what kills left."""
+    return not folder.exists() or (folder.is_dir() and all(map(is_partial, folder.iterdir())))
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace a file's content by `data`, whole or not at all; see `atomic_path`."""
     with atomic_path(path) as partial:

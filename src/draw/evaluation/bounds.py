@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -102,19 +103,9 @@ def evaluate(
     images_a_part = max(1, min(rows, PART // per_image))
     shapes = {"elbo": (), "log_likelihood": (), "kl": (model.config.glimpses,)}
     shapes |= {f"iwae_{k}": () for k in ks}
-    kept = None
-    if out is not None:
-        about = {
-            "model": weights_digest(model),
-            "images": images.digest(),
-            "binarisation": images.binarisation,
-            "samples": samples,
-            "importance_samples": ks,
-            "seed": seed,
-            "images_a_part": images_a_part,
-            "device": model.device.type,
-        }
-        kept = Kept(out, about, shapes, group)
+    asked_for = {"samples": samples, "importance_samples": ks, "seed": seed}
+    about = asked_for | {"images_a_part": images_a_part}
+    kept = None if out is None else Kept(out, _about(model, images) | about, shapes, group)
     done = 0
 
     def advance(trajectories: int) -> None:
@@ -177,6 +168,17 @@ def likelihood_in_words(config: DRAWConfig, images: Images) -> str:
             f"these images have {images.binarisation} binarisation, so it must be bernoulli"
         )
     return words
+
+
+def _about(model: DRAW, images: Images) -> dict[str, Any]:
+    """What decides the values, besides what is asked for."""
+    return {
+        "model": weights_digest(model),
+        "images": images.digest(),
+        "binarisation": images.binarisation,
+        "device": model.device.type,
+        "engine": model.engine,
+    }
 
 
 def _elbo_terms(trace: Trace) -> list[Tensor]:

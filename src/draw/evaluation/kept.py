@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from draw.errors import ModelError, RunError
-from draw.files import is_partial, read_json, write_atomic
+from draw.errors import ConfigError, ModelError, RunError
+from draw.files import is_vacant, read_json, write_atomic
 from draw.model import DRAW
 from draw.processes import Group
 from draw.weights import read_tensors
@@ -36,10 +36,14 @@ class Kept:
     ) -> None:
         self.folder, self.shapes = folder, shapes
         with group.one_first():
-            if not (folder / ABOUT).exists():
-                self._check_vacant()
+            was_vacant = is_vacant(folder)
+            if not (folder / ABOUT).exists():  # nor made by another machine in the meantime
+                if not was_vacant:
+                    raise RunError(
+                        f"{folder} exists and is not empty; choose another folder with --out"
+                    )
                 write_atomic(folder / ABOUT, (json.dumps(about, indent=2) + "\n").encode())
-            before = read_json(folder / ABOUT)
+            before = self._read_about()
             if before != about:
                 known = before if isinstance(before, dict) else {}
                 changed = ", ".join(key for key in about if known.get(key) != about[key])
@@ -48,10 +52,11 @@ class Kept:
                     f"choose another folder with --out"
                 )
 
-    def _check_vacant(self) -> None:
-        folder = self.folder
-        if folder.exists() and not (folder.is_dir() and all(map(is_partial, folder.iterdir()))):
-            raise RunError(f"{folder} exists and is not empty; choose another folder with --out")
+    def _read_about(self) -> Any:
+        try:
+            return read_json(self.folder / ABOUT)
+        except ConfigError as error:
+            raise RunError(f"{error}; choose another folder with --out") from error
 
     def read(self, part: int, images: int) -> dict[str, Tensor] | None:
         """The values of a part of so many images, [..., B] each; None if not measured yet.
