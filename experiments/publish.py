@@ -4,7 +4,8 @@
 
 stores its weights in half precision, measures the stored weights, and writes all that depends on
 them: the model's folder in the package, its card, `experiments/NAME`, and every table. What was
-measured before it was interrupted is not measured again, nor any image of it.
+measured before it was interrupted is not measured again, nor a part of the images of a bound that
+was being measured: RUN/evaluations keeps them.
 
 The test set is for the published model alone. --test measures it, here and nowhere else, once:
 weights that have test figures are not replaced.
@@ -233,6 +234,7 @@ def measure(results: dict[str, Any], test: bool, subset: int, device: str, keep:
         keep: where a bound is kept image by image on its way.
     """
     name, file = results["name"], bundled.HOME / results["name"] / "results.json"
+    keep /= torch.device(terminal.prepare_device(device)).type  # values differ by rounding
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
     for words in MEASURED[kind] + (TESTED[kind] if test else ()):
@@ -243,7 +245,8 @@ def measure(results: dict[str, Any], test: bool, subset: int, device: str, keep:
         print(command, flush=True)
         arguments = [str(file.parent), *words.split(), "--device", device]
         if kind == "DRAW":
-            arguments += ["--out", str(keep / words.replace(" ", "_"))]
+            place = words.replace("--", "").replace(" ", "-")  # as split-test-samples-10
+            arguments += ["--out", str(keep / place)]
         options = terminal.parse(evaluate.Options, "draw evaluate", arguments)
         measured = evaluate.measure(options) | {"model": name, "command": command}
         results["measured"].append(measured)

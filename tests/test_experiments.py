@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from draw.config import TrainConfig
 from draw.data import DATASETS
 from draw.data.mnist import digits5k
 from draw.errors import RunError
-from draw.model import DRAW, DRAWConfig
+from draw.evaluation import bounds
+from draw.model import DRAW, DRAWConfig, Trace
 from draw.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
@@ -78,10 +80,17 @@ def test_the_upcoming_experiment_is_the_first_that_is_not_published(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+def trained(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "quick"
     assert cli.main(["train", "quick", *TINY, "--out", str(path)]) == 0
     return path
+
+
+@pytest.fixture
+def run(trained) -> Iterator[Path]:
+    """Of which nothing was measured."""
+    yield trained
+    shutil.rmtree(trained / "evaluations", ignore_errors=True)
 
 
 @pytest.fixture
@@ -180,6 +189,26 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(run, project, monke
     assert asked == ["valid", "test", "test", "test", "test"]
 
 
+def test_a_bound_that_was_being_measured_goes_on_in_the_middle(run, project, monkeypatch, tmp_path):
+    """The finished parts of its images are not measured again."""
+    monkeypatch.setattr(bounds, "ROWS", 100)  # of 500 images, each with two samples
+    mine, forward, ran = shutil.copytree(run, tmp_path / "mine"), DRAW.forward, []
+
+    def until_the_fourth_part(self: DRAW, x: torch.Tensor, **options: object) -> Trace:
+        ran.append(len(x))
+        if len(ran) == 8:
+            raise KeyboardInterrupt
+        return forward(self, x, **options)
+
+    monkeypatch.setattr(DRAW, "forward", until_the_fourth_part)
+    with pytest.raises(KeyboardInterrupt):
+        published(mine)
+    assert published(mine)["measured"][0]["images"] == 500
+    assert ran == 8 * [100] + 4 * [100]  # and the last two parts alone
+    kept = list(mine.glob("evaluations/*/cpu/split-valid-samples-2/part-*.safetensors"))
+    assert len(kept) == 5
+
+
 @pytest.fixture
 def other(run, tmp_path) -> Path:
     """The same run with other weights."""
@@ -272,11 +301,11 @@ def test_the_command_of_a_run_trains_exactly_so(config, expected):
 
 
 @pytest.fixture(scope="module")
-def continued(run, tmp_path_factory) -> Path:
+def continued(trained, tmp_path_factory) -> Path:
     """A run that starts from another."""
     path = tmp_path_factory.mktemp("continued") / "again"
-    tiny = TINY[: TINY.index("--model.glimpses")]
-    assert cli.main(["train", "quick", *tiny, "--start-from", str(run), "--out", str(path)]) == 0
+    tiny = [*TINY[: TINY.index("--model.glimpses")], "--start-from", str(trained)]
+    assert cli.main(["train", "quick", *tiny, "--out", str(path)]) == 0
     return path
 
 
