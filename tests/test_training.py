@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 
+import jaxtyping
 import numpy as np
 import pytest
 import safetensors.torch
@@ -364,6 +365,12 @@ def test_training_leaves_the_global_random_state_alone(tmp_path):
 def test_a_wrong_setting_is_refused(name, value):
     with pytest.raises(ConfigError):
         replace(CONFIG, **{name: value})
+
+
+def test_an_unknown_optimizer_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
+    with pytest.raises(ConfigError, match="optimizer is 'sgd'; it must be adam or muon"):
+        replace(CONFIG, optimizer="sgd")
 
 
 def test_the_configuration_survives_the_run_folder(tmp_path):

@@ -26,7 +26,7 @@ class TrainConfig:
         The paper trains with Adam and says little more. The cosine fall of the learning rate, the
         moving average of the weights, which is what is measured and kept, the clipped gradient and
         the decoupled weight decay (Loshchilov & Hutter 2019) are chosen here, on validation images
-        (experiments/study-mnist). Muon is Jordan et al.'s (2024).
+        (experiments/study-mnist, where a second training by Muon, Jordan et al. 2024, is told too).
 
     Raises:
         ConfigError: a value is outside its range.
@@ -69,7 +69,8 @@ class TrainConfig:
         if self.antithetic and not isinstance(self.model, DRAWConfig):
             raise ConfigError("antithetic is of noise, and a classifier has none")
         if self.optimizer not in get_args(Method):
-            raise ConfigError(f"optimizer is {self.optimizer!r}; it must be adam or muon")
+            known = " or ".join(get_args(Method))
+            raise ConfigError(f"optimizer is {self.optimizer!r}; it must be {known}")
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
         if not 0 <= self.weight_decay < 1 / self.learning_rate:
