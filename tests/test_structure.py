@@ -18,7 +18,7 @@ ALLOWED = {
     "data": {"decoding", "errors", "files"},
     "weights": {"errors", "files"},
     "hub": {"errors", "files", "weights"},
-    "kernels": {"attention", "errors"},
+    "kernels": {"attention", "errors", "likelihoods"},
     "networks": {"attention", "errors"},
     "model": {"attention", "errors", "hub", "kernels", "likelihoods", "networks"},
     "classifier": {"attention", "errors", "hub", "kernels", "networks"},

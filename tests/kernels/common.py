@@ -13,6 +13,11 @@ from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import elbo, log_weight
 
 SMALL = {"height": 9, "width": 13, "glimpses": 4, "hidden_size": 20, "latent_size": 7}
+KINDS = [  # of pictures: grey, colour, colour on a canvas that has more channels
+    {},
+    {"channels": 3},
+    {"channels": 3, "likelihood": "logistic"},
+]
 VALUES = ("canvas", "z", "mu", "log_sigma", "kl", "log_likelihood")
 TOLERANCE = 1e-5
 
@@ -85,6 +90,14 @@ def compare_extreme(model: DRAW, g: float, log_sigma2: float, log_delta: float, 
     for layer in (model.read_window, model.write_window):
         beyond = layer.bias[2:].abs() > LIMIT + 1
         assert not layer.bias.grad[2:][beyond].any()  # there is no way back from there, nor a nan
+
+
+def blacken_and_whiten(model: DRAW) -> None:
+    """A first canvas that is black, white and in between, and far beyond: a logistic's is cut."""
+    with torch.no_grad():
+        model.canvas_0[:, ::2] = 0.3
+        model.canvas_0[:, 1::4] = -9.0
+        model.canvas_0[:, 3::4] = 200.0
 
 
 def error(got: torch.Tensor, truth: torch.Tensor) -> float:

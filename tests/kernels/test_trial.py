@@ -67,6 +67,7 @@ def place(monkeypatch, **functions):
         {"write_size": None},
         {"read_size": None, "write_size": None},
         {"channels": 3, "glimpses": 1},
+        {"likelihood": "logistic"},
         {"height": 2, "width": 70, "hidden_size": 300},  # larger than what is tried in its place
     ],
     ids=str,

@@ -49,8 +49,6 @@ def _hindrance(model: Any, noise: Tensor, x: Tensor | None, batch: int, record: 
         or {"encode_step", "decode_step"} & vars(model).keys()
     ):
         return "its steps are not the paper's"
-    if model.config.likelihood != "bernoulli":
-        return "it paints Bernoulli canvases alone"
     parameters, inputs = list(model.parameters()), [noise] if x is None else [noise, x]
     everything, device = [*parameters, *inputs], noise.device
     if device.type not in ENGINES or any(t.device != device for t in everything):

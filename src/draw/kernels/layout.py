@@ -72,25 +72,30 @@ class Shape:
     T: int
     B: int
     C: int
+    K: int  # channels of the canvas, of which the first C make the mean picture
     H: int
     W: int
     hidden: int
     Z: int
     n_read: int
     n_write: int
+    clamped: bool  # the mean picture is a line that is cut off at 0 and 1, else a sigmoid
 
     @classmethod
     def of(cls, config: Any, noise: Tensor) -> "Shape":
         T, B, _ = noise.shape
         n_read, n_write = config.read_size or 0, config.write_size or 0
         C, H, W = config.image_shape
-        return cls(T, B, C, H, W, config.hidden_size, config.latent_size, n_read, n_write)
+        return cls(
+            *(T, B, C, config.canvas_shape[0], H, W, config.hidden_size, config.latent_size),
+            *(n_read, n_write, config.likelihood == "logistic"),
+        )
 
 
 class Results(NamedTuple):
     """What a run leaves; without an encoder there is no posterior."""
 
-    canvas: Tensor  # [B, C, H, W], c_T
+    canvas: Tensor  # [B, K, H, W], c_T
     z: Tensor  # [T, B, Z]
     mu: Tensor | None
     log_sigma: Tensor | None
@@ -100,7 +105,7 @@ class Results(NamedTuple):
 class Recorded(NamedTuple):
     """What only pictures need."""
 
-    canvases: Tensor  # [T, B, C, H, W]
+    canvases: Tensor  # [T, B, K, H, W]
     reads: Tensor | None  # [T, B, 5]
     writes: Tensor | None
 

@@ -15,7 +15,7 @@ ENGINES = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # by the kind
 class Run(NamedTuple):
     """The fields of a `Trace` that the engine fills."""
 
-    canvas: Tensor  # [T or 1, B, C, H, W]
+    canvas: Tensor  # [T or 1, B, K, H, W]
     z: Tensor
     mu: Tensor | None
     log_sigma: Tensor | None

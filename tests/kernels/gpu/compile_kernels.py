@@ -1,9 +1,9 @@
 """Compile what the engine launches, for a GPU that need not be there: `compile_kernels.py 90`.
 
-Runs the host's side of a training step, an evaluation and a generation of the paper's networks,
-with attention and without, in TF32 and in float32, on tensors of the CPU. Triton is told that it
-has a GPU of this compute capability, and compiles each kernel exactly as it is launched, but does
-not launch it. Prints a JSON list: name, registers, bytes of stack (spilled registers) and of shared
+Runs the host's side of a training step, an evaluation and a generation of the networks of table 2
+and of that for CIFAR-10, in TF32 and in float32, on tensors of the CPU. Triton is told that it has
+a GPU of this compute capability, and compiles each kernel exactly as it is launched, but does not
+launch it. Prints a JSON list: name, registers, bytes of stack (spilled registers) and of shared
 memory of each.
 """
 
@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 
 import torch
 import triton
@@ -19,8 +20,9 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from draw import kernels
-from draw.model import DRAW, DRAWConfig
+from draw.model import DRAW
 from draw.objectives import elbo
+from draw.presets import PRESETS
 
 
 class Driver:
@@ -52,8 +54,8 @@ def compiled(capability: int) -> dict:
     JITFunction.run = compile_only
     kernels.ENGINES["cpu"] = "draw.kernels.gpu"
     kernels.failure = lambda *_: None  # what only compiles computes nothing
-    for attention in ({}, {"read_size": None, "write_size": None}):
-        model = DRAW(DRAWConfig(glimpses=2, **attention))
+    for preset in ("mnist", "mnist-no-attention", "cifar10"):
+        model = DRAW(replace(PRESETS[preset]().model, glimpses=2))
         model.engine = "fused"
         x = torch.rand(128, *model.config.image_shape)
         for precision in ("high", "highest"):

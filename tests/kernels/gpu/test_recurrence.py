@@ -20,9 +20,11 @@ from draw.objectives import elbo
 from .. import common
 from ..common import (
     EXTREMES,
+    KINDS,
     LOSSES,
     TOLERANCE,
     VALUES,
+    blacken_and_whiten,
     compare,
     compare_extreme,
     error,
@@ -38,16 +40,21 @@ def network(**changes) -> DRAW:
     return common.network(**TINY | changes).to(DEVICE)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize(
-    ("read_size", "write_size", "channels"),
-    [
-        *((None, None, 1), (2, None, 1), (None, 3, 1), (2, 5, 1), (1, 1, 1)),
-        *((None, None, 3), (2, None, 3), (None, 3, 3), (3, 2, 3)),
-    ],
+    ("read_size", "write_size"), [(None, None), (2, None), (None, 3), (2, 5), (1, 1), (3, 2)]
 )
-def test_every_attention_in_grey_and_colour(read_size, write_size, channels):
-    model = network(read_size=read_size, write_size=write_size, channels=channels)
+def test_every_attention_on_every_kind_of_picture(read_size, write_size, kind):
+    model = network(read_size=read_size, write_size=write_size, **kind)
     compare(model, batch=2, loss="all")
+
+
+@pytest.mark.parametrize("read_size", [2, None])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "logistic"])
+def test_canvases_beyond_black_and_white(likelihood, read_size):
+    model = network(likelihood=likelihood, read_size=read_size)
+    blacken_and_whiten(model)
+    compare(model, batch=1, loss="all")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -85,10 +92,11 @@ def test_fewer_steps_than_the_configuration_says():
 # ---------------------------------------------------------------- without gradients
 
 
+@pytest.mark.parametrize("kind", KINDS[::2], ids=str)
 @pytest.mark.parametrize(("read_size", "write_size"), [(None, None), (2, None), (None, 3), (2, 5)])
 @torch.no_grad()
-def test_the_path_that_saves_nothing(read_size, write_size):
-    model = network(read_size=read_size, write_size=write_size, glimpses=3)
+def test_the_path_that_saves_nothing(read_size, write_size, kind):
+    model = network(read_size=read_size, write_size=write_size, glimpses=3, **kind)
     x, eps = inputs(model, 2)
     exact = plain64(model)(x.double(), eps=eps.double(), record=True)
     fused, lean = model(x, eps=eps, record=True), model(x, eps=eps)
@@ -103,10 +111,11 @@ def test_the_path_that_saves_nothing(read_size, write_size):
     assert lean.write is None
 
 
+@pytest.mark.parametrize("kind", KINDS[::2], ids=str)
 @pytest.mark.parametrize(("read_size", "write_size"), [(None, None), (2, 5)])
 @torch.no_grad()
-def test_generation(read_size, write_size):
-    model = network(read_size=read_size, write_size=write_size, glimpses=3)
+def test_generation(read_size, write_size, kind):
+    model = network(read_size=read_size, write_size=write_size, glimpses=3, **kind)
     _, eps = inputs(model, 2)
     exact = plain64(model).generate(2, z=eps.double(), record=True)
     fused = model.generate(2, z=eps, record=True)
@@ -242,10 +251,11 @@ def test_patches_that_are_too_large_are_left_to_the_plain_path():
 
 
 def test_rows_that_32_bits_cannot_number_are_left_to_the_plain_path():
-    sizes = {"C": 3, "H": 1024, "W": 1024, "hidden": 64, "Z": 100, "n_read": 0, "n_write": 5}
-    cpu = torch.device("cpu")
-    assert gpu.hindrance(kernels.Shape(T=2, B=64, **sizes), cpu) is None
-    assert "too large" in gpu.hindrance(kernels.Shape(T=2, B=683, **sizes), cpu)
+    colour = {"channels": 3, "height": 1024, "width": 1024, "hidden_size": 64}
+    config, cpu = DRAWConfig(read_size=None, **colour), torch.device("cpu")
+    shapes = [kernels.Shape.of(config, torch.empty(2, B, 100, device="meta")) for B in (64, 683)]
+    assert gpu.hindrance(shapes[0], cpu) is None
+    assert "too large" in gpu.hindrance(shapes[1], cpu)
 
 
 @pytest.mark.parametrize(

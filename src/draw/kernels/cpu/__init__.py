@@ -25,7 +25,7 @@ def run(
     if record:
         params = noise.new_empty(2, shape.T, shape.B, 5)
         recording = Recorded(
-            canvases=noise.new_empty(shape.T, shape.B, shape.C, shape.H, shape.W),
+            canvases=noise.new_empty(shape.T, shape.B, shape.K, shape.H, shape.W),
             reads=params[0] if x is not None and shape.n_read else None,
             writes=params[1] if shape.n_write else None,
         )

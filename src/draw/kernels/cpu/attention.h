@@ -215,9 +215,10 @@ inline void read(Filters& f, const float* params, const float* x, const float* x
         }
 }
 
-// From dr to the five parameters, and through x_hat = x - sigmoid(c) to the canvas.
+// From dr to the five parameters, and through x_hat = x - mean(c) to the canvas.
 inline void read_backward(Filters& f, const float* params, const float* x, const float* x_hat,
-                          const float* r, const float* dr, float* d_params, float* d_canvas) {
+                          const float* r, const float* dr, const Mean& mean, float* d_params,
+                          float* d_canvas) {
     const Image image = f.image;
     const long n = f.n, stride = image.stride, cells = n * n, pixels = image.height * stride;
     f.look(params);
@@ -234,8 +235,8 @@ inline void read_backward(Filters& f, const float* params, const float* x, const
             if (source == x) continue;
             expand(f.F_y, f.R, image, n, [=](long at, vec d_x_hat) {
                 at += c * pixels;
-                const vec mean = load(x + at) - load(x_hat + at);  // sigmoid(c)
-                store(d_canvas + at, load(d_canvas + at) - d_x_hat * mean * (1.f - mean));
+                const vec slope = mean.slope(load(x + at) - load(x_hat + at));
+                store(d_canvas + at, load(d_canvas + at) - d_x_hat * slope);
             });
         }
     f.backward(params, d_params);

@@ -21,7 +21,7 @@ struct Scratch {
         : dX(arena.take(b * job.row())),
           d_c_enc(arena.take(b * job.hidden)),
           d_c_dec(arena.take(b * job.hidden)),
-          d_canvas(arena.take(b * job.image().size())),
+          d_canvas(arena.take(b * job.canvas_image().size())),
           d_read(arena.take(b * 5)),
           d_post(arena.take(gathered(job, b) * b * 2 * job.Z)),
           d_out(arena.take(gathered(job, b) * b * job.out())),
@@ -48,7 +48,8 @@ struct Backward : Forward {
         clear(s.dX, s.d_post - s.dX);  // all that goes from step to step
         if (job.d_canvas)
             for (long i = 0; i < b; ++i)
-                pad(image, job.d_canvas + (part.first + i) * job.pixels(), s.d_canvas + i * size);
+                pad(canvas_image, job.d_canvas + (part.first + i) * job.canvas_pixels(),
+                    s.d_canvas + i * canvas_size);
         for (long end = job.T; end > 0; end -= steps) {
             const long begin = end > steps ? end - steps : 0;
             for (long t = end - 1; t >= begin; --t) {
@@ -65,7 +66,7 @@ struct Backward : Forward {
         const long n = job.out(), gates = 4 * hidden, Z = job.Z;
         float *d_out = s.d_out + at * n, *d_dec = s.d_dec + at * gates;
         for (long i = 0; i < b; ++i) {
-            unpaint(a.out[t + 1] + i * n, s.d_canvas + i * size, d_out + i * n);
+            unpaint(a.out[t + 1] + i * n, s.d_canvas + i * canvas_size, d_out + i * n);
             if (job.n_read) copy(d_out + i * n + job.read_params(), s.d_read + i * 5, 5);
             add(d.b_out, d_out + i * n, n);
         }
@@ -83,11 +84,11 @@ struct Backward : Forward {
 
     void unpaint(const float* out, const float* d_canvas, float* d_out) {
         if (job.n_write) {
-            Filters f(image, job.n_write, a.filters);
+            Filters f(canvas_image, job.n_write, a.filters);
             write_backward(f, out + job.write_params(), out, d_canvas, d_out,
                            d_out + job.write_params());
         } else {
-            unpad(image, d_canvas, d_out);
+            unpad(canvas_image, d_canvas, d_out);
         }
     }
 
@@ -126,18 +127,17 @@ struct Backward : Forward {
     void unlook(long t, long i) {
         const float *x = a.x + i * size, *x_hat = a.x_hat[t] + i * size;
         const float* dr = s.dX + i * row + job.r_at();
-        float* d_canvas = s.d_canvas + i * size;
+        float* d_canvas = s.d_canvas + i * canvas_size;
         if (job.n_read) {
             Filters f(image, job.n_read, a.filters);
             read_backward(f, a.out[t] + i * job.out() + job.read_params(), x, x_hat,
-                          a.X[t] + i * row + job.r_at(), dr, s.d_read + i * 5, d_canvas);
+                          a.X[t] + i * row + job.r_at(), dr, mean, s.d_read + i * 5, d_canvas);
             return;
         }
         for (long y = 0; y < image.rows(); ++y)
             for (long p = 0; p < image.width; ++p) {
                 const long at = y * image.stride + p;
-                const float mean = x[at] - x_hat[at];  // sigmoid(c)
-                d_canvas[at] -= dr[y * image.width + p] * mean * (1 - mean);
+                d_canvas[at] -= dr[y * image.width + p] * mean.slope(x[at] - x_hat[at]);
             }
     }
 
@@ -170,9 +170,10 @@ struct Backward : Forward {
             add(d.c_enc_0, s.d_c_enc + i * hidden, hidden);
             add(d.h_dec_0, dX + job.h_dec_at(), hidden);
             add(d.c_dec_0, s.d_c_dec + i * hidden, hidden);
-            for (long y = 0; y < image.rows(); ++y)
-                add(d.canvas_0 + y * image.width, s.d_canvas + i * size + y * image.stride,
-                    image.width);
+            const Image& c = canvas_image;
+            for (long y = 0; y < c.rows(); ++y)
+                add(d.canvas_0 + y * c.width, s.d_canvas + i * canvas_size + y * c.stride,
+                    c.width);
         }
     }
 };

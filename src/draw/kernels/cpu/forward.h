@@ -21,12 +21,14 @@ struct Forward {
     const Job& job;
     const Part part;
     Activations a;
-    const Image image;
-    const long b, hidden, row, size;
+    const Image image, canvas_image;
+    const Mean mean;
+    const long b, hidden, row, size, canvas_size;
 
     Forward(const Job& job, long k, Arena& arena)
         : job(job), part(job, k), a(job, arena, part.count), image(job.image()),
-          b(part.count), hidden(job.hidden), row(job.row()), size(image.size()) {}
+          canvas_image(job.canvas_image()), mean(job.mean()), b(part.count), hidden(job.hidden),
+          row(job.row()), size(image.size()), canvas_size(canvas_image.size()) {}
 
     void run() {
         start();
@@ -36,14 +38,15 @@ struct Forward {
             if (job.canvases) record(t);
         }
         for (long i = 0; i < b; ++i)
-            unpad(image, a.canvas + i * size, job.canvas + (part.first + i) * job.pixels());
+            unpad(canvas_image, a.canvas + i * canvas_size,
+                  job.canvas + (part.first + i) * job.canvas_pixels());
     }
 
     void start() {
         const Weights& w = job.weights;
         for (long i = 0; i < b; ++i) {
             float* X = a.X[0] + i * row;
-            pad(image, w.canvas_0, a.canvas + i * size);
+            pad(canvas_image, w.canvas_0, a.canvas + i * canvas_size);
             copy(X + job.h_dec_at(), w.h_dec_0, hidden);
             copy(a.c_dec[0] + i * hidden, w.c_dec_0, hidden);
             if (!job.x) continue;
@@ -88,10 +91,10 @@ struct Forward {
 
     // The error image and what is read of it and of x (eqs. 3, 4).
     void look(long t, long i) {
-        const float *x = a.x + i * size, *canvas = a.canvas + i * size;
+        const float *x = a.x + i * size, *canvas = a.canvas + i * canvas_size;
         float *x_hat = a.x_hat[t] + i * size, *r = a.X[t] + i * row + job.r_at();
         for (long p = 0; p < size; p += LANES)
-            store(x_hat + p, load(x + p) - sigmoid(load(canvas + p)));  // eq. 3
+            store(x_hat + p, load(x + p) - mean.of(load(canvas + p)));  // eq. 3
         if (job.n_read) {
             Filters f(image, job.n_read, a.filters);
             read(f, a.out[t] + i * job.out() + job.read_params(), x, x_hat, r);
@@ -113,23 +116,26 @@ struct Forward {
                  hidden);  // eq. 7
         if (job.reads) record_reads(t);
         emit(t + 1);
-        for (long i = 0; i < b; ++i) paint(a.out[t + 1] + i * job.out(), a.canvas + i * size);
+        for (long i = 0; i < b; ++i)
+            paint(a.out[t + 1] + i * job.out(), a.canvas + i * canvas_size);
     }
 
     void paint(const float* out, float* canvas) {  // eq. 8
         if (job.n_write) {
-            Filters f(image, job.n_write, a.filters);
+            Filters f(canvas_image, job.n_write, a.filters);
             write(f, out + job.write_params(), out, canvas);
         } else {
-            for (long y = 0; y < image.rows(); ++y)  // eq. 18
-                add(canvas + y * image.stride, out + y * image.width, image.width);
+            const Image& c = canvas_image;
+            for (long y = 0; y < c.rows(); ++y)  // eq. 18
+                add(canvas + y * c.stride, out + y * c.width, c.width);
         }
     }
 
     void record(long t) {
         for (long i = 0; i < b; ++i) {
             const long at = t * job.B + part.first + i;
-            unpad(image, a.canvas + i * size, job.canvases + at * job.pixels());
+            unpad(canvas_image, a.canvas + i * canvas_size,
+                  job.canvases + at * job.canvas_pixels());
             if (job.writes)
                 copy(job.writes + at * 5, a.out[t + 1] + i * job.out() + job.write_params(), 5);
         }

@@ -29,8 +29,8 @@ struct Weights {
 
 // Mirrored by `Job` in recurrence.py, field by field.
 struct Job {
-    int64_t T, B, C, H, W, hidden, Z, n_read, n_write;  // n = 0: without attention
-    int64_t threads, keep;                              // keep: all that the gradients need
+    int64_t T, B, C, K, H, W, hidden, Z, n_read, n_write;  // n = 0: without attention
+    int64_t clamped, threads, keep;  // keep: all that the gradients need
     Sgemm* sgemm;
     int (*set_threads)(int);  // the BLAS's threads for calls from this thread
     Parallel* parallel;
@@ -43,9 +43,12 @@ struct Job {
     int64_t gradient_stride;
 
     Image image() const { return {C, H, W, padded(W)}; }
+    Image canvas_image() const { return {K, H, W, padded(W)}; }  // the first C make the mean
+    Mean mean() const { return {clamped != 0}; }
     long r() const { return n_read ? 2 * C * n_read * n_read : pixels(); }  // no x, see enc_bias
-    long w() const { return C * (n_write ? n_write * n_write : H * W); }
+    long w() const { return K * (n_write ? n_write * n_write : H * W); }
     long pixels() const { return C * H * W; }
+    long canvas_pixels() const { return K * H * W; }
     long write_params() const { return w(); }  // the window's place in a row of `out`
     long read_params() const { return w() + (n_write ? 5 : 0); }
     long out() const { return read_params() + (n_read ? 5 : 0); }
@@ -111,7 +114,7 @@ struct Activations {
 
     Activations(const Job& job, Arena& arena, long b)
         : x(arena.take(b * job.image().size())),
-          canvas(arena.take(b * job.image().size())),
+          canvas(arena.take(b * job.canvas_image().size())),
           post(arena.take(b * 2 * job.Z)),
           filters(arena.take(Filters::room(job.image(), largest_patch(job)))),
           X(arena, job.T + 1, b * job.row(), job.keep),

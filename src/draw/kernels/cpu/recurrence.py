@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from draw.kernels.cpu import build
 from draw.kernels.layout import Recorded, Results, Shape, Weights
 
-_INTEGERS = "T B C H W hidden Z n_read n_write threads keep".split()
+_INTEGERS = "T B C K H W hidden Z n_read n_write clamped threads keep".split()
 _RESULTS = "canvas z mu log_sigma kl".split()
 
 
@@ -81,7 +81,7 @@ def run(
         x: the images; None generates, and `noise` is z itself.
     """
     job = _job(shape, weights, keep=keep)
-    canvas = noise.new_empty(shape.B, shape.C, shape.H, shape.W)
+    canvas = noise.new_empty(shape.B, shape.K, shape.H, shape.W)
     if x is None:
         results = Results(canvas, noise, None, None, None)
     else:

@@ -17,16 +17,17 @@ from draw.kernels.gpu.attention import (
     window_backward,
 )
 from draw.kernels.gpu.canvas import PIXELS
+from draw.kernels.gpu.numbers import mean_slope
 
 
 @triton.jit
 @no_type_check
-def put_backward(d_hat, d_canvas, image, image_hat, place, inside):
-    """Through x_hat = x - sigmoid(c) to the canvas."""
+def put_backward(d_hat, d_canvas, image, image_hat, place, inside, CLAMPED: tl.constexpr):
+    """Through x_hat = x - mean(c) to the canvas."""
     pixel = tl.load(image + place, mask=inside, other=0.0)
     mean = pixel - tl.load(image_hat + place, mask=inside, other=0.0)
-    d_logits = tl.load(d_canvas + place, mask=inside, other=0.0)
-    tl.store(d_canvas + place, d_logits - d_hat * mean * (1 - mean), mask=inside)
+    d_c = tl.load(d_canvas + place, mask=inside, other=0.0)
+    tl.store(d_canvas + place, d_c - d_hat * mean_slope(mean, CLAMPED), mask=inside)
 
 
 @triton.jit
@@ -40,7 +41,8 @@ def through_window_backward(
     d_patch,
     d_params,
     READ: tl.constexpr,  # else write
-    C: tl.constexpr,
+    CLAMPED: tl.constexpr,
+    C: tl.constexpr,  # channels of the images
     H: tl.constexpr,
     W: tl.constexpr,
     N: tl.constexpr,
@@ -80,7 +82,8 @@ def through_window_backward(
                 d_log_sigma2 += by_sigma2
                 if READ:
                     d_hat = product(tl.trans(F_y), spread)
-                    put_backward(d_hat, d_canvas, image, image_hat, place, inside & (s >= C))
+                    is_error = inside & (s >= C)
+                    put_backward(d_hat, d_canvas, image, image_hat, place, is_error, CLAMPED)
             seen += product(U, tl.trans(F_x))
             by_mu, by_sigma2 = filters_backward(
                 product(tl.trans(Q), U), mu_x, sigma2, norm_x, mean_x, square_x, x, W
@@ -96,12 +99,12 @@ def through_window_backward(
 
 @triton.jit
 @no_type_check
-def look_at_all_backward(dr, d_canvas, image, image_hat, SIZE: tl.constexpr):
+def look_at_all_backward(dr, d_canvas, image, image_hat, CLAMPED: tl.constexpr, SIZE: tl.constexpr):
     """Without attention: the error image leads back to the canvas."""
     for first in range(0, SIZE, PIXELS):
         place = first + tl.arange(0, PIXELS)
         d_hat = tl.load(dr + place, mask=place < SIZE, other=0.0)
-        put_backward(d_hat, d_canvas, image, image_hat, place, place < SIZE)
+        put_backward(d_hat, d_canvas, image, image_hat, place, place < SIZE, CLAMPED)
 
 
 @triton.jit
@@ -125,7 +128,8 @@ def paint_and_look_backward(
     d_out,  # [B, OUT]
     PAINT: tl.constexpr,
     LOOK: tl.constexpr,
-    C: tl.constexpr,
+    C: tl.constexpr,  # channels of the image, and of the canvas K
+    K: tl.constexpr,
     H: tl.constexpr,
     W: tl.constexpr,
     OUT: tl.constexpr,
@@ -136,23 +140,29 @@ def paint_and_look_backward(
     N_READ: tl.constexpr,
     P_WRITE: tl.constexpr,
     P_READ: tl.constexpr,
+    CLAMPED: tl.constexpr,
 ):
-    SIZE: tl.constexpr = C * H * W
+    IMAGE: tl.constexpr = C * H * W
+    SIZE: tl.constexpr = K * H * W
     b = tl.program_id(0).to(tl.int64)
-    x, x_hat, dc = image + b * SIZE, image_hat + b * SIZE, d_canvas + b * SIZE
+    x, x_hat, dc = image + b * IMAGE, image_hat + b * IMAGE, d_canvas + b * SIZE
     o, d_o, dr_b = out + b * OUT, d_out + b * OUT, dr + b * ROW
     if LOOK:
         if N_READ > 0:
             at, d_at = o + READ_AT, d_o + READ_AT
             through_window_backward(
-                x, x_hat, dr_b, at, dc, dr_b, d_at, True, C, H, W, N_READ, P_READ
+                *(x, x_hat, dr_b, at, dc, dr_b, d_at),
+                *(True, CLAMPED, C, H, W, N_READ, P_READ),
             )
         else:
-            look_at_all_backward(dr_b, dc, x, x_hat, SIZE)
+            look_at_all_backward(dr_b, dc, x, x_hat, CLAMPED, IMAGE)
         tl.debug_barrier()
     if PAINT:
         if N_WRITE > 0:
             at, d_at = o + WRITE_AT, d_o + WRITE_AT
-            through_window_backward(dc, dc, o, at, dc, d_o, d_at, False, C, H, W, N_WRITE, P_WRITE)
+            through_window_backward(
+                *(dc, dc, o, at, dc, d_o, d_at),
+                *(False, CLAMPED, K, H, W, N_WRITE, P_WRITE),
+            )
         else:
             paint_all_backward(dc, d_o, SIZE)

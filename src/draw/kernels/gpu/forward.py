@@ -9,6 +9,7 @@ from draw.kernels.gpu.canvas import paint_and_look
 from draw.kernels.gpu.layout import GATES, Layout, canvas_options, grid, product_options
 from draw.kernels.gpu.products import cell, emit, sample
 from draw.kernels.layout import Shape, Weights
+from draw.likelihoods import LIKELIHOODS
 
 
 class Kept(NamedTuple):
@@ -48,11 +49,11 @@ class Forward:
     ) -> None:
         self.shape, self.weights, self.x, self.noise = shape, weights, x, noise
         self.slots, self.keep, self.at = slots, keep, Layout.of(shape)
-        empty, images = noise.new_empty, (slots, shape.B, shape.C, shape.H, shape.W)
+        empty, size = noise.new_empty, (shape.H, shape.W)
         self.X = empty(slots, shape.B, self.at.row)
         self.out = empty(slots, shape.B, self.at.out)
-        self.canvas = empty(images)
-        self.x_hat = self.canvas if x is None else empty(images)
+        self.canvas = empty(slots, shape.B, shape.K, *size)
+        self.x_hat = self.canvas if x is None else empty(slots, shape.B, shape.C, *size)
         self.c_enc, self.c_dec = empty(2, slots, shape.B, shape.hidden)
         self.enc, self.dec = empty(2, shape.T if keep else 1, shape.B, 4 * shape.hidden)
         self.mu, self.log_sigma, self.z = (torch.empty_like(noise) for _ in range(3))
@@ -81,7 +82,8 @@ class Forward:
         self.X[0, :, at.h_dec : at.r] = w.h_dec_0
         self.c_dec[0] = w.c_dec_0
         if self.x is not None:
-            torch.sub(self.x, torch.sigmoid(w.canvas_0), out=self.x_hat[0])  # eq. 3
+            mean = LIKELIHOODS["logistic" if self.shape.clamped else "bernoulli"].mean(w.canvas_0)
+            torch.sub(self.x, mean, out=self.x_hat[0])  # eq. 3
             self.X[0, :, at.h_enc : at.h_enc + self.shape.hidden] = w.h_enc_0
             self.c_enc[0] = w.c_enc_0
 

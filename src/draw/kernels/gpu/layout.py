@@ -36,7 +36,7 @@ class Layout(NamedTuple):
         h_dec = _padded(shape.Z)
         r = h_dec + hidden
         h_enc = r + shape.C * (2 * shape.n_read**2 or pixels)  # without attention, x is in b_enc
-        write = shape.C * (shape.n_write**2 or pixels)
+        write = shape.K * (shape.n_write**2 or pixels)
         read = write + (5 if shape.n_write else 0)
         out = read + (5 if shape.n_read else 0)
         return cls(h_dec - shape.Z, h_dec, r, h_enc, _padded(h_enc + hidden), write, read, out)
@@ -50,6 +50,7 @@ def canvas_options(shape: Shape, at: Layout) -> dict[str, Any]:
     """The constants of the kernels that work on the canvas, and how they are launched."""
     return {
         "C": shape.C,
+        "K": shape.K,
         "H": shape.H,
         "W": shape.W,
         "OUT": at.out,
@@ -60,6 +61,7 @@ def canvas_options(shape: Shape, at: Layout) -> dict[str, Any]:
         "N_READ": shape.n_read,
         "P_WRITE": max(16, triton.next_power_of_2(shape.n_write)),
         "P_READ": max(16, triton.next_power_of_2(shape.n_read)),
+        "CLAMPED": shape.clamped,
         "num_warps": 8,
         "maxnreg": 248,  # an image has a multiprocessor to itself
         "num_stages": 1,

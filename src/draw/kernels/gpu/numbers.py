@@ -15,6 +15,25 @@ def sigmoid(x):
 
 @triton.jit
 @no_type_check
+def mean_of(canvas, CLAMPED: tl.constexpr):
+    """The mean picture that a canvas stands for (`mean` of draw.likelihoods)."""
+    if CLAMPED:
+        line = 0.5 + canvas / 4
+        mean = tl.where(line < 0, 0.0, tl.where(line > 1, 1.0, line))  # a nan stays one
+    else:
+        mean = sigmoid(canvas)
+    return mean
+
+
+@triton.jit
+@no_type_check
+def mean_slope(mean, CLAMPED: tl.constexpr):
+    """What a unit of the canvas adds to its mean picture, where that is `mean`."""
+    return tl.where((mean > 0) & (mean < 1), 0.25, 0.0) if CLAMPED else mean * (1 - mean)
+
+
+@triton.jit
+@no_type_check
 def hyperbolic_tangent(x):
     """Near zero Cephes' polynomial, where the other form would cancel."""
     e = tl.exp(-2.0 * tl.abs(x))
