@@ -85,6 +85,9 @@ else
     name=$("$python" "$root/experiments/pages.py" next)
     run=$out/$name
     train=("$name" "${tiny[@]}")
+    if [[ ${tiny[*]} && $name != cluttered-* ]]; then  # the embedded digits are grey
+        train+=(--model.channels 1 --model.likelihood bernoulli)
+    fi
 fi
 trap tidy EXIT
 left=$(awk "BEGIN { left = $minutes - $SECONDS / 60; print (left > 0 ? left : 1e-6) }")

@@ -69,7 +69,8 @@ with torch.no_grad():
         "Bounds",
         "On log p(x), higher is better: mean and standard error over the images, measured on the "
         "weights as they are stored.",
-        "![samples, and the nearest training images](samples.png)",
+        "![samples, and the nearest training images](samples.png)\n\n"
+        "![samples being painted, a row each](stages.png)",
         "the highest validation ELBO",
     ),
     "GlimpseClassifier": Words(

@@ -3,9 +3,11 @@
     python experiments/publish.py RUN NAME --hardware "one core of an Intel Xeon, torch 2.13.0"
 
 stores its weights in half precision, measures the stored weights, and writes all that depends on
-them: the model's folder in the package, its card, `experiments/NAME`, and every table. What was
-measured before it was interrupted is not measured again, nor a part of the images of a bound that
-was being measured: RUN/evaluations keeps them.
+them: the model's folder in the package, its card, `experiments/NAME`, and every table. Without RUN
+what is missing is measured of the published model of that name.
+
+What was measured before it was interrupted is not measured again, nor a part of the images of a
+bound that was being measured: --keep names the folder for those.
 
 The test set is for the published model alone. --test measures it, here and nowhere else, once:
 weights that have test figures are not replaced.
@@ -58,44 +60,43 @@ TESTED = {
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="the run folder of a finished training")
+    parser.add_argument("run", type=Path, nargs="?", help="the run folder of a finished training")
     parser.add_argument("name", help="a preset; what draw.load will take")
-    parser.add_argument("--hardware", required=True, help="what it was trained on and with")
+    parser.add_argument("--hardware", help="what it was trained on and with; it goes with RUN")
     parser.add_argument("--test", action="store_true", help="measure it on the test set, for good")
     parser.add_argument("--subset", type=int, default=500, help="images for k = 5,000")
+    parser.add_argument("--keep", type=Path, default=Path("runs/evaluations"))
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
+    if (options.run is None) != (options.hardware is None):
+        parser.error("RUN and --hardware go together")
+    measuring = (options.test, options.subset, options.keep, options.device)
     try:
-        publish(**vars(options))
+        if options.run is not None:
+            publish(options.run, options.name, options.hardware)
+        measure(options.name, *measuring)
     except DrawError as error:
         sys.exit(f"publish.py: {error}")
 
 
-def publish(
-    run: Path, name: str, hardware: str, test: bool, subset: int, device: str = "auto"
-) -> None:
-    """Store, measure, write the pages."""
+def publish(run: Path, name: str, hardware: str) -> None:
+    """Store it, if it is not there already, and draw its pictures."""
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder, home = RunFolder.open(run), bundled.HOME / name
     weights, stored_as = half_precision(load(run).state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     before = bundled.results(name) if name in bundled.names() else None
-    if before and before["weights_sha256"] == sha256:
-        results = before
-    elif before and any(one["split"] == "test" for one in before["measured"]):
+    is_new = before is None or before["weights_sha256"] != sha256
+    if is_new and before and any(one["split"] == "test" for one in before["measured"]):
         raise RunError(
             f"{name} has been measured on the test set, so its weights stay; to give that model up "
             f"for this one, delete {home}"
         )
-    else:
+    if is_new:
         stored = {"stored_as": stored_as, "weights_sha256": sha256}
-        results = describe(trainings(folder, name), name, hardware) | stored
-        store(folder, name, weights, results)
-    measure(results, test, subset, device, folder.path / "evaluations" / sha256[:12])
+        store(folder, name, weights, describe(trainings(folder, name), name, hardware) | stored)
     show(folder, name)
-    for path, text in pages.pages().items():
-        write_atomic(path, text.encode())
 
 
 def store(run: RunFolder, name: str, weights: bytes, results: dict[str, Any]) -> None:
@@ -227,14 +228,22 @@ def train_command(config: TrainConfig) -> str:
     return " ".join(["draw train", preset, *changes(preset)])
 
 
-def measure(results: dict[str, Any], test: bool, subset: int, device: str, keep: Path) -> None:
-    """Call `draw evaluate` for what is missing, and keep each answer at once.
+def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto") -> None:
+    """Call `draw evaluate` for what is missing, keep each answer at once, and write the pages.
 
     Args:
+        test: on the test set, too.
+        subset: of how many images, for the largest k.
         keep: where a bound is kept image by image on its way.
+
+    Raises:
+        RunError: there is no published model of this name.
     """
-    name, file = results["name"], bundled.HOME / results["name"] / "results.json"
-    keep /= torch.device(terminal.prepare_device(device)).type  # values differ by rounding
+    if name not in bundled.names():
+        raise RunError(f"{name} is not published; give the run folder of its training as well")
+    file, results = bundled.HOME / name / "results.json", bundled.results(name)
+    on = torch.device(terminal.prepare_device(device)).type  # values differ by rounding
+    keep = keep / name / results["weights_sha256"][:12] / on
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
     for words in MEASURED[kind] + (TESTED[kind] if test else ()):
@@ -251,6 +260,8 @@ def measure(results: dict[str, Any], test: bool, subset: int, device: str, keep:
         measured = evaluate.measure(options) | {"model": name, "command": command}
         results["measured"].append(measured)
         write_atomic(file, as_json(results))
+    for path, text in pages.pages().items():
+        write_atomic(path, text.encode())
 
 
 def show(run: RunFolder, name: str) -> None:
@@ -274,6 +285,7 @@ def show(run: RunFolder, name: str) -> None:
             training=config.load_images("train").pictures(),
         )
         shutil.copy(Path(scratch) / "samples.png", folder)
+    pictures.stages(model, folder / "stages.png", seed=config.seed)
 
 
 def as_json(values: dict[str, Any]) -> bytes:

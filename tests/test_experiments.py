@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,17 +79,10 @@ def test_the_upcoming_experiment_is_the_first_that_is_not_published(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "quick"
     assert cli.main(["train", "quick", *TINY, "--out", str(path)]) == 0
     return path
-
-
-@pytest.fixture
-def run(trained) -> Iterator[Path]:
-    """Of which nothing was measured."""
-    yield trained
-    shutil.rmtree(trained / "evaluations", ignore_errors=True)
 
 
 @pytest.fixture
@@ -116,7 +108,8 @@ def project(tmp_path, monkeypatch) -> Path:
 
 
 def published(run: Path, *, test: bool = False) -> dict:
-    publish.publish(run, "quick", hardware="a test", test=test, subset=8)
+    publish.publish(run, "quick", hardware="a test")
+    publish.measure("quick", test, subset=8, keep=pages.ROOT / "keep")
     return bundled.results("quick")
 
 
@@ -148,7 +141,7 @@ def test_every_page_follows_from_it(run, project, monkeypatch):
     assert bound in card
     assert card.startswith("---\nlibrary_name: draw\n")
     assert "8 of 500 images, seed 0: Bernoulli, dynamic binarisation | IWAE, k = 5 |" in card
-    for file in ("metrics.jsonl", "curves.png", "samples.png"):
+    for file in ("metrics.jsonl", "curves.png", "samples.png", "stages.png"):
         assert (project / "experiments/quick" / file).stat().st_size > 0
 
 
@@ -189,10 +182,10 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(run, project, monke
     assert asked == ["valid", "test", "test", "test", "test"]
 
 
-def test_a_bound_that_was_being_measured_goes_on_in_the_middle(run, project, monkeypatch, tmp_path):
+def test_a_bound_that_was_being_measured_goes_on_in_the_middle(run, project, monkeypatch):
     """The finished parts of its images are not measured again."""
     monkeypatch.setattr(bounds, "ROWS", 100)  # of 500 images, each with two samples
-    mine, forward, ran = shutil.copytree(run, tmp_path / "mine"), DRAW.forward, []
+    forward, ran = DRAW.forward, []
 
     def until_the_fourth_part(self: DRAW, x: torch.Tensor, **options: object) -> Trace:
         ran.append(len(x))
@@ -202,10 +195,11 @@ def test_a_bound_that_was_being_measured_goes_on_in_the_middle(run, project, mon
 
     monkeypatch.setattr(DRAW, "forward", until_the_fourth_part)
     with pytest.raises(KeyboardInterrupt):
-        published(mine)
-    assert published(mine)["measured"][0]["images"] == 500
+        published(run)
+    publish.measure("quick", test=False, subset=8, keep=project / "keep")  # without the run
+    assert bundled.results("quick")["measured"][0]["images"] == 500
     assert ran == 8 * [100] + 4 * [100]  # and the last two parts alone
-    kept = list(mine.glob("evaluations/*/cpu/split-valid-samples-2/part-*.safetensors"))
+    kept = list(project.glob("keep/quick/*/cpu/split-valid-samples-2/part-*.safetensors"))
     assert len(kept) == 5
 
 
@@ -232,7 +226,9 @@ def test_weights_with_test_figures_stay_and_others_are_replaced(run, other, proj
 
 def test_a_name_without_a_row_is_refused(run, project):
     with pytest.raises(RunError, match="nameless is no experiment"):
-        publish.publish(run, "nameless", hardware="a test", test=False, subset=8)
+        publish.publish(run, "nameless", hardware="a test")
+    with pytest.raises(RunError, match="quick is not published; give the run folder"):
+        publish.measure("quick", test=True, subset=8, keep=project / "keep")
 
 
 def test_the_folder_of_the_data_is_left_out(run, project, tmp_path):
@@ -301,10 +297,10 @@ def test_the_command_of_a_run_trains_exactly_so(config, expected):
 
 
 @pytest.fixture(scope="module")
-def continued(trained, tmp_path_factory) -> Path:
+def continued(run, tmp_path_factory) -> Path:
     """A run that starts from another."""
     path = tmp_path_factory.mktemp("continued") / "again"
-    tiny = [*TINY[: TINY.index("--model.glimpses")], "--start-from", str(trained)]
+    tiny = [*TINY[: TINY.index("--model.glimpses")], "--start-from", str(run)]
     assert cli.main(["train", "quick", *tiny, "--out", str(path)]) == 0
     return path
 
