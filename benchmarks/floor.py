@@ -17,7 +17,7 @@ def products(config: DRAWConfig, *, encoder: bool) -> list[tuple[int, int]]:
     hidden, latent, C = config.hidden_size, config.latent_size, config.channels
     n_read, n_write = config.read_size, config.write_size
     r = C * (config.height * config.width if n_read is None else 2 * n_read**2)
-    w = C * (config.height * config.width if n_write is None else n_write**2)
+    w = config.canvas_shape[0] * (config.height * config.width if n_write is None else n_write**2)
     out = w + 5 * (n_read is not None) + 5 * (n_write is not None)
     decoder = [(latent + hidden, 4 * hidden), (hidden, out)]
     return [(r + 2 * hidden, 4 * hidden), (hidden, 2 * latent), *decoder] if encoder else decoder

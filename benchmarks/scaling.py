@@ -10,6 +10,8 @@ gradients and Adam's two moments take four times the parameters beside it.
 import ctypes
 from dataclasses import replace
 
+import torch
+
 from draw.kernels.cpu import recurrence
 from draw.kernels.layout import Shape
 from draw.model import DRAWConfig
@@ -33,25 +35,24 @@ def variants() -> dict[str, tuple[DRAWConfig, int]]:
 
 def multiply_adds(config: DRAWConfig, batch: int) -> int:
     """Of one minibatch, forward."""
-    C, H, W = config.image_shape
+    (C, H, W), K = config.image_shape, config.canvas_shape[0]
     hidden, latent, pixels = config.hidden_size, config.latent_size, C * H * W
     n_read, n_write = config.read_size, config.write_size
     r = pixels if n_read is None else 2 * C * n_read**2
     once = pixels * 4 * hidden if n_read is None else 0  # what the encoder is shown of x
-    w = pixels if n_write is None else C * n_write**2
+    w = K * (H * W if n_write is None else n_write**2)
     products = 4 * hidden * (r + 2 * hidden)  # encoder: r, h_dec and h_enc
     products += 2 * latent * hidden  # posterior
     products += 4 * hidden * (latent + hidden)  # decoder
     products += hidden * (w + 5 * (n_read is not None) + 5 * (n_write is not None))
-    through = [n * (H + n) * W * C * images for n, images in ((n_read, 2), (n_write, 1)) if n]
+    through = [n * (H + n) * W * channels for n, channels in ((n_read, 2 * C), (n_write, K)) if n]
     return batch * (config.glimpses * (products + sum(through)) + once)
 
 
 def workspace_bytes(config: DRAWConfig, batch: int) -> int:
     """What the engine keeps until it goes back."""
-    C, H, W = config.image_shape
-    sizes = (config.glimpses, batch, C, H, W, config.hidden_size, config.latent_size)
-    shape = Shape(*sizes, config.read_size or 0, config.write_size or 0)
+    noise = torch.empty(config.glimpses, batch, config.latent_size, device="meta")
+    shape = Shape.of(config, noise)
     floats: int = recurrence.Job(shape, 1, keep=True).call("workspace_floats", ctypes.c_int64)
     return 4 * floats
 

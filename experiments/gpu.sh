@@ -7,6 +7,7 @@
 # RUN, what the chunk before left. It ends by itself, and what is worth keeping is then in OUT/NAME:
 # run.json, metrics.jsonl, model/ and the newest checkpoint, in parts if above 15 MiB.
 #
+#   --preset NAME  train this one instead
 #   --minutes N    stop training so long after this script was started (9)
 #   --check        first the tests of what runs on a GPU alone and its benchmark, into OUT
 #   --wheels DIR   packages that this machine's Python lacks, as wheels; or EXTRA_SITE=DIR, installed
@@ -17,10 +18,11 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
-minutes=9 check='' wheels='' device=auto part=$((15 * 1024 * 1024)) tiny=()
+name='' minutes=9 check='' wheels='' device=auto part=$((15 * 1024 * 1024)) tiny=()
 
 while [[ ${1:-} == --* ]]; do
     case $1 in
+        --preset) name=$2; shift ;;
         --minutes) minutes=$2; shift ;;
         --check) check=yes ;;
         --wheels) wheels=$2; shift ;;
@@ -82,10 +84,10 @@ if [[ $before ]]; then
     done
     train=(--resume)
 else
-    name=$("$python" "$root/experiments/pages.py" next)
+    name=${name:-$("$python" "$root/experiments/pages.py" next)}
     run=$out/$name
     train=("$name" "${tiny[@]}")
-    if [[ ${tiny[*]} && $name != cluttered-* ]]; then  # the embedded digits are grey
+    if [[ ${tiny[*]} && $name != cluttered-* ]]; then  # the embedded digits are grey, with ink
         train+=(--model.channels 1 --model.likelihood bernoulli)
     fi
 fi
@@ -94,7 +96,7 @@ left=$(awk "BEGIN { left = $minutes - $SECONDS / 60; print (left > 0 ? left : 1e
 "$python" -m draw train "${train[@]}" --out "$run" --device "$device" --max-minutes "$left"
 
 if [[ -e $run/curves.png ]]; then  # what a training leaves last
-    echo "finished; publish it with: python experiments/publish.py $run $name"
+    echo "finished; publish it with: python experiments/publish.py $name --run $run --hardware '...'"
 else
     echo "to be continued with: experiments/gpu.sh ANOTHER_OUT $run"
 fi

@@ -106,10 +106,11 @@ def upcoming() -> str | None:
 
 def pages() -> dict[Path, str]:
     """All pages by their path."""
-    shown = [row["preset"] for row in ROWS if row.get("preset") in bundled.names()]
+    measured = [name for name in bundled.names() if _headline(bundled.results(name))]
+    shown = [row["preset"] for row in ROWS if row.get("preset") in measured]
     written = {
         README: _between_marks(README, _trained_models(shown)),
-        TABLE: _between_marks(TABLE, _all_experiments()),
+        TABLE: _between_marks(TABLE, _all_experiments(shown)),
     }
     for row in ROWS:
         if (name := row.get("preset")) in shown:
@@ -219,7 +220,7 @@ def _trained_models(shown: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _all_experiments() -> str:
+def _all_experiments(shown: list[str]) -> str:
     """The table of experiments/README.md."""
     lines = [
         "| experiment | the paper | best published | here | command | hardware, date |",
@@ -229,7 +230,7 @@ def _all_experiments() -> str:
         preset = row.get("preset")
         cells = ["not yet run", f"`draw train {preset}`" if preset else "no command yet", ""]
         title = row["title"]
-        if preset in bundled.names():
+        if preset in shown:
             results = bundled.results(preset)
             one = _headline(results)
             cells = [
@@ -244,13 +245,17 @@ def _all_experiments() -> str:
 
 
 def _headline(results: Results) -> Results:
-    """What a table shows: of all test images, else of all validation images; every k together."""
+    """What a table shows: of all test images, else of all validation images; every k together.
+
+    Empty where neither was measured yet.
+    """
     whole: list[Results] = [
         one for one in results["measured"] if one["images"] == one["images_in_split"]
     ]
     tested = [one for one in whole if one["split"] == "test"]
     of_split = tested or [one for one in whole if one["split"] == "valid"]
-    return of_split[0] | {"iwae": [bound for one in of_split for bound in one.get("iwae", [])]}
+    together = {"iwae": [bound for one in of_split for bound in one.get("iwae", [])]}
+    return of_split[0] | together if of_split else {}
 
 
 def _shown(measured: Results) -> str:

@@ -1,10 +1,10 @@
 """Makes a finished run one of the trained models that come with the package.
 
-    python experiments/publish.py RUN NAME --hardware "one core of an Intel Xeon, torch 2.13.0"
+    python experiments/publish.py NAME --run RUN --hardware "a core of an Intel Xeon, torch 2.13.0"
 
 stores its weights in half precision, measures the stored weights, and writes all that depends on
-them: the model's folder in the package, its card, `experiments/NAME`, and every table. Without RUN
-what is missing is measured of the published model of that name.
+them: the model's folder in the package, its card, `experiments/NAME`, and every table. Without
+--run, what is missing is measured of the published model of that name.
 
 What was measured before it was interrupted is not measured again, nor a part of the images of a
 bound that was being measured: --keep names the folder for those.
@@ -42,6 +42,7 @@ from draw.loading import load
 from draw.presets import PRESETS
 from draw.tasks import TASKS
 
+KEEP = pages.ROOT / "out" / "bounds"
 LIMIT = 4_000_000  # bytes of a model's weights
 MEASURED = {
     "DRAW": ("--split train", "--split valid --samples 10"),
@@ -60,27 +61,30 @@ TESTED = {
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, nargs="?", help="the run folder of a finished training")
     parser.add_argument("name", help="a preset; what draw.load will take")
-    parser.add_argument("--hardware", help="what it was trained on and with; it goes with RUN")
+    parser.add_argument("--run", type=Path, help="the run folder of a finished training")
+    parser.add_argument("--hardware", help="what it was trained on and with; it goes with --run")
     parser.add_argument("--test", action="store_true", help="measure it on the test set, for good")
     parser.add_argument("--subset", type=int, default=500, help="images for k = 5,000")
-    parser.add_argument("--keep", type=Path, default=Path("runs/evaluations"))
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--keep", type=Path, default=KEEP, help="where unfinished bounds are kept")
+    parser.add_argument("--device", default="auto", help="where to measure: cpu, cuda, ...")
     options = parser.parse_args()
     if (options.run is None) != (options.hardware is None):
-        parser.error("RUN and --hardware go together")
-    measuring = (options.test, options.subset, options.keep, options.device)
+        parser.error("--run and --hardware go together")
     try:
         if options.run is not None:
             publish(options.run, options.name, options.hardware)
-        measure(options.name, *measuring)
+        measure(options.name, options.test, options.subset, options.keep, options.device)
     except DrawError as error:
         sys.exit(f"publish.py: {error}")
 
 
 def publish(run: Path, name: str, hardware: str) -> None:
-    """Store it, if it is not there already, and draw its pictures."""
+    """Store it, if it is not there already, and draw its pictures.
+
+    Raises:
+        RunError: there is no such experiment, or other weights of it have test figures.
+    """
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder, home = RunFolder.open(run), bundled.HOME / name
@@ -229,7 +233,7 @@ def train_command(config: TrainConfig) -> str:
 
 
 def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto") -> None:
-    """Call `draw evaluate` for what is missing, keep each answer at once, and write the pages.
+    """Call `draw evaluate` for what is missing, and keep each answer at once, on the pages too.
 
     Args:
         test: on the test set, too.
@@ -240,10 +244,10 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
         RunError: there is no published model of this name.
     """
     if name not in bundled.names():
-        raise RunError(f"{name} is not published; give the run folder of its training as well")
+        raise RunError(f"{name} is not published; name the run folder of its training with --run")
     file, results = bundled.HOME / name / "results.json", bundled.results(name)
     on = torch.device(terminal.prepare_device(device)).type  # values differ by rounding
-    keep = keep / name / results["weights_sha256"][:12] / on
+    parts = keep / name / results["weights_sha256"][:12] / on
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
     for words in MEASURED[kind] + (TESTED[kind] if test else ()):
@@ -255,11 +259,16 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
         arguments = [str(file.parent), *words.split(), "--device", device]
         if kind == "DRAW":
             place = words.replace("--", "").replace(" ", "-")  # as split-test-samples-10
-            arguments += ["--out", str(keep / place)]
+            arguments += ["--out", str(parts / place)]
         options = terminal.parse(evaluate.Options, "draw evaluate", arguments)
         measured = evaluate.measure(options) | {"model": name, "command": command}
         results["measured"].append(measured)
         write_atomic(file, as_json(results))
+        write_pages()
+
+
+def write_pages() -> None:
+    """All that shows a figure."""
     for path, text in pages.pages().items():
         write_atomic(path, text.encode())
 

@@ -177,7 +177,8 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(run, project, monke
     monkeypatch.setattr(evaluate, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         published(run, test=True)
-    assert len(bundled.results("quick")["measured"]) == 1
+    (measured,) = bundled.results("quick")["measured"]
+    assert f"{measured['elbo_nats']:.2f}" in (project / "README.md").read_text()
     assert len(published(run, test=True)["measured"]) == 4
     assert asked == ["valid", "test", "test", "test", "test"]
 
@@ -224,10 +225,23 @@ def test_weights_with_test_figures_stay_and_others_are_replaced(run, other, proj
     assert (bundled.HOME / "quick/model/model.safetensors").read_bytes() == before
 
 
+def test_a_published_model_is_measured_further_without_its_run(run, project, monkeypatch, capsys):
+    published(run)
+    arguments = ["--test", "--subset", "8", "--keep", str(project / "keep")]
+    monkeypatch.setattr("sys.argv", ["publish.py", "quick", *arguments])
+    publish.main()
+    splits = [one["split"] for one in bundled.results("quick")["measured"]]
+    assert splits == ["valid", "test", "test", "test"]
+    monkeypatch.setattr("sys.argv", ["publish.py", "quick", "--run", str(run)])
+    with pytest.raises(SystemExit):
+        publish.main()
+    assert "--run and --hardware go together" in capsys.readouterr().err
+
+
 def test_a_name_without_a_row_is_refused(run, project):
     with pytest.raises(RunError, match="nameless is no experiment"):
         publish.publish(run, "nameless", hardware="a test")
-    with pytest.raises(RunError, match="quick is not published; give the run folder"):
+    with pytest.raises(RunError, match="quick is not published; name the run folder"):
         publish.measure("quick", test=True, subset=8, keep=project / "keep")
 
 
@@ -408,9 +422,8 @@ def test_two_chunks_end_like_one_training(chunk, tmp_path):
     result = gpu(tmp_path, "--rehearse", "two", chunk)
     assert result.returncode == 0, result.stderr
     two = tmp_path / "two" / chunk.name
-    assert f"finished; publish it with: python experiments/publish.py two/{two.name}" in (
-        result.stdout
-    )
+    publish_it = f"python experiments/publish.py {two.name} --run two/{two.name} --hardware"
+    assert f"finished; publish it with: {publish_it}" in result.stdout
     assert kept(chunk) == before  # it went on in a copy
     assert {file.split("/")[0] for file in kept(two)} == {
         *("checkpoints", "metrics.jsonl", "model", "run.json")
@@ -426,6 +439,13 @@ def test_two_chunks_end_like_one_training(chunk, tmp_path):
     assert stored[0] == stored[1]
     newest = alone.checkpoints / f"{config.steps:09d}.safetensors"
     assert whole(two / "checkpoints") == newest.read_bytes()
+
+
+@pytest.mark.parametrize("preset", ["cifar10", "svhn", "two-digits"])
+def test_every_kind_of_row_can_be_rehearsed(preset, tmp_path):
+    result = gpu(tmp_path, "--rehearse", "--preset", preset, "--minutes", 1e-4, "one")
+    assert result.returncode == 0, result.stderr
+    assert f"to be continued with: experiments/gpu.sh ANOTHER_OUT one/{preset}" in result.stdout
 
 
 def test_a_chunk_may_go_on_in_its_own_folder_but_touches_no_other(chunk, tmp_path):

@@ -27,6 +27,7 @@ class Bernoulli:
     """
 
     planes = 1  # channels of the canvas for each of the image
+    clamped = False  # the mean is a sigmoid; the engines have it of their own
 
     def mean(self, canvas: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:
         """The mean picture, in [0, 1]: what the encoder compares with, what is shown."""
@@ -61,6 +62,7 @@ class DiscretisedLogistic:
     """
 
     planes = 2
+    clamped = True  # the mean is a line that is cut off
 
     def mean(self, canvas: Float[Tensor, "*batch K H W"]) -> Float[Tensor, "*batch K//2 H W"]:
         """The location as a picture, in [0, 1].

@@ -3,6 +3,7 @@
 import importlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -95,6 +96,18 @@ def test_a_wrong_result_is_found_wherever_it_is(broken, result, task, function, 
     (record,) = caplog.records
     assert told in record.getMessage()
     assert record.levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("function", ["run", "run_with_gradients"])
+def test_the_mean_of_another_likelihood_is_found(monkeypatch, function):
+    """As if the engine's copy of it were not the one in draw.likelihoods."""
+
+    def faulty(shape, *inputs, **options):
+        other = replace(shape, likelihood="bernoulli")
+        return getattr(ENGINE, function)(other, *inputs, **options)
+
+    place(monkeypatch, **{function: faulty})
+    assert trial.failure(DRAW, replace(TINY, likelihood="logistic"), CPU, 5)
 
 
 @pytest.mark.parametrize("task", ["training", "evaluation"])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from draw import attention
 from draw.attention import Window
+from draw.likelihoods import LIKELIHOODS
 
 
 class Weights(NamedTuple):
@@ -79,7 +80,12 @@ class Shape:
     Z: int
     n_read: int
     n_write: int
-    clamped: bool  # the mean picture is a line that is cut off at 0 and 1, else a sigmoid
+    likelihood: str  # what the canvas means
+
+    @property
+    def clamped(self) -> bool:
+        """Whether the mean picture is a line, cut off at black and white; else a sigmoid."""
+        return LIKELIHOODS[self.likelihood].clamped
 
     @classmethod
     def of(cls, config: Any, noise: Tensor) -> "Shape":
@@ -88,7 +94,7 @@ class Shape:
         C, H, W = config.image_shape
         return cls(
             *(T, B, C, config.canvas_shape[0], H, W, config.hidden_size, config.latent_size),
-            *(n_read, n_write, config.likelihood == "logistic"),
+            *(n_read, n_write, config.likelihood),
         )
 
 

@@ -104,8 +104,8 @@ def _errors(network: Any, config: Any, device: torch.device, images: int) -> dic
     with torch.device("meta"):  # its own initial values, some of them zero, would show less
         model = network(config)
     for parameter in model.to_empty(device=device).parameters():
-        scale = parameter.shape[1] ** -0.5 if parameter.ndim == 2 else 0.3
-        parameter.data = scale * normal(*parameter.shape)
+        scale = {1: 0.3, 2: parameter.shape[-1] ** -0.5, 3: 3.0}  # a canvas: black to white
+        parameter.data = scale[parameter.ndim] * normal(*parameter.shape)
     plain = copy.deepcopy(model).double()
     plain.engine = "plain"
     x = normal(images, *config.image_shape).sigmoid()

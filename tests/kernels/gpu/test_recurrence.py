@@ -252,10 +252,16 @@ def test_patches_that_are_too_large_are_left_to_the_plain_path():
 
 def test_rows_that_32_bits_cannot_number_are_left_to_the_plain_path():
     colour = {"channels": 3, "height": 1024, "width": 1024, "hidden_size": 64}
-    config, cpu = DRAWConfig(read_size=None, **colour), torch.device("cpu")
-    shapes = [kernels.Shape.of(config, torch.empty(2, B, 100, device="meta")) for B in (64, 683)]
-    assert gpu.hindrance(shapes[0], cpu) is None
-    assert "too large" in gpu.hindrance(shapes[1], cpu)
+    for config, most in (
+        (DRAWConfig(read_size=None, **colour), 682),
+        (DRAWConfig(write_size=None, likelihood="logistic", **colour), 341),
+    ):
+        shapes = [
+            kernels.Shape.of(config, torch.empty(2, batch, 100, device="meta"))
+            for batch in (most, most + 1)
+        ]
+        assert gpu.hindrance(shapes[0], torch.device("cpu")) is None
+        assert "too large" in gpu.hindrance(shapes[1], torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,24 @@ struct Image {
     long size() const { return rows() * stride; }
 };
 
+// The mean picture that a canvas stands for (`mean` of draw.likelihoods), and its slope there. What
+// is cut off is 0 or 1 exactly, after x - (x - mean) too; the few canvases that end there without
+// being cut count as cut off.
+struct Mean {
+    bool clamped;  // a line, cut off at black and white; else a sigmoid
+
+    template <class F> F of(F canvas) const {
+        if (!clamped) return sigmoid(canvas);
+        const F line = 0.5f + canvas * 0.25f;
+        return line < all<F>(0.f) ? all<F>(0.f) : line > all<F>(1.f) ? all<F>(1.f) : line;
+    }
+
+    template <class F> F slope(F mean) const {
+        if (!clamped) return mean * (1.f - mean);
+        return (mean > all<F>(0.f)) & (mean < all<F>(1.f)) ? all<F>(0.25f) : all<F>(0.f);
+    }
+};
+
 struct Window {
     float g_x, g_y, delta, sigma2, gamma;
 };

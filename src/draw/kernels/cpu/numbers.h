@@ -75,22 +75,6 @@ template <class F> inline F hyperbolic_tangent(F x) {
     return size < all<F>(0.625f) ? near : signed_far;
 }
 
-// The mean picture that a canvas stands for (`mean` of draw.likelihoods), and its slope there.
-struct Mean {
-    bool clamped;  // a line, cut off at black and white; else a sigmoid
-
-    template <class F> F of(F canvas) const {
-        if (!clamped) return sigmoid(canvas);
-        const F line = 0.5f + canvas * 0.25f;
-        return line < all<F>(0.f) ? all<F>(0.f) : line > all<F>(1.f) ? all<F>(1.f) : line;
-    }
-
-    template <class F> F slope(F mean) const {
-        if (!clamped) return mean * (1.f - mean);
-        return (mean > all<F>(0.f)) & (mean < all<F>(1.f)) ? all<F>(0.25f) : all<F>(0.f);
-    }
-};
-
 inline vec load(const float* from) {
     vec value;
     std::memcpy(&value, from, sizeof value);

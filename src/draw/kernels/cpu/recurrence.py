@@ -6,7 +6,6 @@ Python lays out the weights and owns all memory; `Job` tells the engine where ev
 import ctypes
 import weakref
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from draw.kernels.cpu import build
 from draw.kernels.layout import Recorded, Results, Shape, Weights
 
-_INTEGERS = "T B C K H W hidden Z n_read n_write clamped threads keep".split()
+_SIZES = "T B C K H W hidden Z n_read n_write clamped".split()  # what a Shape tells
 _RESULTS = "canvas z mu log_sigma kl".split()
 
 
@@ -28,7 +27,7 @@ class Job(ctypes.Structure):
     """`struct Job` of layout.h, field by field."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in _INTEGERS),
+        *((name, ctypes.c_int64) for name in (*_SIZES, "threads", "keep")),
         *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads", "parallel")),
         *((name, _Pointers) for name in ("weights", "transposed")),
         *((name, ctypes.c_void_p) for name in ("x", "eps", "workspace", *_RESULTS)),
@@ -39,7 +38,8 @@ class Job(ctypes.Structure):
     ]
 
     def __init__(self, shape: Shape, threads: int, *, keep: bool) -> None:
-        super().__init__(*astuple(shape), threads, keep, *build.borrowed())
+        sizes = (getattr(shape, name) for name in _SIZES)
+        super().__init__(*sizes, threads, keep, *build.borrowed())
 
     def point(self, **tensors: Tensor | None) -> None:
         """Name the places of tensors, all contiguous float32, that outlive the job."""

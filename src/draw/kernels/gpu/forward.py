@@ -82,7 +82,7 @@ class Forward:
         self.X[0, :, at.h_dec : at.r] = w.h_dec_0
         self.c_dec[0] = w.c_dec_0
         if self.x is not None:
-            mean = LIKELIHOODS["logistic" if self.shape.clamped else "bernoulli"].mean(w.canvas_0)
+            mean = LIKELIHOODS[self.shape.likelihood].mean(w.canvas_0)
             torch.sub(self.x, mean, out=self.x_hat[0])  # eq. 3
             self.X[0, :, at.h_enc : at.h_enc + self.shape.hidden] = w.h_enc_0
             self.c_enc[0] = w.c_enc_0

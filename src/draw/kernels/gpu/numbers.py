@@ -28,7 +28,10 @@ def mean_of(canvas, CLAMPED: tl.constexpr):
 @triton.jit
 @no_type_check
 def mean_slope(mean, CLAMPED: tl.constexpr):
-    """What a unit of the canvas adds to its mean picture, where that is `mean`."""
+    """What a unit of the canvas adds to its mean picture, where that is `mean`.
+
+    What is cut off is 0 or 1 exactly, after x - (x - mean) too.
+    """
     return tl.where((mean > 0) & (mean < 1), 0.25, 0.0) if CLAMPED else mean * (1 - mean)
 
 
