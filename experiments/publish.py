@@ -9,8 +9,10 @@ them: the model's folder in the package, its card, `experiments/NAME`, and every
 What was measured before it was interrupted is not measured again, nor a part of the images of a
 bound that was being measured: --keep names the folder for those.
 
+A run that started from the published model of its name tells that model's training as well.
+
 The test set is for the published model alone. --test measures it, here and nowhere else, once:
-weights that have test figures are not replaced.
+weights that have test figures stay, unless --replace gives them up.
 """
 
 import argparse
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("name", help="a preset; what draw.load will take")
     parser.add_argument("--run", type=Path, help="the run folder of a finished training")
     parser.add_argument("--hardware", help="what it was trained on and with; it goes with --run")
+    parser.add_argument("--replace", action="store_true", help="give up weights with test figures")
     parser.add_argument("--test", action="store_true", help="measure it on the test set, for good")
     parser.add_argument("--subset", type=int, default=500, help="images for k = 5,000")
     parser.add_argument("--keep", type=Path, default=KEEP, help="where unfinished bounds are kept")
@@ -73,42 +76,50 @@ def main() -> None:
         parser.error("--run and --hardware go together")
     try:
         if options.run is not None:
-            publish(options.run, options.name, options.hardware)
+            publish(options.run, options.name, options.hardware, replacing=options.replace)
         measure(options.name, options.test, options.subset, options.keep, options.device)
     except DrawError as error:
         sys.exit(f"publish.py: {error}")
 
 
-def publish(run: Path, name: str, hardware: str) -> None:
+def publish(run: Path, name: str, hardware: str, *, replacing: bool = False) -> None:
     """Store it, if it is not there already, and draw its pictures.
 
+    Args:
+        replacing: give up other weights, though they have test figures.
+
     Raises:
-        RunError: there is no such experiment, or other weights of it have test figures.
+        RunError: there is no such experiment, or other weights of it stay.
     """
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
-    folder, home = RunFolder.open(run), bundled.HOME / name
+    folder = RunFolder.open(run)
     weights, stored_as = half_precision(load(run).state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     before = bundled.results(name) if name in bundled.names() else None
     is_new = before is None or before["weights_sha256"] != sha256
-    if is_new and before and any(one["split"] == "test" for one in before["measured"]):
+    tested = before and any(one["split"] == "test" for one in before["measured"])
+    if is_new and tested and not replacing:
         raise RunError(
-            f"{name} has been measured on the test set, so its weights stay; to give that model up "
-            f"for this one, delete {home}"
+            f"{name} has been measured on the test set, so its weights stay; --replace gives that "
+            f"model up for this one"
         )
     if is_new:
         stored = {"stored_as": stored_as, "weights_sha256": sha256}
-        store(folder, name, weights, describe(trainings(folder, name), name, hardware) | stored)
+        start = published_start(folder, name)
+        content = folder.read()
+        content["config"]["data_dir"] = None  # which is of the machine that trained it
+        if start:
+            content["config"]["start_from"] = place(name, start)
+        store(folder, name, weights, content, describe(folder, name, hardware, start) | stored)
     show(folder, name)
 
 
-def store(run: RunFolder, name: str, weights: bytes, results: dict[str, Any]) -> None:
-    """The model's folder in the package, which names no folder of the machine that trained it."""
-    home, content, count = bundled.HOME / name, run.read(), len(trainings(run, name))
-    content["config"]["data_dir"] = None
-    if count > 1:
-        content["config"]["start_from"] = str(place(name, count - 1))
+def store(
+    run: RunFolder, name: str, weights: bytes, content: dict[str, Any], results: dict[str, Any]
+) -> None:
+    """The model's folder in the package."""
+    home = bundled.HOME / name
     write_atomic(home / "model" / "model.safetensors", weights)
     write_atomic(home / "model" / "config.json", as_json(asdict(load(run.path).config)))
     write_atomic(home / "run.json", as_json(content))
@@ -138,49 +149,45 @@ def half_precision(weights: dict[str, Tensor]) -> tuple[bytes, str]:
     return data, stored_as
 
 
-def trainings(run: RunFolder, name: str) -> list[RunFolder]:
-    """The run, and before it the one that it started from, and so on: the first one first.
+def published_start(run: RunFolder, name: str) -> dict[str, Any] | None:
+    """What is known of the published model of this name, if that is what the run started from.
 
-    One that started from a trained model of the package, of another name, stands alone.
+    A run that started from a model of another name, or from none, stands alone.
 
     Raises:
-        RunError: there is no run folder of what it started from, or its training had not ended.
+        RunError: it started from anything else, of which the package does not tell how it was made.
     """
     start = TrainConfig.from_run(run).start_from
-    if start is None or (start in bundled.names() and start != name):
-        return [run]
-    if not RunFolder(Path(start)).config_file.is_file():
+    if start is None or (start != name and start in bundled.names()):
+        return None
+    if start != name or name not in bundled.names():
         raise RunError(
-            f"{run.path} started from {start}, of which no run folder is here; so nobody could "
-            f"train it again"
+            f"{run.path} started from {start}; publish that first as {name}, and start from it by "
+            f"this name, so that all that was trained is told"
         )
-    before = RunFolder(Path(start))
-    steps, last = TrainConfig.from_run(before).steps, before.records()[-1:]
-    if not last or last[0]["step"] != steps:
-        raise RunError(f"{run.path} started from {start}, whose own training had not ended")
-    return [*trainings(before, name), run]
+    return bundled.results(name)
 
 
-def place(name: str, number: int) -> Path:
-    """Where the commands of several trainings put the first, the second, ..., but for the last."""
-    return Path("runs") / f"{name}-{number}"
+def place(name: str, before: dict[str, Any]) -> str:
+    """Where the commands of several trainings put the model that the last one starts from."""
+    return f"runs/{name}-{before['command'].count(' && ') + 1}"
 
 
-def whole_command(runs: list[RunFolder], name: str) -> str:
-    """What trains all that, one command after the other."""
-    configs = [TrainConfig.from_run(run) for run in runs]
-    starts = [str(place(name, number)) for number in range(1, len(runs))]
-    configs[1:] = [
-        replace(config, start_from=start) for config, start in zip(configs[1:], starts, strict=True)
-    ]
-    into = [f" --out {start}" for start in starts] + [""]
-    return " && ".join(train_command(c) + out for c, out in zip(configs, into, strict=True))
+def describe(
+    run: RunFolder, name: str, hardware: str, before: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """How the model of the run was trained.
 
-
-def describe(runs: list[RunFolder], name: str, hardware: str) -> dict[str, Any]:
-    """How the model of the last run was trained."""
-    run = runs[-1]
+    Args:
+        before: the same of the published model that it started from, if any.
+    """
     config, records = TrainConfig.from_run(run), run.records()
+    command, seconds = train_command(config), training_seconds(run)
+    if before:
+        start = place(name, before)
+        last = train_command(replace(config, start_from=start))
+        command = f"{before['command']} --out {start} && {last}"
+        seconds += before["training_seconds"]
     task = TASKS[type(config.model)]
     key = f"valid_{task.goal}_nats"
     best = max((r for r in records if r.get(key) is not None), key=lambda r: r[key])
@@ -190,10 +197,10 @@ def describe(runs: list[RunFolder], name: str, hardware: str) -> dict[str, Any]:
         "name": name,
         "kind": task.network.__name__,
         "parameters": sum(p.numel() for p in load(run.path).parameters()),
-        "command": whole_command(runs, name),
+        "command": command,
         "hardware": hardware,
         "date": date.today().isoformat(),
-        "training_seconds": round(sum(training_seconds(one) for one in runs)),
+        "training_seconds": round(seconds),
         "images_per_second": round(median(speeds)),
         "step": best["step"],
         "steps": config.steps,

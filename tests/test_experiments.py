@@ -223,6 +223,9 @@ def test_weights_with_test_figures_stay_and_others_are_replaced(run, other, proj
     with pytest.raises(RunError, match="quick has been measured on the test set"):
         published(other)
     assert (bundled.HOME / "quick/model/model.safetensors").read_bytes() == before
+    publish.publish(other, "quick", hardware="a test", replacing=True)
+    assert (bundled.HOME / "quick/model/model.safetensors").read_bytes() != before
+    assert bundled.results("quick")["measured"] == []
 
 
 def test_a_published_model_is_measured_further_without_its_run(run, project, monkeypatch, capsys):
@@ -310,62 +313,49 @@ def test_the_command_of_a_run_trains_exactly_so(config, expected):
     assert parsed == TrainConfig(**vars(config))
 
 
-@pytest.fixture(scope="module")
-def continued(run, tmp_path_factory) -> Path:
-    """A run that starts from another."""
-    path = tmp_path_factory.mktemp("continued") / "again"
-    tiny = [*TINY[: TINY.index("--model.glimpses")], "--start-from", str(run)]
-    assert cli.main(["train", "quick", *tiny, "--out", str(path)]) == 0
-    return path
+@pytest.fixture
+def continued(run, project, tmp_path) -> Path:
+    """A run that starts from the published model, which it is to replace."""
+    published(run, test=True)
+    tiny = [*TINY[: TINY.index("--model.glimpses")], "--start-from", "quick"]
+    assert cli.main(["train", "quick", *tiny, "--out", str(tmp_path / "again")]) == 0
+    return tmp_path / "again"
 
 
-def test_the_command_of_a_continued_run_names_both_and_no_folder_of_this_machine(
+def test_the_command_of_a_continued_run_names_all_trainings_and_no_folder_of_this_machine(
     continued, run, project
 ):
-    results = published(continued)
-    alone = publish.describe([RunFolder.open(run)], "quick", "a test")
-    tiny = alone["command"].removeprefix("draw train quick")
+    first, seconds = (bundled.results("quick")[key] for key in ("command", "training_seconds"))
+    tiny = first.removeprefix("draw train quick")
+    publish.publish(continued, "quick", hardware="a test", replacing=True)
+    results = bundled.results("quick")
     assert results["command"] == (
-        f"draw train quick{tiny} --out runs/quick-1 && "
-        f"draw train quick --start-from runs/quick-1{tiny}"
+        f"{first} --out runs/quick-1 && draw train quick --start-from runs/quick-1{tiny}"
     )
     config = RunFolder.open(bundled.HOME / "quick").read()["config"]
     assert config["start_from"] == "runs/quick-1"
-    records = [*RunFolder.open(run).records(), *RunFolder.open(continued).records()]
-    took = [4 * r["step"] / r["images_per_second"] for r in records if "images_per_second" in r]
-    assert results["training_seconds"] == round(sum(took))
+    last = publish.training_seconds(RunFolder.open(continued))
+    assert results["training_seconds"] == round(seconds + last)
+    third = publish.describe(RunFolder.open(continued), "quick", "a test", results)["command"]
+    assert third.startswith(f"{results['command']} --out runs/quick-2 && draw train quick ")
+    assert "--start-from runs/quick-2" in third
+    publish.measure("quick", test=False, subset=8, keep=project / "keep")
     assert "weights of minibatch 4 of 4 of the last training" in (
         bundled.HOME / "quick/model/README.md"
     ).read_text().replace("\n", " ")
 
 
-def test_the_command_of_a_continued_run_can_be_used_and_published_again(
-    run, project, monkeypatch, tmp_path
-):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(run, "runs/quick-1")
-    tiny = TINY[: TINY.index("--model.glimpses")]
-    assert cli.main(["train", "quick", *tiny, "--start-from", "runs/quick-1"]) == 0
-    command = published(Path("runs/quick"))["command"]
-    assert "--start-from runs/quick-1 " in command
-    assert str(tmp_path) not in command
-    log = Path("runs/quick-1/metrics.jsonl")  # as if its training had been stopped
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
-    with pytest.raises(RunError, match="runs/quick-1, whose own training had not ended"):
-        publish.trainings(RunFolder(Path("runs/quick")), "quick")
-
-
-def test_a_run_that_started_from_nothing_that_is_here_is_not_published(
-    continued, run, project, tmp_path
-):
-    published(run)
-    mine = shutil.copytree(continued, tmp_path / "mine")
-    values = json.loads((mine / "run.json").read_text())
-    for start in ("elsewhere/run", "quick"):  # the second would mean itself
-        values["config"]["start_from"] = start
-        (mine / "run.json").write_text(json.dumps(values))
-        with pytest.raises(RunError, match=f"started from {start}, of which no run folder"):
-            published(mine)
+def test_a_run_that_started_from_what_nobody_knows_is_not_published(continued, run, project):
+    values = json.loads((continued / "run.json").read_text())
+    values["config"]["start_from"] = "elsewhere/run"
+    (continued / "run.json").write_text(json.dumps(values))
+    with pytest.raises(RunError, match="started from elsewhere/run; publish that first as quick"):
+        publish.publish(continued, "quick", hardware="a test", replacing=True)
+    values["config"]["start_from"] = "quick"
+    (continued / "run.json").write_text(json.dumps(values))
+    shutil.rmtree(bundled.HOME / "quick")
+    with pytest.raises(RunError, match="started from quick; publish that first as quick"):
+        publish.publish(continued, "quick", hardware="a test")
 
 
 # ---------------------------------------------------------------------- a rehearsal of gpu.sh
