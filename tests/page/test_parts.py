@@ -138,6 +138,30 @@ def test_strokes_survive_the_address(module):
         assert np.array(theirs) == pytest.approx(np.array(ours), abs=1e-9)
 
 
+def test_where_there_is_room_for_several_digits_each_is_as_large_as_mnists(module):
+    """Nothing is scaled or moved, and each example is two digits."""
+    found = module(
+        """
+        const size = { height: 60, width: 60 };
+        const strokes = [[[0.1, 0.1], [0.2, 0.4]]];
+        const drawn = Object.values(examples.examplesFor(size));
+        return [ink.centred(strokes, 60, 60), 60 * ink.penWidth(size),
+                drawn.map((s) => Array.from(ink.rasterise(s, 60, 60)))];
+        """
+    )
+    strokes, pen, drawn = found
+    assert strokes == [[[0.1, 0.1], [0.2, 0.4]]]
+    assert pen == pytest.approx(2.4)
+    assert len(drawn) == 4
+    for picture in np.array(drawn).reshape(-1, 60, 60) > 0:
+        assert 120 < picture.sum() < 400
+        first, second = picture[:32, :32], picture[28:, 28:]
+        assert first.sum() + second.sum() == picture.sum()
+        for digit in (first, second):
+            rows, columns = np.nonzero(digit)
+            assert max(np.ptp(rows), np.ptp(columns)) + 1 == pytest.approx(20, abs=2)
+
+
 @pytest.mark.parametrize("text", ["", ".", "abc", "abcd..abcd", "ab cd", "äöüß", "a" * 4000, "%00"])
 def test_an_address_without_strokes_gives_none(module, text):
     assert module(f"return ink.fromText({json.dumps(text)});") == []

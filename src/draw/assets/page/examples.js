@@ -1,6 +1,6 @@
 /** Digits for a visitor who does not want to draw, or wants to see how it is done. */
 
-import { fromText, toText } from "./ink.js";
+import { digitShare, fromText, toText } from "./ink.js";
 
 /** Points in percent, "30,20 40,10", as a stroke along a smooth curve (Catmull-Rom). */
 function curve(text) {
@@ -31,6 +31,20 @@ export const EXAMPLES = {
   5: strokes("68,20 42,21", "42,21 38,45 54,43 66,55 64,73 48,82 30,75"),
   8: strokes("62,27 50,18 38,27 44,41 60,54 64,72 50,82 36,72 42,54 59,41 62,27"),
 };
+
+/** The examples for pictures of a size: where there is room for two digits, each with the next. */
+export function examplesFor(size) {
+  const share = digitShare(size);
+  const names = Object.keys(EXAMPLES);
+  const at = (name, corner) =>
+    EXAMPLES[name].map((stroke) => stroke.map((point) => point.map((v) => corner + share * v)));
+  const pair = (name, i) => [
+    ...at(name, (1 - share) / 8),
+    ...at(names[(i + 1) % names.length], (7 * (1 - share)) / 8),
+  ];
+  const both = (name, i) => [name, fromText(toText(pair(name, i)))];
+  return share === 1 ? EXAMPLES : Object.fromEntries(names.map(both));
+}
 
 /** The first part of some strokes, as much as `share` of their points. */
 export function beginning(strokes, share) {

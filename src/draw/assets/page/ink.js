@@ -5,11 +5,18 @@
  * black or white: a pixel is ink where the pen covers its centre.
  */
 
-export const PEN = 2.4 / 28; // the pen's width, a share of the picture's
-const BOX = 20 / 28; // the side of the square that MNIST scales a digit to
+const DIGIT = 28; // pixels of one of MNIST's digits, to which smaller pictures are shrunk
+const PEN = 2.4; // the pen's width, of these pixels
+const BOX = 20 / DIGIT; // the side of the square that MNIST scales a digit to
 const SMALLEST = 0.15; // what is smaller than this is not scaled up further: a dot stays a dot
 const NEAR = 0.012; // points closer than this to the one before are left out
 const LONGEST = 600; // points
+
+/** The share of a picture's side that one digit takes: less than all where there may be several. */
+export const digitShare = ({ height, width }) => Math.min(1, DIGIT / Math.min(height, width));
+
+/** The pen's width, a share of the picture's side. */
+export const penWidth = (size) => (PEN / DIGIT) * digitShare(size);
 
 /** Whether no point more can be added. */
 export const full = (strokes) => strokes.flat().length >= LONGEST;
@@ -28,7 +35,7 @@ export function rasterise(strokes, height, width) {
   const side = Math.min(height, width);
   const place = ([x, y]) => [x * side + (width - side) / 2, y * side + (height - side) / 2];
   const pixels = new Uint8Array(height * width);
-  const radius = (PEN * side) / 2;
+  const radius = (penWidth({ height, width }) * side) / 2;
   for (const stroke of strokes) {
     const points = stroke.map(place);
     points.forEach((end, i) =>
@@ -55,9 +62,11 @@ function cover(pixels, height, width, [x0, y0], [x1, y1], radius) {
 
 /**
  * The strokes as MNIST's digits were placed: scaled into a box of 20 pixels of 28, the proportions
- * kept, then moved until the ink's centre of mass is the picture's centre.
+ * kept, then moved until the ink's centre of mass is the picture's centre. Where there is room for
+ * several digits they stay as they were drawn.
  */
 export function centred(strokes, height, width) {
+  if (digitShare({ height, width }) < 1) return strokes;
   const points = strokes.flat();
   const span = (axis) => {
     const values = points.map((point) => point[axis]);
@@ -66,7 +75,7 @@ export function centred(strokes, height, width) {
   const [left, right] = span(0);
   const [top, bottom] = span(1);
   const size = Math.max(right - left, bottom - top, SMALLEST);
-  const scale = (BOX - PEN) / size;
+  const scale = (BOX - PEN / DIGIT) / size;
   const scaled = strokes.map((stroke) =>
     stroke.map(([x, y]) => [
       0.5 + (x - (left + right) / 2) * scale,

@@ -1,7 +1,7 @@
 /** A pad to draw on, with a finger, a mouse, a pen or the keys. */
 
 import { exampleButtons } from "./examples.js";
-import { extend, full, PEN, rasterise, toText } from "./ink.js";
+import { digitShare, extend, fromText, full, penWidth, rasterise, toText } from "./ink.js";
 import { colours, show } from "./pictures.js";
 
 const STEP = 1 / 28; // how far an arrow key moves the pen
@@ -16,11 +16,10 @@ export class Pad {
   /**
    * `changed()` hears of every stroke when it is finished, and when none is left. `size()` gives
    * the picture's {height, width}; with `pixels` the pad shows which of its pixels are ink. Strokes
-   * that are one of the `examples` give way to the visitor's first.
+   * that are one of the `examples()` give way to the visitor's first.
    */
   constructor(canvas, { changed, size, examples, pixels = false }) {
-    Object.assign(this, { canvas, changed, size, pixels });
-    this.examples = examples.map(toText);
+    Object.assign(this, { canvas, changed, size, examples, pixels });
     this.strokes = [];
     this.pen = null; // where the keys have moved the pen
     this.down = false;
@@ -37,6 +36,15 @@ export class Pad {
     this.strokes = strokes.map((stroke) => [...stroke]);
     this.down = false;
     this.draw();
+  }
+
+  /** Opens with an address's strokes, else with those drawn on such a picture, else an example. */
+  open(ink, example) {
+    const share = digitShare(this.size());
+    const drawn = share === this.share ? this.strokes : [];
+    const strokes = ink === undefined ? drawn : fromText(ink);
+    this.share = share;
+    this.set(strokes.length ? strokes : example);
   }
 
   /** What there is to say of the strokes. */
@@ -70,7 +78,7 @@ export class Pad {
 
   /** Puts the pen down, which begins a stroke if there is room for one. */
   put(point) {
-    if (this.examples.includes(toText(this.strokes))) this.strokes = [];
+    if (this.examples().map(toText).includes(toText(this.strokes))) this.strokes = [];
     if (full(this.strokes)) return;
     this.down = true;
     this.strokes.push([]);
@@ -137,7 +145,7 @@ export class Pad {
     context.translate((w - side) / 2, (h - side) / 2);
     context.scale(side, side);
     context.lineCap = context.lineJoin = "round";
-    this.guide(context);
+    if (digitShare({ height, width }) === 1) this.guide(context);
     if (!this.pixels) this.ink(context);
     if (this.pen) this.cross(context);
     context.restore();
@@ -154,7 +162,7 @@ export class Pad {
 
   ink(context) {
     context.strokeStyle = `rgb(${colours.ink})`;
-    context.lineWidth = PEN;
+    context.lineWidth = penWidth(this.size());
     for (const stroke of this.strokes) {
       context.beginPath();
       context.moveTo(...stroke[0]);
@@ -176,13 +184,13 @@ export class Pad {
   }
 }
 
-/** A view's pad, with the buttons that take an example, by its name, and clear it. */
-export function padIn(view, examples, { changed, pixels }) {
+/** A view's pad, with the buttons that take one of its `examples`, by its name, and clear it. */
+export function padIn(view, { changed, pixels }) {
   const size = () => view.app.model.config;
-  const options = { changed, size, examples: Object.values(examples), pixels };
-  const pad = new Pad(view.find(".pad"), options);
+  const examples = () => Object.values(view.examples);
+  const pad = new Pad(view.find(".pad"), { changed, size, examples, pixels });
   exampleButtons(view.find(".examples"), (name) => {
-    pad.set(examples[name]);
+    pad.set(view.examples[name]);
     changed();
   });
   view.find(".clear").addEventListener("click", () => pad.clear());

@@ -1,8 +1,8 @@
 /** Part of a digit, and the model's proposals for the rest. */
 
 import { seedOf, whole } from "../address.js";
-import { beginning, EXAMPLES } from "../examples.js";
-import { fromText, rasterise, toText } from "../ink.js";
+import { beginning, examplesFor } from "../examples.js";
+import { rasterise, toText } from "../ink.js";
 import { padIn } from "../pad.js";
 import { tiles } from "../pictures.js";
 import { freshSeed } from "../random.js";
@@ -11,15 +11,17 @@ import { FilmView } from "./film.js";
 const COUNT = 9;
 const ROUNDS = 12; // of clamped iterations; later ones change little
 const SHARE = 0.4; // of an example's strokes
-const BEGINNINGS = Object.fromEntries(
-  Object.entries(EXAMPLES).map(([name, strokes]) => [name, beginning(strokes, SHARE)]),
-);
 
 export class Finish extends FilmView {
   constructor(root, app) {
     super(root, app, 3, ["read", "write"]);
     this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
-    this.pad = padIn(this, BEGINNINGS, { changed: () => this.renew(this.seed), pixels: true });
+    this.pad = padIn(this, { changed: () => this.renew(this.seed), pixels: true });
+  }
+
+  get examples() {
+    const examples = Object.entries(examplesFor(this.app.model.config));
+    return Object.fromEntries(examples.map(([name, strokes]) => [name, beginning(strokes, SHARE)]));
   }
 
   get settings() {
@@ -33,8 +35,7 @@ export class Finish extends FilmView {
     this.films = [];
     this.player.load(this.app.model.config.glimpses);
     this.player.hold(this.player.last);
-    const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
-    this.pad.set(strokes.length ? strokes : BEGINNINGS[3]);
+    this.pad.open(ink, this.examples[3]);
     if (await this.ready(signal)) await this.renew(this.seed, t);
   }
 

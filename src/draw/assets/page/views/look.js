@@ -1,8 +1,8 @@
 /** A visitor's digit: the model reads it, repaints it, and pays in nats. */
 
 import { seedOf } from "../address.js";
-import { EXAMPLES } from "../examples.js";
-import { centred, fromText, rasterise, toText } from "../ink.js";
+import { examplesFor } from "../examples.js";
+import { centred, rasterise, toText } from "../ink.js";
 import { padIn } from "../pad.js";
 import { blank, colours, frame } from "../pictures.js";
 import { freshSeed } from "../random.js";
@@ -15,7 +15,7 @@ export class Look extends FilmView {
     this.bars = this.find(".bars");
     this.film = null;
     this.pixels = null;
-    this.pad = padIn(this, EXAMPLES, { changed: () => this.take() });
+    this.pad = padIn(this, { changed: () => this.take() });
     const seek = ({ offsetX, buttons }) => {
       if (!this.film || !(buttons & 1)) return; // the main button, a finger or a pen
       this.player.seek(1 + Math.floor((offsetX / this.bars.clientWidth) * this.film.steps));
@@ -27,6 +27,10 @@ export class Look extends FilmView {
     this.bars.addEventListener("pointermove", seek);
   }
 
+  get examples() {
+    return examplesFor(this.app.model.config);
+  }
+
   get settings() {
     return { ink: toText(this.pad.strokes), seed: this.seed };
   }
@@ -36,8 +40,7 @@ export class Look extends FilmView {
     const { ink, seed, t } = settings;
     this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.player.load(this.app.model.config.glimpses);
-    const strokes = ink === undefined ? this.pad.strokes : fromText(ink);
-    this.pad.set(strokes.length ? strokes : EXAMPLES[5]);
+    this.pad.open(ink, this.examples[5]);
     this.prepare();
     if (await this.ready(signal)) await this.renew(this.seed, t);
   }
