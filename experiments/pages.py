@@ -162,11 +162,16 @@ def _facts(results: Results) -> str:
     training = (
         f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
-        f"{results['images_per_second']:,} images a second in the median. These are the averaged "
-        f"weights of minibatch {results['step']:,} of {results['steps']:,}{of_several}, with "
-        f"{words.best}: "
-        f"{results['parameters']:,} parameters, stored as {results['stored_as']}."
+        f"{results['images_per_second']:,} images a second in the median{of_several}. "
+        f"These are the averaged weights of minibatch {results['step']:,} of {results['steps']:,}"
+        f"{of_several}, with {words.best}: {results['parameters']:,} parameters, stored as "
+        f"{results['stored_as']}."
     )
+    if of_several:
+        training += " Each training but the first started from weights in half precision."
+    for one in results["given_up"]:
+        name, value = next(iter(report.values(one)))
+        training += f" Weights that were given up for these had on the test images {name}: {value}."
     rows = [
         f"| {report.subject(measured)} | {name} | {value} |"
         for measured in results["measured"]

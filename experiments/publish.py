@@ -12,7 +12,7 @@ bound that was being measured: --keep names the folder for those.
 A run that started from the published model of its name tells that model's training as well.
 
 The test set is for the published model alone. --test measures it, here and nowhere else, once:
-weights that have test figures stay, unless --replace gives them up.
+weights that have test figures stay, unless --replace gives them up, and their figures are told.
 """
 
 import argparse
@@ -43,6 +43,7 @@ from draw.files import write_atomic
 from draw.loading import load
 from draw.presets import PRESETS
 from draw.tasks import TASKS
+from draw.weights import weights_digest
 
 KEEP = pages.ROOT / "out" / "bounds"
 LIMIT = 4_000_000  # bytes of a model's weights
@@ -74,6 +75,8 @@ def main() -> None:
     options = parser.parse_args()
     if (options.run is None) != (options.hardware is None):
         parser.error("--run and --hardware go together")
+    if options.replace and options.run is None:
+        parser.error("--replace wants a --run to replace the model by")
     try:
         if options.run is not None:
             publish(options.run, options.name, options.hardware, replacing=options.replace)
@@ -89,11 +92,15 @@ def publish(run: Path, name: str, hardware: str, *, replacing: bool = False) -> 
         replacing: give up other weights, though they have test figures.
 
     Raises:
-        RunError: there is no such experiment, or other weights of it stay.
+        RunError: there is no such experiment, the run has not ended, or other weights stay.
     """
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder = RunFolder.open(run)
+    if folder.records()[-1]["step"] != TrainConfig.from_run(folder).steps:
+        raise RunError(
+            f"the training in {run} has not ended; draw train --resume --out {run} goes on"
+        )
     weights, stored_as = half_precision(load(run).state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     before = bundled.results(name) if name in bundled.names() else None
@@ -105,13 +112,19 @@ def publish(run: Path, name: str, hardware: str, *, replacing: bool = False) -> 
             f"model up for this one"
         )
     if is_new:
-        stored = {"stored_as": stored_as, "weights_sha256": sha256}
         start = published_start(folder, name)
         content = folder.read()
         content["config"]["data_dir"] = None  # which is of the machine that trained it
         if start:
-            content["config"]["start_from"] = place(name, start)
-        store(folder, name, weights, content, describe(folder, name, hardware, start) | stored)
+            content["config"]["start_from"] = start_folder(name, start)
+        given_up = before["given_up"] + before["measured"] if before else []
+        results = describe(folder, name, hardware, start) | {
+            "stored_as": stored_as,
+            "weights_sha256": sha256,
+            "given_up": [one for one in given_up if one["split"] == "test"],
+            "measured": [],
+        }
+        store(folder, name, weights, content, results)
     show(folder, name)
 
 
@@ -120,6 +133,7 @@ def store(
 ) -> None:
     """The model's folder in the package."""
     home = bundled.HOME / name
+    (home / "results.json").unlink(missing_ok=True)  # they were of other weights
     write_atomic(home / "model" / "model.safetensors", weights)
     write_atomic(home / "model" / "config.json", as_json(asdict(load(run.path).config)))
     write_atomic(home / "run.json", as_json(content))
@@ -162,13 +176,18 @@ def published_start(run: RunFolder, name: str) -> dict[str, Any] | None:
         return None
     if start != name or name not in bundled.names():
         raise RunError(
-            f"{run.path} started from {start}; publish that first as {name}, and start from it by "
-            f"this name, so that all that was trained is told"
+            f"{run.path} started from {start}, which is not published, so nobody could train it "
+            f"again; publish that as {name}, and start from it by this name"
+        )
+    if run.read()["data"].get("start") != weights_digest(load(bundled.HOME / name)):
+        raise RunError(
+            f"{run.path} started from a {name} that is published no more; start it again from the "
+            f"one that is"
         )
     return bundled.results(name)
 
 
-def place(name: str, before: dict[str, Any]) -> str:
+def start_folder(name: str, before: dict[str, Any]) -> str:
     """Where the commands of several trainings put the model that the last one starts from."""
     return f"runs/{name}-{before['command'].count(' && ') + 1}"
 
@@ -184,9 +203,10 @@ def describe(
     config, records = TrainConfig.from_run(run), run.records()
     command, seconds = train_command(config), training_seconds(run)
     if before:
-        start = place(name, before)
+        start = start_folder(name, before)
         last = train_command(replace(config, start_from=start))
         command = f"{before['command']} --out {start} && {last}"
+        hardware = f"{before['hardware']}; then {hardware}"
         seconds += before["training_seconds"]
     task = TASKS[type(config.model)]
     key = f"valid_{task.goal}_nats"
@@ -205,7 +225,6 @@ def describe(
         "step": best["step"],
         "steps": config.steps,
         "trained_on": config.data + (f" ({note})" if note else ""),
-        "measured": [],
     }
 
 

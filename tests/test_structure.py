@@ -52,7 +52,7 @@ ALLOWED = {
     },
     "training": {
         *("batches", "checkpoint", "config", "data", "errors", "kernels", "loading", "model"),
-        *("processes", "steps", "tasks"),
+        *("processes", "steps", "tasks", "weights"),
     },
     "presets": {"classifier", "config", "model"},
     "page": {"bundled", "errors", "figures", "files", "model"},

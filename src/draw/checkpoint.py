@@ -141,7 +141,8 @@ class RunFolder:
 
         Args:
             config: the configuration of the training.
-            data: what identifies the data, so that a resumed run is known to see the same.
+            data: what identifies the data, so that a resumed run is known to see the same, and
+                the weights that it started from, if any.
 
         Raises:
             RunError: the folder holds something already.

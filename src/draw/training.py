@@ -18,6 +18,7 @@ from draw.loading import load
 from draw.processes import ALONE, Group
 from draw.steps import LOG_EVERY, Step, Steps, new_learner
 from draw.tasks import TASKS, Judgement, Network
+from draw.weights import weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ def train(
         weights, *_ = group.gather([found])  # the same for all processes, wherever they look
         learner.model.load_state_dict(weights)
         learner.average.load_state_dict(weights)
+        seen["start"] = weights_digest(learner.model)  # whatever has that name later
     validation = validation.subset(config.eval_images, config.seed)
     steps = Steps(learner, config, Batches(training, config.batch_size, config.seed), group)
     unlogged: list[Step] = []  # since the last line of the log

@@ -1,5 +1,6 @@
 """Tensors of a safetensors file that anybody may have written: those expected and no others."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,14 @@ from draw.files import one_line, read_start
 FLOATS = {"F8_E4M3", "F16", "BF16", "F32", "F64"}
 TOLD = 3  # of the tensors that do not fit
 LARGEST_HEADER = 1 << 20  # bytes; a checkpoint takes some ten thousand
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 of a network's configuration and its weights."""
+    digest = hashlib.sha256(repr(model.config).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,11 +11,12 @@ from torch import Generator, Tensor
 
 from draw.data import Images
 from draw.errors import ConfigError
-from draw.evaluation.kept import Kept, weights_digest
+from draw.evaluation.kept import Kept
 from draw.evaluation.whole_set import ROWS, mean_and_stderr, measure_all
 from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import bits_per_dim, elbo, encoded_terms, iwae, log_weight
 from draw.processes import ALONE, Group
+from draw.weights import weights_digest
 
 ELEMENTS = 2**21  # pixels times channels that run side by side, at most: they bound the memory
 PART = 2**17  # trajectories measured at a stretch, at most: what a stop loses, minutes on a CPU

@@ -1,6 +1,5 @@
 """What was measured, image by image, on disk: a stopped evaluation goes on from there."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from draw.errors import ConfigError, ModelError, RunError
 from draw.files import is_vacant, read_json, write_atomic
-from draw.model import DRAW
 from draw.processes import Group
 from draw.weights import read_tensors
 
@@ -82,11 +80,3 @@ class Kept:
 
     def _path(self, part: int) -> Path:
         return self.folder / f"part-{part:05d}.safetensors"
-
-
-def weights_digest(model: DRAW) -> str:
-    """SHA-256 of the configuration and the weights."""
-    digest = hashlib.sha256(repr(model.config).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
