@@ -144,15 +144,15 @@ def test_where_there_is_room_for_several_digits_each_is_as_large_as_mnists(modul
         """
         const size = { height: 60, width: 60 };
         const strokes = [[[0.1, 0.1], [0.2, 0.4]]];
-        const drawn = Object.values(examples.examplesFor(size));
-        return [ink.centred(strokes, 60, 60), 60 * ink.penWidth(size),
-                drawn.map((s) => Array.from(ink.rasterise(s, 60, 60)))];
+        const drawn = examples.examplesFor(size);
+        return [ink.centred(strokes, 60, 60), 60 * ink.penWidth(size), drawn.map(([name]) => name),
+                drawn.map(([, s]) => Array.from(ink.rasterise(s, 60, 60)))];
         """
     )
-    strokes, pen, drawn = found
+    strokes, pen, names, drawn = found
     assert strokes == [[[0.1, 0.1], [0.2, 0.4]]]
     assert pen == pytest.approx(2.4)
-    assert len(drawn) == 4
+    assert names == ["2 3", "3 5", "5 8", "8 2"]
     for picture in np.array(drawn).reshape(-1, 60, 60) > 0:
         assert 120 < picture.sum() < 400
         first, second = picture[:32, :32], picture[28:, 28:]
@@ -160,6 +160,28 @@ def test_where_there_is_room_for_several_digits_each_is_as_large_as_mnists(modul
         for digit in (first, second):
             rows, columns = np.nonzero(digit)
             assert max(np.ptp(rows), np.ptp(columns)) + 1 == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "share"), [(14, 14, 1), (28, 28, 1), (54, 54, 1), (56, 60, 0.5)]
+)
+def test_there_is_room_for_several_digits_from_twice_a_side_on(module, height, width, share):
+    size = f"{{ height: {height}, width: {width} }}"
+    assert module(f"return ink.digitShare({size});") == pytest.approx(share)
+    names = module(f"return examples.examplesFor({size}).map(([name]) => name);")
+    assert names == (["2", "3", "5", "8"] if share == 1 else ["2 3", "3 5", "5 8", "8 2"])
+
+
+def test_the_beginning_of_an_example_has_a_part_of_each_digit(module):
+    found = module(
+        """
+        return examples.examplesFor({ height: 60, width: 60 }, 0.4)
+            .map(([, s]) => Array.from(ink.rasterise(s, 60, 60)));
+        """
+    )
+    for picture in np.array(found).reshape(-1, 60, 60) > 0:
+        for digit in (picture[:32, :32], picture[28:, 28:]):
+            assert 20 < digit.sum() < 100
 
 
 @pytest.mark.parametrize("text", ["", ".", "abc", "abcd..abcd", "ab cd", "äöüß", "a" * 4000, "%00"])

@@ -32,18 +32,29 @@ export const EXAMPLES = {
   8: strokes("62,27 50,18 38,27 44,41 60,54 64,72 50,82 36,72 42,54 59,41 62,27"),
 };
 
-/** The examples for pictures of a size: where there is room for two digits, each with the next. */
-export function examplesFor(size) {
+/** Where the digits of an example lie: the corner of each, and the side that they share. */
+export function places(size) {
   const share = digitShare(size);
+  const corners = share === 1 ? [0] : [(1 - share) / 8, (7 * (1 - share)) / 8];
+  return { share, corners };
+}
+
+/**
+ * For pictures of a size the first part of each example, [name, strokes]; where there is room for
+ * two digits, of it and of the next.
+ */
+export function examplesFor(size, part = 1) {
+  const { share, corners } = places(size);
   const names = Object.keys(EXAMPLES);
   const at = (name, corner) =>
-    EXAMPLES[name].map((stroke) => stroke.map((point) => point.map((v) => corner + share * v)));
-  const pair = (name, i) => [
-    ...at(name, (1 - share) / 8),
-    ...at(names[(i + 1) % names.length], (7 * (1 - share)) / 8),
-  ];
-  const both = (name, i) => [name, fromText(toText(pair(name, i)))];
-  return share === 1 ? EXAMPLES : Object.fromEntries(names.map(both));
+    beginning(EXAMPLES[name], part).map((stroke) =>
+      stroke.map((point) => point.map((value) => corner + share * value)),
+    );
+  return names.map((_, i) => {
+    const digits = corners.map((_, k) => names[(i + k) % names.length]);
+    const drawn = digits.flatMap((name, k) => at(name, corners[k]));
+    return [digits.join(" "), fromText(toText(drawn))];
+  });
 }
 
 /** The first part of some strokes, as much as `share` of their points. */
@@ -57,14 +68,15 @@ export function beginning(strokes, share) {
   return parts.filter((part) => part.length > 0);
 }
 
-/** A button for each example; `take(name)` hears of it. */
+/** The buttons, one for each example; `take(name, number)` hears of it. */
 export function exampleButtons(place, take) {
-  const buttons = Object.keys(EXAMPLES).map((name) => {
+  const buttons = Object.keys(EXAMPLES).map((name, number) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = name;
-    button.addEventListener("click", () => take(name));
+    button.addEventListener("click", () => take(name, number));
     return button;
   });
   place.replaceChildren(...buttons);
+  return buttons;
 }

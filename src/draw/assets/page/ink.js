@@ -5,15 +5,18 @@
  * black or white: a pixel is ink where the pen covers its centre.
  */
 
-const DIGIT = 28; // pixels of one of MNIST's digits, to which smaller pictures are shrunk
+const DIGIT = 28; // pixels a side of one of MNIST's pictures
 const PEN = 2.4; // the pen's width, of these pixels
-const BOX = 20 / DIGIT; // the side of the square that MNIST scales a digit to
+export const BOX = 20 / DIGIT; // the side of the square that MNIST scales a digit to
 const SMALLEST = 0.15; // what is smaller than this is not scaled up further: a dot stays a dot
 const NEAR = 0.012; // points closer than this to the one before are left out
 const LONGEST = 600; // points
 
-/** The share of a picture's side that one digit takes: less than all where there may be several. */
-export const digitShare = ({ height, width }) => Math.min(1, DIGIT / Math.min(height, width));
+/** The share of a picture's side that a digit has: all, or less where there is room for several. */
+export function digitShare({ height, width }) {
+  const side = Math.min(height, width);
+  return side < 2 * DIGIT ? 1 : DIGIT / side;
+}
 
 /** The pen's width, a share of the picture's side. */
 export const penWidth = (size) => (PEN / DIGIT) * digitShare(size);

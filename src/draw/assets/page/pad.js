@@ -1,10 +1,10 @@
 /** A pad to draw on, with a finger, a mouse, a pen or the keys. */
 
-import { exampleButtons } from "./examples.js";
-import { digitShare, extend, fromText, full, penWidth, rasterise, toText } from "./ink.js";
+import { exampleButtons, examplesFor, places } from "./examples.js";
+import { BOX, digitShare, extend, fromText, full, penWidth, rasterise, toText } from "./ink.js";
 import { colours, show } from "./pictures.js";
 
-const STEP = 1 / 28; // how far an arrow key moves the pen
+const STEP = 1 / 28; // how far an arrow key moves the pen, of a digit's side
 export const ARROWS = {
   ArrowLeft: [-1, 0],
   ArrowRight: [1, 0],
@@ -16,11 +16,13 @@ export class Pad {
   /**
    * `changed()` hears of every stroke when it is finished, and when none is left. `size()` gives
    * the picture's {height, width}; with `pixels` the pad shows which of its pixels are ink. Strokes
-   * that are one of the `examples()` give way to the visitor's first.
+   * that are one of the `examples()`, [name, strokes], give way to the visitor's first.
    */
   constructor(canvas, { changed, size, examples, pixels = false }) {
     Object.assign(this, { canvas, changed, size, examples, pixels });
+    this.buttons = []; // one for each example
     this.strokes = [];
+    this.left = new Map(); // what was drawn on pictures with room for more or fewer digits
     this.pen = null; // where the keys have moved the pen
     this.down = false;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
@@ -40,11 +42,12 @@ export class Pad {
 
   /** Opens with an address's strokes, else with those drawn on such a picture, else an example. */
   open(ink, example) {
-    const share = digitShare(this.size());
-    const drawn = share === this.share ? this.strokes : [];
-    const strokes = ink === undefined ? drawn : fromText(ink);
-    this.share = share;
-    this.set(strokes.length ? strokes : example);
+    this.left.set(this.share, this.strokes);
+    this.share = digitShare(this.size());
+    const strokes = ink === undefined ? (this.left.get(this.share) ?? []) : fromText(ink);
+    const examples = this.examples();
+    this.buttons.forEach((button, i) => (button.textContent = examples[i][0]));
+    this.set(strokes.length ? strokes : examples[example][1]);
   }
 
   /** What there is to say of the strokes. */
@@ -78,7 +81,8 @@ export class Pad {
 
   /** Puts the pen down, which begins a stroke if there is room for one. */
   put(point) {
-    if (this.examples().map(toText).includes(toText(this.strokes))) this.strokes = [];
+    const drawn = toText(this.strokes);
+    if (this.examples().some(([, strokes]) => toText(strokes) === drawn)) this.strokes = [];
     if (full(this.strokes)) return;
     this.down = true;
     this.strokes.push([]);
@@ -104,9 +108,10 @@ export class Pad {
 
   key(event) {
     const move = ARROWS[event.key];
+    const step = STEP * digitShare(this.size());
     if (move) {
       this.pen ??= [0.5, 0.5];
-      this.pen = this.pen.map((at, axis) => Math.min(1, Math.max(0, at + STEP * move[axis])));
+      this.pen = this.pen.map((at, i) => Math.min(1, Math.max(0, at + step * move[i])));
       if (this.down) this.add(this.pen);
     } else if (event.key === "Enter") {
       this.pen ??= [0.5, 0.5];
@@ -145,18 +150,22 @@ export class Pad {
     context.translate((w - side) / 2, (h - side) / 2);
     context.scale(side, side);
     context.lineCap = context.lineJoin = "round";
-    if (digitShare({ height, width }) === 1) this.guide(context);
+    this.guide(context);
     if (!this.pixels) this.ink(context);
     if (this.pen) this.cross(context);
     context.restore();
   }
 
-  /** The square of 20 pixels of 28 that a digit of MNIST fills. */
+  /** The square of 20 pixels of 28 that a digit of MNIST fills, wherever an example has one. */
   guide(context) {
     context.strokeStyle = `rgb(${colours.soft})`;
     context.lineWidth = 0.004;
     context.setLineDash([0.004, 0.014]);
-    context.strokeRect(4 / 28, 4 / 28, 20 / 28, 20 / 28);
+    const { share, corners } = places(this.size());
+    for (const corner of corners) {
+      const first = corner + (share * (1 - BOX)) / 2;
+      context.strokeRect(first, first, share * BOX, share * BOX);
+    }
     context.setLineDash([]);
   }
 
@@ -184,13 +193,13 @@ export class Pad {
   }
 }
 
-/** A view's pad, with the buttons that take one of its `examples`, by its name, and clear it. */
-export function padIn(view, { changed, pixels }) {
+/** A view's pad, with the buttons that take an example, or the first `part` of it, and clear it. */
+export function padIn(view, { part, changed, pixels }) {
   const size = () => view.app.model.config;
-  const examples = () => Object.values(view.examples);
+  const examples = () => examplesFor(size(), part);
   const pad = new Pad(view.find(".pad"), { changed, size, examples, pixels });
-  exampleButtons(view.find(".examples"), (name) => {
-    pad.set(view.examples[name]);
+  pad.buttons = exampleButtons(view.find(".examples"), (_, number) => {
+    pad.set(examples()[number][1]);
     changed();
   });
   view.find(".clear").addEventListener("click", () => pad.clear());

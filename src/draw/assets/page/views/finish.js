@@ -1,7 +1,6 @@
 /** Part of a digit, and the model's proposals for the rest. */
 
 import { seedOf, whole } from "../address.js";
-import { beginning, examplesFor } from "../examples.js";
 import { rasterise, toText } from "../ink.js";
 import { padIn } from "../pad.js";
 import { tiles } from "../pictures.js";
@@ -11,17 +10,13 @@ import { FilmView } from "./film.js";
 const COUNT = 9;
 const ROUNDS = 12; // of clamped iterations; later ones change little
 const SHARE = 0.4; // of an example's strokes
+const FIRST = 1; // of the examples: a three
 
 export class Finish extends FilmView {
   constructor(root, app) {
     super(root, app, 3, ["read", "write"]);
     this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
-    this.pad = padIn(this, { changed: () => this.renew(this.seed), pixels: true });
-  }
-
-  get examples() {
-    const examples = Object.entries(examplesFor(this.app.model.config));
-    return Object.fromEntries(examples.map(([name, strokes]) => [name, beginning(strokes, SHARE)]));
+    this.pad = padIn(this, { part: SHARE, changed: () => this.renew(this.seed), pixels: true });
   }
 
   get settings() {
@@ -35,7 +30,7 @@ export class Finish extends FilmView {
     this.films = [];
     this.player.load(this.app.model.config.glimpses);
     this.player.hold(this.player.last);
-    this.pad.open(ink, this.examples[3]);
+    this.pad.open(ink, FIRST);
     if (await this.ready(signal)) await this.renew(this.seed, t);
   }
 

@@ -1,12 +1,13 @@
 /** A visitor's digit: the model reads it, repaints it, and pays in nats. */
 
 import { seedOf } from "../address.js";
-import { examplesFor } from "../examples.js";
 import { centred, rasterise, toText } from "../ink.js";
 import { padIn } from "../pad.js";
 import { blank, colours, frame } from "../pictures.js";
 import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
+
+const FIRST = 2; // of the examples: a five
 
 export class Look extends FilmView {
   constructor(root, app) {
@@ -27,10 +28,6 @@ export class Look extends FilmView {
     this.bars.addEventListener("pointermove", seek);
   }
 
-  get examples() {
-    return examplesFor(this.app.model.config);
-  }
-
   get settings() {
     return { ink: toText(this.pad.strokes), seed: this.seed };
   }
@@ -40,7 +37,7 @@ export class Look extends FilmView {
     const { ink, seed, t } = settings;
     this.seed = seedOf(seed) ?? this.seed ?? freshSeed();
     this.player.load(this.app.model.config.glimpses);
-    this.pad.open(ink, this.examples[5]);
+    this.pad.open(ink, FIRST);
     this.prepare();
     if (await this.ready(signal)) await this.renew(this.seed, t);
   }
