@@ -322,40 +322,64 @@ def continued(run, project, tmp_path) -> Path:
     return tmp_path / "again"
 
 
-def test_the_command_of_a_continued_run_names_all_trainings_and_no_folder_of_this_machine(
-    continued, run, project
+def test_a_continued_run_tells_of_all_trainings_and_of_no_folder_of_this_machine(
+    continued, project, monkeypatch
 ):
-    first, seconds = (bundled.results("quick")[key] for key in ("command", "training_seconds"))
-    tiny = first.removeprefix("draw train quick")
-    publish.publish(continued, "quick", hardware="a test", replacing=True)
-    results = bundled.results("quick")
-    assert results["command"] == (
-        f"{first} --out runs/quick-1 && draw train quick --start-from runs/quick-1{tiny}"
-    )
+    monkeypatch.setattr(publish, "training_seconds", lambda run: 1000.4)
+    before = bundled.results("quick") | {"training_seconds": 500}
+    (bundled.HOME / "quick/results.json").write_text(json.dumps(before))
+    publish.publish(continued, "quick", hardware="another", replacing=True)
+    publish.measure("quick", test=False, subset=8, keep=project / "keep")
+    results, command = bundled.results("quick"), before["command"]
+    last = command.replace("draw train quick", "draw train quick --start-from runs/quick-1")
+    assert results["command"] == f"{command} --out runs/quick-1 && {last}"
     config = RunFolder.open(bundled.HOME / "quick").read()["config"]
     assert config["start_from"] == "runs/quick-1"
-    last = publish.training_seconds(RunFolder.open(continued))
-    assert results["training_seconds"] == round(seconds + last)
-    third = publish.describe(RunFolder.open(continued), "quick", "a test", results)["command"]
+    assert results["training_seconds"] == 1500
+    assert results["hardware"] == "a test; then another"
+    third = publish.describe(RunFolder.open(continued), "quick", "a third", results)["command"]
     assert third.startswith(f"{results['command']} --out runs/quick-2 && draw train quick ")
     assert "--start-from runs/quick-2" in third
-    publish.measure("quick", test=False, subset=8, keep=project / "keep")
-    assert "weights of minibatch 4 of 4 of the last training" in (
-        bundled.HOME / "quick/model/README.md"
-    ).read_text().replace("\n", " ")
+    page = (bundled.HOME / "quick/model/README.md").read_text().replace("\n", " ")
+    assert "weights of minibatch 4 of 4 of the last training" in page
+    given_up = f"{before['measured'][1]['elbo_nats']:.2f} +-"
+    assert f"given up for these had on the test images ELBO, 2 samples an image: {given_up}" in page
 
 
-def test_a_run_that_started_from_what_nobody_knows_is_not_published(continued, run, project):
-    values = json.loads((continued / "run.json").read_text())
-    values["config"]["start_from"] = "elsewhere/run"
-    (continued / "run.json").write_text(json.dumps(values))
-    with pytest.raises(RunError, match="started from elsewhere/run; publish that first as quick"):
-        publish.publish(continued, "quick", hardware="a test", replacing=True)
-    values["config"]["start_from"] = "quick"
-    (continued / "run.json").write_text(json.dumps(values))
+def test_a_run_that_started_from_what_is_not_published_is_not_published(continued, run, project):
+    def refused(start: str, told: str) -> None:
+        values = json.loads((continued / "run.json").read_text())
+        values["config"]["start_from"] = start
+        (continued / "run.json").write_text(json.dumps(values))
+        with pytest.raises(RunError, match=told):
+            publish.publish(continued, "quick", hardware="a test", replacing=True)
+
+    refused("elsewhere/run", "started from elsewhere/run, which is not published")
+    model = draw.load(bundled.HOME / "quick")
+    with torch.no_grad():
+        model.canvas_0 += 1
+    model.save(bundled.HOME / "quick/model")
+    refused("quick", "started from a quick that is published no more")
     shutil.rmtree(bundled.HOME / "quick")
-    with pytest.raises(RunError, match="started from quick; publish that first as quick"):
-        publish.publish(continued, "quick", hardware="a test")
+    refused("quick", "started from quick, which is not published")
+
+
+def test_a_run_that_has_not_ended_is_not_published(run, project, tmp_path):
+    stopped = shutil.copytree(run, tmp_path / "stopped")
+    log = (stopped / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (stopped / "metrics.jsonl").write_text(log[0])
+    with pytest.raises(RunError, match=f"in {stopped} has not ended; draw train --resume"):
+        publish.publish(stopped, "quick", hardware="a test")
+
+
+@pytest.mark.parametrize("name", bundled.names())
+def test_the_command_on_a_card_trains_that_model(name):
+    """Also where a preset was changed after it was published."""
+    *_, command = bundled.results(name)["command"].split(" && ")
+    preset, *arguments = command.removeprefix("draw train ").split()
+    _, parsed = train_command._parse(preset, arguments, PRESETS[preset]())
+    trained = TrainConfig.from_run(RunFolder(bundled.HOME / name))
+    assert parsed.to_dict() == trained.to_dict()
 
 
 # ---------------------------------------------------------------------- a rehearsal of gpu.sh
