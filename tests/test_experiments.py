@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pages
+import provenance
 import publish
 import pytest
 import torch
@@ -306,7 +307,7 @@ def test_weights_that_cannot_be_stored_are_refused():
     ],
 )
 def test_the_command_of_a_run_trains_exactly_so(config, expected):
-    command = publish.train_command(config)
+    command = provenance.train_command(config)
     assert command == expected
     preset, *arguments = command.removeprefix("draw train ").split()
     _, parsed = train_command._parse(preset, arguments, PRESETS[preset]())
@@ -325,7 +326,7 @@ def continued(run, project, tmp_path) -> Path:
 def test_a_continued_run_tells_of_all_trainings_and_of_no_folder_of_this_machine(
     continued, project, monkeypatch
 ):
-    monkeypatch.setattr(publish, "training_seconds", lambda run: 1000.4)
+    monkeypatch.setattr(provenance, "training_seconds", lambda run: 1000.4)
     before = bundled.results("quick") | {"training_seconds": 500}
     (bundled.HOME / "quick/results.json").write_text(json.dumps(before))
     publish.publish(continued, "quick", hardware="another", replacing=True)
@@ -337,7 +338,7 @@ def test_a_continued_run_tells_of_all_trainings_and_of_no_folder_of_this_machine
     assert config["start_from"] == "runs/quick-1"
     assert results["training_seconds"] == 1500
     assert results["hardware"] == "a test; then another"
-    third = publish.describe(RunFolder.open(continued), "quick", "a third", results)["command"]
+    third = provenance.describe(RunFolder.open(continued), "quick", "a third", results)["command"]
     assert third.startswith(f"{results['command']} --out runs/quick-2 && draw train quick ")
     assert "--start-from runs/quick-2" in third
     page = (bundled.HOME / "quick/model/README.md").read_text().replace("\n", " ")
