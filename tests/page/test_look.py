@@ -177,6 +177,36 @@ def test_the_first_stroke_replaces_the_example_and_later_ones_add(go):
     assert settings(tab)["ink"].startswith(one + ".")
 
 
+def test_a_model_of_several_digits_has_examples_and_strokes_of_its_own(go):
+    def choose(model: str) -> None:
+        tab.run(
+            f"""const select = document.querySelector("#model");
+            select.value = "{model}";
+            select.dispatchEvent(new Event("change"));"""
+        )
+        tab.wait("location.hash.includes('ink=')")  # it begins without
+        looked(tab)
+
+    def names() -> list[str]:
+        buttons = "[...document.querySelectorAll('#look .examples button')]"
+        return tab.run(f"{buttons}.map((button) => button.textContent)")
+
+    tab = go("view=look", motion="reduce")
+    looked(tab)
+    tab.stroke("#look .pad", DIGIT)
+    looked(tab)
+    own, few = settings(tab)["ink"], names()
+    choose("two-digits")
+    assert settings(tab)["ink"] != own
+    assert names() == ["2 3", "3 5", "5 8", "8 2"] != few
+    tab.stroke("#look .pad", [(0.1, 0.1), (0.4, 0.3)])
+    looked(tab)
+    assert "." not in settings(tab)["ink"]  # the example gave way
+    choose("attentive")
+    assert settings(tab)["ink"] == own
+    assert names() == few == ["2", "3", "5", "8"]
+
+
 @pytest.mark.parametrize("view", ["look", "finish"])
 def test_the_first_stroke_replaces_an_example_that_the_address_brought(go, view):
     tab = go(f"view={view}", motion="reduce")
