@@ -180,9 +180,11 @@ def test_the_first_stroke_replaces_the_example_and_later_ones_add(go):
 def test_a_model_of_several_digits_has_examples_and_strokes_of_its_own(go):
     def choose(model: str) -> None:
         tab.run(
-            f"""const select = document.querySelector("#model");
-            select.value = "{model}";
-            select.dispatchEvent(new Event("change"));"""
+            f"""{{
+                const select = document.querySelector("#model");
+                select.value = "{model}";
+                select.dispatchEvent(new Event("change"));
+            }}"""
         )
         tab.wait("location.hash.includes('ink=')")  # it begins without
         looked(tab)

@@ -8,6 +8,7 @@
  * from files.
  */
 
+import { digitShare } from "./ink.js";
 import { logLikelihood, repeat, sigmoid } from "./model.js";
 import { normals, uniforms } from "./random.js";
 
@@ -15,7 +16,7 @@ import { normals, uniforms } from "./random.js";
 const [PRIOR, POSTERIOR, FUTURE, WALK] = [0, 1, 2, 3];
 
 const AT_ONCE = 4; // samples painted together: enough to be quick, few enough to come in soon
-const INK_AT_FIRST = 0.1; // of the open pixels of a drawing that is to be finished
+const INK_AT_FIRST = 0.1; // of the open pixels, in a digit's square, of a drawing to be finished
 
 /** New pictures: sample i of a seed is the same whatever the others (eqs. 13-16). */
 export function* sample(model, { seed, count }) {
@@ -63,7 +64,8 @@ export function* fork(model, { seed, index, t, count, branch }) {
  * anew from what was painted, and the visitor's ink is put back.
  */
 export function* complete(model, { ink, seed, count, rounds }) {
-  let x = new Float32Array(count * model.pixels).fill(INK_AT_FIRST); // each pixel's chance of ink
+  const first = INK_AT_FIRST * digitShare(model.config) ** 2;
+  let x = new Float32Array(count * model.pixels).fill(first); // each pixel's chance of ink
   for (let round = 1; round <= rounds; round++) {
     const uniform = uniforms(WALK, seed, round);
     x = x.map((chance, i) => (uniform() < chance || ink[i % model.pixels] ? 1 : 0));
