@@ -87,7 +87,7 @@ else
     name=${name:-$("$python" "$root/experiments/pages.py" next)}
     run=$out/$name
     train=("$name" "${tiny[@]}")
-    if [[ ${tiny[*]} && $name != cluttered-* ]]; then  # the embedded digits are grey, with ink
+    if [[ ${tiny[*]} && $name != cluttered-* ]]; then  # the embedded digits are grey, and binarised
         train+=(--model.channels 1 --model.likelihood bernoulli)
     fi
 fi

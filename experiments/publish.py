@@ -41,7 +41,7 @@ from draw.files import write_atomic
 from draw.loading import load
 from draw.tasks import TASKS
 
-KEEP = pages.ROOT / "out" / "bounds"
+KEEP = pages.ROOT / "runs" / "bounds"  # `make clean` leaves it: it may be the work of hours
 LIMIT = 4_000_000  # bytes of a model's weights
 MEASURED = {
     "DRAW": ("--split train", "--split valid --samples 10"),
@@ -93,7 +93,8 @@ def publish(run: Path, name: str, hardware: str, *, replacing: bool = False) -> 
     if name not in [row.get("preset") for row in pages.ROWS]:
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder = RunFolder.open(run)
-    if folder.records()[-1]["step"] != TrainConfig.from_run(folder).steps:
+    last = folder.records()[-1:]
+    if not last or last[0]["step"] != TrainConfig.from_run(folder).steps:
         raise RunError(
             f"the training in {run} has not ended; draw train --resume --out {run} goes on"
         )

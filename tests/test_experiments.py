@@ -368,9 +368,10 @@ def test_a_run_that_started_from_what_is_not_published_is_not_published(continue
 def test_a_run_that_has_not_ended_is_not_published(run, project, tmp_path):
     stopped = shutil.copytree(run, tmp_path / "stopped")
     log = (stopped / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (stopped / "metrics.jsonl").write_text(log[0])
-    with pytest.raises(RunError, match=f"in {stopped} has not ended; draw train --resume"):
-        publish.publish(stopped, "quick", hardware="a test")
+    for begun in (log[0], ""):
+        (stopped / "metrics.jsonl").write_text(begun)
+        with pytest.raises(RunError, match=f"in {stopped} has not ended; draw train --resume"):
+            publish.publish(stopped, "quick", hardware="a test")
 
 
 @pytest.mark.parametrize("name", bundled.names())
