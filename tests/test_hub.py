@@ -258,6 +258,18 @@ def test_without_a_network_a_name_that_was_never_fetched_is_refused(hub, elsewhe
         DRAW.from_pretrained("someone/digits", cache_dir=elsewhere)
 
 
+def test_a_connection_that_breaks_is_told_in_one_line(hub, elsewhere, monkeypatch):
+    class ReadError(Exception):
+        """What httpx raises, which is no OSError."""
+
+    def broken(*_, **__):
+        raise ReadError("the peer closed the connection")
+
+    monkeypatch.setattr("draw.hub.hf_hub_download", broken)
+    with pytest.raises(ModelError, match="cannot be reached"):
+        DRAW.from_pretrained("someone/digits", cache_dir=elsewhere)
+
+
 @pytest.mark.parametrize("name", ["a/b/c", "some one/digits", "some--one/digits"])
 def test_what_cannot_be_a_name_on_the_hub_is_refused(name, elsewhere):
     with pytest.raises(ModelError, match="no folder here"):

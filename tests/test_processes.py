@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from draw import cli
 from draw.batches import Batches
 from draw.checkpoint import RunFolder
-from draw.errors import RunError
+from draw.errors import ConfigError, RunError
 from draw.processes import ALONE, Group, _agreed_name, is_main, joined
 from draw.steps import Steps, new_learner
 from tests.test_training import CONFIG, some_images
@@ -87,6 +87,25 @@ def test_a_process_alone_asks_nobody():
     assert (ALONE.any(True), ALONE.any(False)) == (True, False)
     with joined("cpu") as group, group.one_first():
         assert group == ALONE
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"WORLD_SIZE": "2"}, "environment variable RANK expected, but not set; start them with"),
+        (
+            {"WORLD_SIZE": "two", "RANK": "0"},
+            "'two'; start them with torchrun, or unset WORLD_SIZE",
+        ),
+    ],
+)
+def test_variables_of_a_launcher_that_are_no_use_are_told(monkeypatch, variables, told):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=told), joined("cpu"):
+        pass
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import safetensors.torch
 import torch
 from huggingface_hub import PyTorchModelHubMixin, get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from draw.errors import ConfigError, ModelError
 from draw.files import from_dict, knows_keys, read_json, write_atomic
@@ -139,7 +139,7 @@ def _fetch(
             Path(hf_hub_download(name, file, revision=revision, **options))
             for file in (CONFIG, WEIGHTS)
         ]
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # whatever the hub's client raises where a connection breaks
         raise ModelError(
             f"{name} is no folder here, and the hub gives no such model or cannot be reached"
         ) from error

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from draw.errors import RunError
+from draw.errors import ConfigError, RunError
 from draw.files import one_line
 
 T = TypeVar("T")
@@ -113,6 +113,7 @@ def joined(device: torch.device | str) -> Iterator[Group]:
         device: this process's own; it decides the backend, NCCL or gloo.
 
     Raises:
+        ConfigError: a variable is missing or no number.
         RunError: not all processes of the group came, or one of them is gone.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
@@ -122,7 +123,13 @@ def joined(device: torch.device | str) -> Iterator[Group]:
     if on_gpu:
         torch.cuda.set_device(device)
     with _all_present():
-        store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+        try:
+            store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+        except ValueError as error:  # a variable is missing or no number
+            raise ConfigError(
+                f"WORLD_SIZE says that this is one of several processes, but {error}; start them "
+                f"with torchrun, or unset WORLD_SIZE"
+            ) from error
         store = PrefixStore(_agreed_name(store, rank, size), store)
         backend = "nccl" if on_gpu else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
