@@ -302,6 +302,14 @@ def test_the_schedule_rises_and_falls():
     assert rates[99:] == sorted(rates[99:], reverse=True)
 
 
+def test_a_short_training_has_a_short_rise_and_falls_to_zero_as_well():
+    config = replace(CONFIG, steps=100, warmup_steps=300, learning_rate=2e-3)
+    rates = [schedule(config, step) for step in range(100)]
+    assert max(rates) == pytest.approx(2e-3)
+    assert rates.index(max(rates)) == 25
+    assert 0 < rates[-1] < 1e-5
+
+
 def test_every_epoch_sees_every_image_once_in_an_order_of_its_own():
     count = 10
     pixels = torch.arange(count, dtype=torch.uint8).view(count, 1, 1, 1)
@@ -406,6 +414,14 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     run = RunFolder(tmp_path / "run")
     with pytest.raises(RunError, match=r"other data \(training changed\)"):
         next(train(CONFIG, run, some_images(11), some_images()))
+
+
+def test_a_run_does_not_go_on_with_another_configuration(tmp_path):
+    run_to_end(CONFIG, tmp_path / "run", stop_at=6)
+    run = RunFolder(tmp_path / "run")
+    other = replace(CONFIG, steps=24, model=replace(CONFIG.model, glimpses=9))
+    with pytest.raises(ConfigError, match=r"\(steps was 12, model\.glimpses was \d\)"):
+        next(train(other, run, some_images(), some_images()))
 
 
 def test_a_likelihood_that_is_not_for_such_images_is_refused_at_once(tmp_path):

@@ -43,7 +43,7 @@ class TrainConfig:
     accumulate: int = 1  # parts in which each process takes its share, for the memory's sake
     optimizer: Method = "adam"  # muon: for the weights of the LSTMs; Adam for all else
     learning_rate: float = 1e-3  # at its highest
-    warmup_steps: int = 300  # steps over which it rises; then it falls as a cosine to zero
+    warmup_steps: int = 300  # of its rise, a quarter of all at most; then a cosine down to zero
     weight_decay: float = 0.0  # of the matrices: what a step takes off, times the learning rate
     clip_norm: float = 5.0  # gradients are scaled down to this norm
     precision: Literal["fp32", "bf16"] = "fp32"  # of the LSTMs' products; bf16 by the plain path
@@ -105,6 +105,25 @@ class TrainConfig:
     def from_run(cls, run: RunFolder) -> "TrainConfig":
         """The configuration that a run was started with."""
         return from_dict(cls, run.read()["config"], str(run.config_file))
+
+    def check_started(self, run: RunFolder) -> None:
+        """Refuse to go on with a run that was started with another configuration.
+
+        Raises:
+            ConfigError: it was; what was different is told.
+        """
+        before, after = TrainConfig.from_run(run).to_dict(), self.to_dict()
+        start = after["start_from"]
+        if start and str(Path(start).absolute()) == before["start_from"]:
+            after["start_from"] = before["start_from"]  # a folder that is there no more
+        for values in (before, after):
+            values |= {f"model.{key}": value for key, value in values.pop("model").items()}
+        changed = [f"{key} was {was}" for key, was in before.items() if after.get(key) != was]
+        if changed:
+            raise ConfigError(
+                f"{run.path} was started with another configuration ({', '.join(changed)}); "
+                f"draw train --resume without preset and options goes on with it"
+            )
 
     def load_images(self, split: str, progress: Progress | None = None) -> Images:
         """One split of the run's data, in the model's shape."""

@@ -48,7 +48,7 @@ class Step:
 def new_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Learner:
     """A fresh model, its average and its optimisers, decided by the seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(config.seed, "weights"))
+        torch.default_generator.manual_seed(derived_seed(config.seed, "weights"))
         model = TASKS[type(config.model)].network(config.model).to(device)
     average = copy.deepcopy(model).requires_grad_(False).eval()
     if config.precision == "bf16":
@@ -188,7 +188,8 @@ class Steps:
 
 def schedule(config: TrainConfig, step: int) -> float:
     """The learning rate of a step: a linear rise, then half a cosine down to zero."""
-    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    warmup = min(config.warmup_steps, config.steps // 4)
+    rise = min(1.0, (step + 1) / (warmup + 1))
+    done = (step - warmup) / max(1, config.steps - warmup)
     fall = (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
     return config.learning_rate * rise * fall

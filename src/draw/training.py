@@ -57,11 +57,12 @@ def train(
             the run folder, which all can read.
 
     Raises:
-        ConfigError: the likelihood is not for such images, their labels not for the model, or
-            the model to start from is of another network.
+        ConfigError: the likelihood is not for such images, their labels not for the model, the
+            model to start from is of another network, or the run was started with another
+            configuration.
         ModelError: there is no such model to start from, or it is damaged.
         RunError: ten gradients in a row were not finite, or the run folder holds something
-            else, another run's checkpoint or one that saw other data.
+            else, a damaged checkpoint or a training on other data.
 
     Note:
         Bit-exact resume asks for the same CPU, number of threads, engine and treatment of
@@ -90,6 +91,7 @@ def train(
     learner = new_learner(config, device)
     learner.model.engine = learner.average.engine = engine
     if run.config_file.exists():
+        config.check_started(run)
         _check_same_data(run, seen)
         is_fresh = not run.restore(learner)
         if group.is_main:

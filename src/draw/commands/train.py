@@ -131,7 +131,7 @@ def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
         elif config.start_from is not None:
             defaults = replace(defaults, model=begun.model)
         _, config = _parse(preset, arguments, defaults)
-        _check_unchanged(run, begun, config)
+        config.check_started(run)
         return options, config, run
     if config.start_from is not None:  # whose network is then the one to be trained
         trained = load(config.start_from, TASKS[type(config.model)].network)
@@ -162,21 +162,6 @@ def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Op
         size = options.image_size
         config = replace(config, model=replace(config.model, height=size, width=size))
     return options, config
-
-
-def _check_unchanged(run: RunFolder, started: TrainConfig, config: TrainConfig) -> None:
-    """A preset or options that are given again must be those that the run was started with."""
-    before, after = started.to_dict(), config.to_dict()
-    if after["start_from"] and str(Path(after["start_from"]).absolute()) == before["start_from"]:
-        after["start_from"] = before["start_from"]  # a folder that is there no more
-    for values in (before, after):
-        values |= {f"model.{key}": value for key, value in values.pop("model").items()}
-    changed = [f"{key} was {before[key]}" for key in before if before[key] != after[key]]
-    if changed:
-        raise ConfigError(
-            f"--resume continues {run.path} as it was started: {', '.join(changed)}; "
-            f"without preset and options it just goes on"
-        )
 
 
 def _watch(
