@@ -18,7 +18,7 @@ draw: a recurrent neural network that paints an image step by step (Gregor et al
   draw train [PRESET] [--data NAME] [--out RUN] [--resume]   train a model (default: quick)
   draw evaluate MODEL [--split test] [--json]                its bound on log p(x), or its errors
   draw sample MODEL [--count 64] [--seed S] [--film FILE]    paint new images: a picture, a film
-  draw reconstruct MODEL IMAGES... [--film FILE]             repaint pictures of yours
+  draw reconstruct MODEL [IMAGES...] [--film FILE]           repaint pictures: a picture, a film
   draw classify MODEL IMAGES... [--film FILE]                say what is on pictures of yours
   draw figure NAME [MODEL] | draw figure list                the paper's figures
   draw page [MODEL] [--export DIR]                           watch it paint, in the browser

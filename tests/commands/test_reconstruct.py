@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from draw.checkpoint import RunFolder
+from draw.config import TrainConfig
 from draw.figures import load_recording
 
 from .conftest import frame_count
@@ -78,6 +80,16 @@ def test_a_model_of_binary_digits_is_shown_rounded_pixels_and_that_is_told(run, 
     assert "paper.png: mostly white, but" in draw("reconstruct", run, "paper.png").out
 
 
+def test_without_pictures_it_repaints_validation_images_of_the_model_s_own_data(run, draw):
+    assert draw("reconstruct", run, "--trace", "trace.json").status == 0
+    recording = load_recording(Path("trace.json"))
+    assert recording.labels == ("validation image 0",)
+    validation = TrainConfig.from_run(RunFolder(run)).load_images("valid")
+    assert (recording.inputs[0] == validation.pixels[0]).all()
+    refusal = draw("reconstruct", run, "--data", "digits5k").err
+    assert "digits5k has pictures of 28 x 28 pixels" in refusal
+
+
 def test_a_saved_model_will_do(run, pictures, draw):
     result = draw("reconstruct", run / "model", pictures / "00.png")
     assert result.status == 0
@@ -90,7 +102,9 @@ def test_a_saved_model_will_do(run, pictures, draw):
     ("arguments", "told"),
     [
         ("", "MODEL"),
-        ("run", "name 1 to 1,024 pictures, not 0"),
+        ("run --count 0", "count is 0; it must be from 1 to 1,024"),
+        ("run --data nope", "there is no data set 'nope'"),
+        ("run/model", "a saved model does not know its data; name a data set with --data"),
         ("run nowhere.png", "nowhere.png: no such picture"),
         ("run good.png nowhere.png", "nowhere.png: no such picture"),
         ("run bad.png", "bad.png cannot be decoded as a picture"),

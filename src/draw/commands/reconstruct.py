@@ -6,10 +6,12 @@ from typing import Annotated
 
 import torch
 import tyro
+from torch import Tensor
 
 from draw import bundled, figures, pictures
 from draw.checkpoint import RunFolder
 from draw.commands import terminal
+from draw.config import TrainConfig
 from draw.data import load_picture
 from draw.decoding import printable
 from draw.model import DRAW
@@ -18,11 +20,20 @@ from draw.pictures import PaintingStyle
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Repaint pictures of yours: reconstructions.png and reconstructing.gif, a film of it."""
+    """Repaint pictures: reconstructions.png and reconstructing.gif, a film of it."""
 
     model: terminal.Model
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Picture files; resized and cropped to the model's size."""
+    """Picture files, resized and cropped to the model's size; the first validation images unless
+    given."""
+    count: int = 32
+    """How many validation images."""
+    data: str | None = None
+    """The data set of the validation images; the model's own unless given."""
+    data_dir: Path | None = None
+    """Where to look for it first."""
+    skip_bad: bool = False
+    """Leave out pictures of `folder` that cannot be decoded."""
     out: Path = Path("out")
     """The folder for the pictures."""
     film: Path | None = None
@@ -38,7 +49,9 @@ class Options:
     engine: terminal.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
-        terminal.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")
+        if self.images:
+            terminal.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")
+        terminal.check_range(1, 1_024, count=self.count)
         terminal.check_range(0, 2**63 - 1, seed=self.seed)
         if self.film is not None:
             figures.check_film(self.film)
@@ -48,6 +61,31 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     options = terminal.parse(Options, "draw reconstruct", arguments)
     model, config = terminal.load_trained(options.model, options.device, options.engine, DRAW)
+    if options.images:
+        x, labels = _pictures(options, model, config), [path.stem for path in options.images]
+    else:
+        _, images = terminal.load_images(
+            model, config, options.data, options.data_dir, "valid", options.skip_bad
+        )
+        x = images.first(options.count)
+        labels = [f"validation image {number}" for number in range(len(x))]
+    written = pictures.reconstruct(
+        model,
+        options.out,
+        x,
+        seed=options.seed,
+        film=options.film,
+        style=options.style,
+        trace_file=options.trace,
+        name=options.model,
+        labels=labels,
+    )
+    terminal.say("\n".join(map(str, written)))
+    return 0
+
+
+def _pictures(options: Options, model: DRAW, config: TrainConfig | None) -> Tensor:
+    """The files as the model wants them, [n, C, H, W]; what was done to them is told."""
     loaded = []
     for path in options.images:
         picture, note = load_picture(path, model.config.image_shape)
@@ -65,16 +103,4 @@ def main(arguments: list[str]) -> int:
                 terminal.say(f"{printable(path)}: {remark}")
     elif config is None:
         terminal.say("pixels taken as intensities; if the model is of binary images: --binarise")
-    written = pictures.reconstruct(
-        model,
-        options.out,
-        x,
-        seed=options.seed,
-        film=options.film,
-        style=options.style,
-        trace_file=options.trace,
-        name=options.model,
-        labels=[path.stem for path in options.images],
-    )
-    terminal.say("\n".join(map(str, written)))
-    return 0
+    return x
