@@ -211,8 +211,8 @@ def show(run: RunFolder, name: str) -> None:
     figures.save_plot(folder / "curves.png", figures.curves(run.records(), goal))
     model = load(bundled.HOME / name)
     if isinstance(model, GlimpseClassifier):
-        images = config.load_images("valid").subset(8, config.seed).first(8)
-        pictures.glimpses(model, folder / "glimpses.png", images)
+        images = config.load_images("valid").subset(8, config.seed)
+        pictures.glimpses(model, folder / "glimpses.png", images.first(8), labels=images.labels)
         return
     with TemporaryDirectory() as scratch:
         pictures.sample(

@@ -12,9 +12,10 @@ from torch import Generator, Tensor
 from draw import figures
 from draw.classifier import GlimpseClassifier
 from draw.errors import check_limits
-from draw.model import DRAW, Trace
+from draw.model import DRAW, DRAWConfig, Trace
 
 FILM_MS = 4_000  # how long a film takes, but for its end
+RECORDED = 2**28  # values of recorded canvases that are held at once, a gigabyte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,16 @@ class PaintingStyle(Style):
     """Show where the model reads (green) and writes (red)."""
 
 
+def at_once(config: DRAWConfig, count: int) -> int:
+    """How many of `count` paintings fit into a gigabyte, step by step; one at least.
+
+    >>> at_once(DRAWConfig(), 64), at_once(DRAWConfig(channels=3, height=512, width=512), 64)
+    (64, 5)
+    """
+    values = config.glimpses * math.prod(config.canvas_shape)
+    return max(1, min(count, RECORDED // values))
+
+
 @torch.no_grad()
 def sample(
     model: DRAW,
@@ -93,7 +104,9 @@ def sample(
     """
     noise = Generator(model.device).manual_seed(seed)
     trace = model.generate(count, generator=noise, record=True)
-    samples, columns, scale = trace.mean[-1].cpu(), style.columns_for(count), style.scale_for(model)
+    shown = _film(model, trace, style)  # first, as it may be too large
+    samples = model.likelihood.mean(trace.canvas[-1]).cpu()
+    columns, scale = style.columns_for(count), style.scale_for(model)
     parts = {"samples": figures.grid(samples, columns, scale)}
     if training is not None:
         neighbours = figures.nearest(samples, training)
@@ -101,7 +114,6 @@ def sample(
         parts[title] = figures.grid(neighbours, columns, scale)
     labels = [f"seed {seed}, number {number}" for number in range(count)]
     picture, film = out / "samples.png", film or out / "drawing.gif"
-    shown = _film(model, trace, style)
     _save_trace(trace_file, model, trace, name, labels)
     figures.save_picture(picture, figures.panels(parts))
     _save_film(film, shown, style, len(trace.z))
@@ -143,14 +155,15 @@ def reconstruct(
     images = images.to(model.device)
     noise = Generator(model.device).manual_seed(seed)
     trace = model(images, generator=noise, record=True)
+    shown = _film(model, trace, style, images)  # first, as it may be too large
+    means = model.likelihood.mean(trace.canvas[-1])
     columns, scale = style.columns_for(len(images)), style.scale_for(model)
     parts = {
         "images": figures.grid(images, columns, scale),
-        "reconstructions": figures.grid(trace.mean[-1], columns, scale),
+        "reconstructions": figures.grid(means, columns, scale),
     }
     labels = labels or [f"number {number}" for number in range(len(images))]
     picture, film = out / "reconstructions.png", film or out / "reconstructing.gif"
-    shown = _film(model, trace, style, images)
     _save_trace(trace_file, model, trace, name, labels, images)
     figures.save_picture(picture, figures.panels(parts))
     _save_film(film, shown, style, len(trace.z))
@@ -187,6 +200,7 @@ def glimpses(
     path: Path,
     images: Tensor,
     *,
+    labels: Tensor | None = None,
     film: Path | None = None,
     style: Style = Style(),
 ) -> Tensor:
@@ -194,6 +208,7 @@ def glimpses(
 
     Args:
         images: [B, C, H, W] in [0, 1].
+        labels: what they show in turn, where it is known; a wrong answer is then red.
         film: where a film of it goes, if anywhere.
 
     Returns:
@@ -201,14 +216,15 @@ def glimpses(
     """
     seen = model(images.to(model.device))
     probabilities: Tensor = seen.logits[-1].softmax(-1).cpu()
-    answers = [str(answer) for answer in probabilities.argmax(-1).tolist()]
+    answers = probabilities.argmax(-1).tolist()
+    truths = answers if labels is None else labels[: len(images)].tolist()
     size, scale = model.config.read_size, style.scale_for(model)
-    sheet = figures.glimpses(images, seen.read, answers, read_size=size, scale=scale)
-    figures.save_picture(path, sheet)
     if film is not None:
         columns = style.columns_for(len(images))
         shown = figures.looking(images, seen.read, read_size=size, columns=columns, scale=scale)
         _save_film(film, shown, style, len(shown))
+    sheet = figures.glimpses(images, seen.read, answers, truths, read_size=size, scale=scale)
+    figures.save_picture(path, sheet)
     return probabilities
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from draw.attention import Window
 from draw.errors import ConfigError, TraceError
-from draw.figures import Film, check_film, grid, save_film
+from draw.figures import Film, check_film, grid, looking, save_film
 from draw.figures.grid import GAP, GREEN, MARGIN, RED
 from draw.model import Trace
 
@@ -91,6 +92,19 @@ def test_a_film_larger_than_its_formats_hold_is_refused_before_a_frame_is_drawn(
     wide = Trace(canvas=torch.zeros(3, 2, 1, 10, 10), z=trace.z)
     with pytest.raises(ConfigError, match=f"a film of {size} pixels is too large"):
         Film(trace=wide, columns=columns, scale=1_000)
+
+
+def test_a_part_of_a_film_is_its_frames(trace):
+    film = Film(trace=trace, columns=2)
+    assert film[::2] == [film[0], film[2]]
+    assert film[-1:] == [film[3]]
+
+
+@pytest.mark.parametrize(("columns", "size"), [(2, "20,004 x 10,002"), (1, "10,002 x 20,004")])
+def test_so_is_one_of_a_classifier(columns, size):
+    windows = Window(*torch.ones(5, 3, 2))
+    with pytest.raises(ConfigError, match=f"a film of {size} pixels is too large"):
+        looking(torch.zeros(2, 1, 10, 10), windows, read_size=3, columns=columns, scale=1_000)
 
 
 # ---------------------------------------------------------------------- GIF and WebP

@@ -85,6 +85,19 @@ def test_samples_stand_in_rows_with_the_neighbour_of_the_last_at_the_end():
         assert (tile(apart, row, 0, 3) == 100 * (row + 1)).all()
 
 
+# ---------------------------------------------------------------------- figure 5
+
+
+def test_of_the_answers_the_wrong_ones_are_red_and_the_right_number_is_told():
+    images, windows = torch.zeros(3, 1, 8, 6), window(shape=(2, 3))
+    sheet = figures.glimpses(images, windows, [7, 4, 7], [7, 9, 7], read_size=2, scale=12)
+    answers = [tile(pixels(sheet), row, 2, 12) for row in range(3)]
+    assert [bool(is_colour(answer, RED).any()) for answer in answers] == [False, True, False]
+    assert (answers[0] == answers[2]).all()
+    narrow, wide = ((answer < 200).any(axis=(0, 2)).sum() for answer in answers[:2])
+    assert wide > 2 * narrow  # "4 (9)"
+
+
 # ---------------------------------------------------------------------- figures 3 and 4
 
 

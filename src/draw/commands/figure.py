@@ -153,7 +153,8 @@ def _glimpses(options: Options, path: Path) -> None:
     _, images = terminal.load_images(
         model, config, options.data, options.data_dir, "test", options.skip_bad
     )
-    pictures.glimpses(model, path, images.subset(ROWS, options.seed).first(ROWS))
+    shown = images.subset(ROWS, options.seed)
+    pictures.glimpses(model, path, shown.first(ROWS), labels=shown.labels)
 
 
 def _patches(options: Options, path: Path) -> None:

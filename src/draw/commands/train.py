@@ -12,7 +12,6 @@ from typing import Annotated
 
 import tyro
 from rich.progress import Progress
-from torch import Tensor
 
 from draw import figures, pictures, training
 from draw.checkpoint import RunFolder
@@ -103,7 +102,7 @@ def _train(
         )
         if options.tensorboard and group.is_main:
             events = tensorboard.written(events, run, TASKS[type(config.model)].goal)
-        finished = _watch(events, config, run, bar, validation.first(SHOWN))
+        finished = _watch(events, config, run, bar, validation)
     if finished and not stop.signal:
         return None
     folder = shlex.quote(str(run.path))
@@ -169,7 +168,7 @@ def _watch(
     config: TrainConfig,
     run: RunFolder,
     bar: Progress,
-    shown: Tensor,
+    validation: Images,
 ) -> bool:
     """Show what happens in the training as it happens; whether it came to its end."""
     task = bar.add_task("training", total=config.steps)
@@ -194,15 +193,15 @@ def _watch(
             terminal.say(words + ("   best so far" if event.is_best else ""), bar)
             if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
-                _save_samples(event.learner.average, path, shown, config.seed)
+                _save_samples(event.learner.average, path, validation, config.seed)
     return event is None or event.step == config.steps  # a finished run has no events left
 
 
-def _save_samples(model: Network, path: Path, shown: Tensor, seed: int) -> None:
+def _save_samples(model: Network, path: Path, validation: Images, seed: int) -> None:
     if isinstance(model, DRAW):
         pictures.sample_grid(model, path, seed=seed)
     else:
-        pictures.glimpses(model, path, shown)
+        pictures.glimpses(model, path, validation.first(SHOWN), labels=validation.labels)
 
 
 def _smooth(mean: float | None, value: float) -> float:
@@ -213,11 +212,13 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
     """The pictures of the finished model."""
     model = load(run.path)
     if isinstance(model, DRAW):
-        pictures.sample(model, run.path, seed=config.seed, training=images.pictures())
-        pictures.reconstruct(model, run.path, validation.first(32), seed=config.seed)
+        count = pictures.at_once(model.config, 64)
+        training, shown = images.pictures(), validation.first(min(count, 32))
+        pictures.sample(model, run.path, count=count, seed=config.seed, training=training)
+        pictures.reconstruct(model, run.path, shown, seed=config.seed)
         made = _painted(model.config)
     else:
-        pictures.glimpses(model, run.path / "glimpses.png", validation.first(SHOWN))
+        _save_samples(model, run.path / "glimpses.png", validation, config.seed)
         made = {"glimpses.png": "validation images, and where the model looks at them (green)"}
     curves = figures.curves(run.records(), TASKS[type(config.model)].goal)
     figures.save_plot(run.path / "curves.png", curves)

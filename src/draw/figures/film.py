@@ -4,7 +4,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from draw.attention import Window
 from draw.errors import ConfigError
-from draw.figures.grid import GAP, GREEN, RED, arrange, means_by_step, panels, windowed
+from draw.figures.grid import GAP, GREEN, RED, arrange, check_recorded, panels, windowed
 from draw.files import atomic_path
 from draw.model import Trace
 
@@ -56,25 +55,20 @@ class Film(Sequence[Image.Image]):
     images: Float[Tensor, "B C H W"] | None = None
 
     def __post_init__(self) -> None:
-        _, B, _, H, W = self._means.shape
-        columns, rows = min(self.columns, B), -(-B // self.columns)
-        width = (1 if self.images is None else 2) * columns * (W * self.scale + GAP)
-        height = rows * (H * self.scale + GAP)
-        if max(width, height) > LARGEST:
-            raise ConfigError(
-                f"a film of {width:,} x {height:,} pixels is too large, {LARGEST:,} is the longest "
-                f"side; take fewer images, a smaller scale or another number of columns"
-            )
+        check_recorded(self.trace)
+        _check_size(self.trace.canvas, self.columns, self.scale, 1 if self.images is None else 2)
 
     def __len__(self) -> int:
         return len(self.trace.z) + 1
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[t] for t in range(len(self))[index]]
         t = range(len(self))[index]
         finished = t == len(self.trace.z)
         read = None if finished else self.trace.read
         write = None if finished else self.trace.write
-        means = self._means[-1 if finished else t]
+        means = self.trace.likelihood.mean(self.trace.canvas[-1 if finished else t])
         canvases = windowed(means, self.scale, write, t, self.write_size, RED)
         if self.images is None:
             return arrange(canvases, self.columns)
@@ -82,9 +76,22 @@ class Film(Sequence[Image.Image]):
         sides = {"image": images, "canvas": canvases}
         return panels({title: arrange(tiles, self.columns) for title, tiles in sides.items()})
 
-    @cached_property
-    def _means(self) -> Tensor:
-        return means_by_step(self.trace)
+
+def _check_size(tiles: Tensor, columns: int, scale: int, sides: int = 1) -> None:
+    """Refuse what no format holds.
+
+    Args:
+        tiles: [..., B, C, H, W].
+        sides: how many of such grids stand side by side.
+    """
+    B, _, H, W = tiles.shape[-4:]
+    width = sides * min(columns, B) * (W * scale + GAP)
+    height = -(-B // columns) * (H * scale + GAP)
+    if max(width, height) > LARGEST:
+        raise ConfigError(
+            f"a film of {width:,} x {height:,} pixels is too large, {LARGEST:,} is the longest "
+            f"side; take fewer images, a smaller scale or another number of columns"
+        )
 
 
 def looking(
@@ -101,11 +108,15 @@ def looking(
         windows: fields [T, B].
         read_size: the patch size N of the windows.
 
+    Raises:
+        ConfigError: the film would be too large for its formats.
+
     >>> import torch
     >>> windows = Window(*torch.ones(5, 3, 2))
     >>> len(looking(torch.rand(2, 1, 20, 20), windows, read_size=5, columns=2))
     3
     """
+    _check_size(images, columns, scale)
     return [
         arrange(windowed(images, scale, windows, t, read_size, GREEN), columns)
         for t in range(len(windows.g_x))

@@ -59,9 +59,18 @@ def means_by_step(trace: Trace) -> Float[Tensor, "T B C H W"]:
     Raises:
         TraceError: the trace was not recorded.
     """
+    check_recorded(trace)
+    return trace.mean
+
+
+def check_recorded(trace: Trace) -> None:
+    """Refuse a trace whose earlier canvases were not kept.
+
+    Raises:
+        TraceError: it was not recorded.
+    """
     if len(trace.canvas) != len(trace.z):
         raise TraceError("only the last canvas was kept; run the model with record=True")
-    return trace.mean
 
 
 def windowed(
@@ -98,7 +107,7 @@ def outline(
         window: its fields are [n].
         size: the patch size N.
     """
-    window = Window(*(field.double().cpu() for field in window))
+    window = Window(*(field.cpu().double() for field in window))
     left, top, right, bottom = ((edge - 0.5) * scale for edge in box(window, size))  # from 0 on
     reach = (window.sigma2.sqrt() * scale).clamp(min=1) / 2  # the line's middle is on the extent
     _, height, width, _ = tiles.shape

@@ -63,7 +63,8 @@ def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Im
 def glimpses(
     images: Float[Tensor, "B C H W"],
     windows: Window,
-    answers: list[str],
+    answers: list[int],
+    truths: list[int],
     *,
     read_size: int,
     scale: int = 1,
@@ -72,10 +73,11 @@ def glimpses(
 
     Args:
         windows: fields [T, B].
+        truths: what it should have said; where it did not, that stands in brackets, all in red.
         read_size: the patch size N of the windows.
 
     >>> windows = Window(*torch.ones(5, 3, 2))
-    >>> glimpses(torch.rand(2, 1, 20, 20), windows, ["7", "4"], read_size=5, scale=3).size
+    >>> glimpses(torch.rand(2, 1, 20, 20), windows, [7, 4], [7, 9], read_size=5, scale=3).size
     (270, 166)
     """
     steps = range(len(windows.g_x))
@@ -85,9 +87,10 @@ def glimpses(
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=2 * FONT_SIZE)
     _, height, width, _ = paper.shape
     x = MARGIN + len(columns) * (width + GAP) + width / 2
-    for row, answer in enumerate(answers):
+    for row, (answer, truth) in enumerate(zip(answers, truths, strict=True)):
         y = MARGIN + TITLE + row * (height + GAP) + height / 2
-        pen.text((x, y), answer, fill=INK, font=font, anchor="mm")
+        words, ink = (f"{answer}", INK) if answer == truth else (f"{answer} ({truth})", RED)
+        pen.text((x, y), words, fill=ink, font=font, anchor="mm")
     return sheet
 
 
@@ -190,17 +193,22 @@ def curves(records: list[dict[str, Any]], goal: str = "elbo") -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     train, valid = (
-        [(r["step"], r[key]) for r in records if r.get(key) is not None]
+        [(r["step"], r[key], r) for r in records if r.get(key) is not None]
         for key in (f"train_{goal}_nats", f"valid_{goal}_nats")
     )
     valid = [point for point in valid if math.isfinite(point[1])]
     if train:
-        axes.plot(*zip(*train, strict=True), color="#b0b0b0", linewidth=1, label="training")
+        steps, nats, _ = zip(*train, strict=True)
+        axes.plot(steps, nats, color="#b0b0b0", linewidth=1, label="training")
     if valid:
-        axes.plot(*zip(*valid, strict=True), color="#c0392b", marker="o", ms=3, label="validation")
-        best = max(nats for _, nats in valid)
-        axes.set_title(f"best validation {NAMES[goal]} {best:.2f} nats", fontsize=10)
-        low = min(nats for _, nats in valid)
+        steps, nats, _ = zip(*valid, strict=True)
+        axes.plot(steps, nats, color="#c0392b", marker="o", ms=3, label="validation")
+        _, best, record = max(valid, key=lambda point: point[1])
+        stderr = record.get(f"valid_{goal}_stderr")
+        measured = f"{best:.2f}" if stderr is None else f"{best:.2f} +- {stderr:.2f}"
+        images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
+        axes.set_title(f"best validation {NAMES[goal]} {measured} nats{images}", fontsize=10)
+        low = min(nats)
         margin = 0.1 * (best - low) + min(5, abs(best) / 10)
         axes.set_ylim(low - margin, best + margin)
     axes.set_xlabel("minibatches")
