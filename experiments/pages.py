@@ -54,7 +54,7 @@ WORDS = {
         """\
 ```sh
 draw sample {name}
-draw reconstruct {name} digit.png
+draw reconstruct {name}    # validation images; or name pictures
 draw evaluate {name}
 ```
 
@@ -68,7 +68,8 @@ with torch.no_grad():
 """,
         "Bounds",
         "On log p(x), higher is better: mean and standard error over the images, measured on the "
-        "weights as they are stored.",
+        "weights as they are stored. IWAE with k = 1 is the ELBO again, of as many samples as the "
+        "largest k of its command.",
         "![samples, and the nearest training images](samples.png)\n\n"
         "![samples being painted, a row each](stages.png)",
         "the highest validation ELBO",
@@ -139,6 +140,12 @@ All figures, step by step too, are in `results.json` beside `run.json`, the conf
 
 def experiment(row: dict[str, str], results: Results) -> str:
     """The page of the experiment: the same facts, its pictures and its log."""
+    training = "last training" if _of_several(results) else "training"
+    kept = (
+        f"`metrics.jsonl` is the log of the {training}. Its configuration (`run.json`), all "
+        f"figures, step by step too (`results.json`), and the weights are in [the package]"
+        f"(../../src/draw/assets/models/{results['name']})."
+    )
     return f"""\
 # {row["title"]}
 
@@ -149,16 +156,14 @@ def experiment(row: dict[str, str], results: Results) -> str:
 
 ![learning curve](curves.png)
 
-`metrics.jsonl` is the log of the training. Its configuration (`run.json`), all figures, step by
-step too (`results.json`), and the weights are in
-[the package](../../src/draw/assets/models/{results["name"]}).
+{_wrapped(kept)}
 """
 
 
 def _facts(results: Results) -> str:
     """Training and results."""
     words = WORDS[results["kind"]]
-    of_several = " of the last training" if "--start-from" in results["command"] else ""
+    of_several = " of the last training" if _of_several(results) else ""
     training = (
         f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
         f"{_duration(results['training_seconds'])} of minibatches, "
@@ -200,13 +205,18 @@ def _facts(results: Results) -> str:
 """
 
 
+def _of_several(results: Results) -> bool:
+    """Whether its training went on from another's weights."""
+    return "--start-from" in results["command"]
+
+
 def _trained_models(shown: list[str]) -> str:
     """The README's part: what to type first, and the table of what there is."""
     first = next(name for name in shown if name in bundled.names("DRAW"))
     lines = [
         "```sh",
         f"draw sample {first}      # at once, without a network",
-        f"draw evaluate {first}    # its ELBO, on the test images: one sample of each",
+        f"draw evaluate {first}    # its ELBO on the test images, by a sample of each",
         "draw models            # all that was measured; each card has the commands",
         "```",
         "",
