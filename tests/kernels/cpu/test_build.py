@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,13 @@ def test_without_a_compiler_the_plain_path_runs(cache, caplog, monkeypatch):
     model.engine = "fused"
     with pytest.raises(ConfigError, match="not available"):
         model(torch.rand(2, 1, 8, 8))
+
+
+@needs_engine
+def test_a_compiler_may_be_named_with_its_options(cache, monkeypatch):
+    monkeypatch.setenv("CXX", shlex.join(["env", "LANG=C", *build._compiler()]))
+    assert kernels.available()
+    assert len(built(cache)) == 1
 
 
 def test_a_compiler_that_fails_is_named_in_one_line(cache, caplog, monkeypatch):

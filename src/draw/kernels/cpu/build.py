@@ -10,6 +10,7 @@ import functools
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -60,23 +61,25 @@ def _load_or_build() -> ctypes.CDLL:
     return ctypes.CDLL(str(file))
 
 
-def _compiler() -> str:
+def _compiler() -> list[str]:
+    """The command of the C++ compiler, as in CXX="ccache g++"."""
     named = os.environ.get("CXX")
-    for name in [named] if named else ["g++", "c++", "clang++"]:
+    for command in [named] if named else ["g++", "c++", "clang++"]:
+        name, *options = shlex.split(command) or [""]
         if found := shutil.which(name):
-            return found
+            return [found, *options]
     raise OSError(f"there is no C++ compiler {named}" if named else "there is no C++ compiler")
 
 
-def _flags(compiler: str) -> tuple[str, ...]:
+def _flags(compiler: list[str]) -> tuple[str, ...]:
     """Sixteen floats at once, where the processor can; GCC would prefer eight."""
-    macros = _run(compiler, "-march=native", "-E", "-dM", "-x", "c++", os.devnull)
+    macros = _run(*compiler, "-march=native", "-E", "-dM", "-x", "c++", os.devnull)
     return (*FLAGS, "-mprefer-vector-width=512") if b"__AVX512F__" in macros else FLAGS
 
 
-def _key(compiler: str) -> str:
+def _key(compiler: list[str]) -> str:
     digest = hashlib.sha256(" ".join(_flags(compiler)).encode())
-    digest.update(_run(compiler, *FLAGS, "-E", "-dM", "-x", "c++", os.devnull))
+    digest.update(_run(*compiler, *FLAGS, "-E", "-dM", "-x", "c++", os.devnull))
     for path in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:32]
@@ -86,12 +89,12 @@ def _cache() -> Path:
     return Path(pooch.os_cache("draw")) / "kernels"
 
 
-def _build(compiler: str, file: Path) -> None:
+def _build(compiler: list[str], file: Path) -> None:
     """Written elsewhere and then moved into place: whoever builds at the same time does no harm."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         made = Path(folder) / file.name
-        _run(compiler, *_flags(compiler), str(SOURCES / "engine.cpp"), "-o", str(made))
+        _run(*compiler, *_flags(compiler), str(SOURCES / "engine.cpp"), "-o", str(made))
         content = made.read_bytes()
         made.write_bytes(content + hashlib.sha256(content).digest())
         made.replace(file)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from draw.kernels.gpu.canvas_backward import paint_and_look_backward
-from draw.kernels.gpu.forward import Kept
+from draw.kernels.gpu.forward import Activations
 from draw.kernels.gpu.layout import Layout, canvas_options, grid, product_options
 from draw.kernels.gpu.products import (
     cell_backward,
@@ -21,7 +21,7 @@ class Backward:
         self,
         shape: Shape,
         weights: Weights,
-        kept: Kept,
+        kept: Activations,
         d_canvas: Tensor,
         d_z: Tensor,
         d_mu: Tensor,

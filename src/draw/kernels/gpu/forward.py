@@ -12,7 +12,7 @@ from draw.kernels.layout import Shape, Weights
 from draw.likelihoods import LIKELIHOODS
 
 
-class Kept(NamedTuple):
+class Activations(NamedTuple):
     """What the gradients need of a run with T + 1 slots."""
 
     x: Tensor  # [B, C, H, W]
@@ -73,8 +73,8 @@ class Forward:
         self._emit(self.shape.T)
         self._paint_and_look(self.shape.T)
 
-    def kept(self) -> Kept:
-        return Kept(*(getattr(self, name) for name in Kept._fields))
+    def kept(self) -> Activations:
+        return Activations(*(getattr(self, name) for name in Activations._fields))
 
     def _start(self) -> None:
         w, at = self.weights, self.at

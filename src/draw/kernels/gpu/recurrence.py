@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from draw.kernels.gpu.backward import Backward
-from draw.kernels.gpu.forward import Forward, Kept
+from draw.kernels.gpu.forward import Activations, Forward
 from draw.kernels.layout import Recorded, Results, Shape, Weights
 
 
@@ -28,7 +28,7 @@ class Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *d_results: Tensor) -> tuple[Tensor | None, ...]:
         saved, count = ctx.saved_tensors, len(Weights._fields)
-        weights, kept = Weights(*saved[:count]), Kept(*saved[count:])
+        weights, kept = Weights(*saved[:count]), Activations(*saved[count:])
         return None, None, None, *Backward(ctx.shape, weights, kept, *d_results).run()
 
 
