@@ -68,8 +68,7 @@ with torch.no_grad():
 """,
         "Bounds",
         "On log p(x), higher is better: mean and standard error over the images, measured on the "
-        "weights as they are stored. IWAE with k = 1 is the ELBO again, of as many samples as the "
-        "largest k of its command.",
+        "weights as they are stored.",
         "![samples, and the nearest training images](samples.png)\n\n"
         "![samples being painted, a row each](stages.png)",
         "the highest validation ELBO",
@@ -93,7 +92,8 @@ logits = draw.load("{name}")(images).logits[-1]  # images [B, 1, H, W] in [0, 1]
 """,
         "Errors",
         "With the 95 % confidence interval of Wilson, measured on the weights as they are stored.",
-        "![where it looks on validation images, and what it says](glimpses.png)",
+        "![where it looks on validation images, and what it says](glimpses.png)\n\n"
+        "In red: a wrong answer, and in brackets the right one.",
         "the highest log likelihood of the validation labels",
     ),
 }
@@ -177,6 +177,10 @@ def _facts(results: Results) -> str:
     for one in results["given_up"]:
         name, value = next(iter(report.values(one)))
         training += f" Weights that were given up for these had on the test images {name}: {value}."
+    measured_how = words.measured
+    if any(one.get("iwae") for one in results["measured"]):
+        measured_how += " IWAE with k = 1 is the ELBO again, of as many samples as the largest k "
+        measured_how += "of its command."
     rows = [
         f"| {report.subject(measured)} | {name} | {value} |"
         for measured in results["measured"]
@@ -193,7 +197,7 @@ def _facts(results: Results) -> str:
 
 ## {words.heading}
 
-{_wrapped(words.measured)}
+{_wrapped(measured_how)}
 
 | images | measured | value |
 |---|---|---|

@@ -1,6 +1,7 @@
 """What a training is: the network, the data and how it learns."""
 
 import math
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -121,8 +122,9 @@ class TrainConfig:
         changed = [f"{key} was {was}" for key, was in before.items() if after.get(key) != was]
         if changed:
             raise ConfigError(
-                f"{run.path} was started with another configuration ({', '.join(changed)}); "
-                f"draw train --resume without preset and options goes on with it"
+                f"{run.path} was started with another configuration ({', '.join(changed)}); go on "
+                f"with that by draw train --resume --out {shlex.quote(str(run.path))}, or begin "
+                f"another run with --out"
             )
 
     def load_images(self, split: str, progress: Progress | None = None) -> Images:

@@ -15,7 +15,7 @@ from draw.errors import check_limits
 from draw.model import DRAW, DRAWConfig, Trace
 
 FILM_MS = 4_000  # how long a film takes, but for its end
-RECORDED = 2**28  # values of recorded canvases that are held at once, a gigabyte
+RECORDED = 2**27  # values of recorded canvases: half a gigabyte, twice that by the plain path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,17 @@ class Style:
             hold_ms=(10, 60_000),
         )
 
-    def columns_for(self, count: int) -> int:
-        """A grid about as wide as high, and of eight columns from 32 to 64 pictures."""
+    def columns_for(self, count: int, grids: int = 1) -> int:
+        """Columns of each of several grids side by side that are about as wide as high together.
+
+        >>> Style().columns_for(64), Style().columns_for(32), Style().columns_for(32, grids=2)
+        (8, 8, 4)
+        """
         if self.columns is not None:
             return self.columns
-        return 8 if 32 <= count <= 64 else math.ceil(math.sqrt(count))
+        tiles = grids * count
+        columns = 8 if 32 <= tiles <= 64 else math.ceil(math.sqrt(tiles))
+        return math.ceil(columns / grids)
 
     def scale_for(self, model: DRAW | GlimpseClassifier) -> int:
         """Enlarges small images to tiles of about 84 pixels."""
@@ -69,10 +75,10 @@ class PaintingStyle(Style):
 
 
 def at_once(config: DRAWConfig, count: int) -> int:
-    """How many of `count` paintings fit into a gigabyte, step by step; one at least.
+    """How many of `count` paintings, step by step, leave room in the memory; one at least.
 
     >>> at_once(DRAWConfig(), 64), at_once(DRAWConfig(channels=3, height=512, width=512), 64)
-    (64, 5)
+    (64, 2)
     """
     values = config.glimpses * math.prod(config.canvas_shape)
     return max(1, min(count, RECORDED // values))
@@ -157,7 +163,7 @@ def reconstruct(
     trace = model(images, generator=noise, record=True)
     shown = _film(model, trace, style, images)  # first, as it may be too large
     means = model.likelihood.mean(trace.canvas[-1])
-    columns, scale = style.columns_for(len(images)), style.scale_for(model)
+    columns, scale = style.columns_for(len(images), grids=2), style.scale_for(model)
     parts = {
         "images": figures.grid(images, columns, scale),
         "reconstructions": figures.grid(means, columns, scale),
@@ -233,7 +239,7 @@ def _film(
 ) -> figures.Film:
     return figures.Film(
         trace=trace,
-        columns=style.columns_for(trace.z.shape[1]),
+        columns=style.columns_for(trace.z.shape[1], grids=1 if images is None else 2),
         scale=style.scale_for(model),
         read_size=model.config.read_size if style.windows else None,
         write_size=model.config.write_size if style.windows else None,

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw.figures.grid import GREEN
+import draw as package
+from draw.data import load
+from draw.figures.grid import GREEN, RED
 
 from .conftest import Run, frame_count
 
@@ -111,6 +113,23 @@ def test_figure_5_is_its_glimpses(classifier, draw):
     assert draw("figure", "5", classifier.path).out == "out/figure-5.png\n"
     made = draw("figure", "all", classifier.path, "--out", "all").out.split()
     assert made == [f"all/figure-{name}.png" for name in (3, 4, 5, 11)]
+
+
+def test_only_where_the_labels_are_known_are_wrong_answers_red(classifier, draw):
+    """Trained for four steps, it errs on most of eight digits."""
+    draw("figure", "5", classifier.path)
+    chosen = load("digits5k", "test").subset(8, 0)
+    answers = package.load(classifier.path)(chosen.first(8)).logits[-1].argmax(-1)
+    wrong = answers != chosen.labels
+    assert wrong.any()
+    with Image.open("out/figure-5.png") as picture:
+        red = (np.asarray(picture) == RED).all(-1).any(1)
+    rows = red[12 + 18 : -12]  # without margins and headings
+    assert [bool(part.any()) for part in np.array_split(rows, 8)] == wrong.tolist()
+    Image.fromarray(chosen.pixels[0, 0].numpy()).save("digit.png")
+    assert draw("classify", classifier.path, "digit.png").status == 0
+    with Image.open("out/glimpses.png") as picture:
+        assert not (np.asarray(picture) == RED).all(-1).any()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from PIL import Image
 from draw.checkpoint import RunFolder
 from draw.config import TrainConfig
 from draw.figures import load_recording
+from draw.model import DRAW, DRAWConfig
 
 from .conftest import frame_count
 
@@ -88,6 +89,13 @@ def test_without_pictures_it_repaints_validation_images_of_the_model_s_own_data(
     assert (recording.inputs[0] == validation.pixels[0]).all()
     refusal = draw("reconstruct", run, "--data", "digits5k").err
     assert "digits5k has pictures of 28 x 28 pixels" in refusal
+    DRAW(DRAWConfig(glimpses=2, hidden_size=4)).save_pretrained("saved")
+    of_digits = ["--data", "digits5k", "--count", 2, "--trace", "digits.json"]
+    assert draw("reconstruct", "saved", *of_digits).status == 0
+    assert load_recording(Path("digits.json")).labels == (
+        "validation image 0",
+        "validation image 1",
+    )
 
 
 def test_a_saved_model_will_do(run, pictures, draw):
@@ -102,6 +110,13 @@ def test_a_saved_model_will_do(run, pictures, draw):
     ("arguments", "told"),
     [
         ("", "MODEL"),
+        ("run good.png --count 2", "--count, --data, --data-dir and --skip-bad are of validation"),
+        (
+            "run good.png --data mnist",
+            "--count, --data, --data-dir and --skip-bad are of validation",
+        ),
+        ("run good.png --skip-bad", "--count, --data, --data-dir and --skip-bad are of validation"),
+        ("run --binarise", "--binarise is of pictures that are named"),
         ("run --count 0", "count is 0; it must be from 1 to 1,024"),
         ("run --data nope", "there is no data set 'nope'"),
         ("run/model", "a saved model does not know its data; name a data set with --data"),

@@ -355,7 +355,7 @@ def test_options_given_again_unchanged_are_no_obstacle_to_resuming(
 def test_resuming_under_the_name_of_another_preset_is_refused(run, refused):
     told = refused("train", "mnist-no-attention", "--resume", "--out", run)
     assert "model.read_size was" in told
-    assert "without preset and options goes on with it" in told
+    assert "go on with that by draw train --resume --out run, or begin another" in told
 
 
 def test_resuming_under_the_name_of_a_preset_of_another_kind_is_refused(run, refused):

@@ -39,6 +39,14 @@ def test_training_and_validation_each_have_their_line_whatever_the_other_has(
     assert (is_colour(picture, TRAIN).sum() > 100) == (training > 0)  # the grid has a few
 
 
+def test_the_title_tells_the_best_validation_and_what_it_was_measured_on():
+    bare = [{"step": s, "valid_elbo_nats": -90.0 + s} for s in (1, 3, 2)]
+    assert figures.curves(bare).axes[0].get_title() == "best validation ELBO -87.00 nats"
+    full = [r | {"valid_elbo_stderr": r["step"] / 8, "valid_images": 2_000} for r in bare]
+    title = figures.curves(full).axes[0].get_title()
+    assert title == "best validation ELBO -87.00 +- 0.38 nats (2,000 images)"
+
+
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])
 def test_a_validation_that_was_not_finite_does_not_spoil_the_picture(tmp_path, bad):
     records = [

@@ -85,6 +85,12 @@ def test_a_trace_that_was_not_recorded_is_refused(unrecorded):
         Film(trace=unrecorded, columns=2)
 
 
+def test_a_part_of_a_film_is_its_frames(trace):
+    film = Film(trace=trace, columns=2)
+    assert film[::2] == [film[0], film[2]]
+    assert film[-1:] == [film[3]]
+
+
 @pytest.mark.parametrize(("columns", "size"), [(2, "20,004 x 10,002"), (1, "10,002 x 20,004")])
 def test_a_film_larger_than_its_formats_hold_is_refused_before_a_frame_is_drawn(
     trace, columns, size
@@ -92,12 +98,6 @@ def test_a_film_larger_than_its_formats_hold_is_refused_before_a_frame_is_drawn(
     wide = Trace(canvas=torch.zeros(3, 2, 1, 10, 10), z=trace.z)
     with pytest.raises(ConfigError, match=f"a film of {size} pixels is too large"):
         Film(trace=wide, columns=columns, scale=1_000)
-
-
-def test_a_part_of_a_film_is_its_frames(trace):
-    film = Film(trace=trace, columns=2)
-    assert film[::2] == [film[0], film[2]]
-    assert film[-1:] == [film[3]]
 
 
 @pytest.mark.parametrize(("columns", "size"), [(2, "20,004 x 10,002"), (1, "10,002 x 20,004")])

@@ -190,7 +190,7 @@ FIGURES: dict[str, tuple[str, Callable[[Options, Path], None]]] = {
     ),
     "3": ("three windows on a picture, and what they read", _patches),
     "4": ("a patch that is read and painted back", _zoom),
-    "5": ("where a classifier looks on test images, and what it says", _glimpses),
+    "5": ("where a classifier looks on test images, and what it says, in red if wrong", _glimpses),
     "6": ("a model's samples beside the nearest training images", _neighbours),
     "7": ("as figure 1, of a model without attention", partial(_stages, attentive=False)),
     "8": ("as figure 1, of two digits", partial(_stages, attentive=True)),

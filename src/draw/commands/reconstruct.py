@@ -14,8 +14,10 @@ from draw.commands import terminal
 from draw.config import TrainConfig
 from draw.data import load_picture
 from draw.decoding import printable
-from draw.model import DRAW
+from draw.errors import ConfigError
+from draw.model import DRAW, DRAWConfig
 from draw.pictures import PaintingStyle
+from draw.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,8 @@ class Options:
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Picture files, resized and cropped to the model's size; the first validation images unless
     given."""
-    count: int = 32
-    """How many validation images."""
+    count: int | None = None
+    """How many validation images; 32 unless given, or as many as leave room in the memory."""
     data: str | None = None
     """The data set of the validation images; the model's own unless given."""
     data_dir: Path | None = None
@@ -49,8 +51,16 @@ class Options:
     engine: terminal.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
+        of_data = (self.count, self.data, self.data_dir, self.skip_bad or None)
         if self.images:
             terminal.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")
+            if any(option is not None for option in of_data):
+                raise ConfigError(
+                    "--count, --data, --data-dir and --skip-bad are of validation images, which "
+                    "are taken where no pictures are named"
+                )
+        elif self.binarise:
+            raise ConfigError("--binarise is of pictures that are named; a data set knows its own")
         terminal.check_range(1, 1_024, count=self.count)
         terminal.check_range(0, 2**63 - 1, seed=self.seed)
         if self.film is not None:
@@ -67,7 +77,8 @@ def main(arguments: list[str]) -> int:
         _, images = terminal.load_images(
             model, config, options.data, options.data_dir, "valid", options.skip_bad
         )
-        x = images.first(options.count)
+        TASKS[DRAWConfig].check(model.config, images)
+        x = images.first(options.count or pictures.at_once(model.config, 32))
         labels = [f"validation image {number}" for number in range(len(x))]
     written = pictures.reconstruct(
         model,

@@ -219,7 +219,7 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
         made = _painted(model.config)
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
-        made = {"glimpses.png": "validation images, and where the model looks at them (green)"}
+        made = {"glimpses.png": "validation images, where it looks (green), its errors (red)"}
     curves = figures.curves(run.records(), TASKS[type(config.model)].goal)
     figures.save_plot(run.path / "curves.png", curves)
     terminal.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")

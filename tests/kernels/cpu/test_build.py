@@ -68,7 +68,10 @@ def test_without_a_compiler_the_plain_path_runs(cache, caplog, monkeypatch):
 
 @needs_engine
 def test_a_compiler_may_be_named_with_its_options(cache, monkeypatch):
-    monkeypatch.setenv("CXX", shlex.join(["env", "LANG=C", *build._compiler()]))
+    plain = build._compiler()
+    monkeypatch.setenv("CXX", shlex.join([*plain, "-ffp-contract=off"]))
+    assert build._compiler() == [*plain, "-ffp-contract=off"]
+    assert build._key(build._compiler()) != build._key(plain)
     assert kernels.available()
     assert len(built(cache)) == 1
 

@@ -78,7 +78,7 @@ def _flags(compiler: list[str]) -> tuple[str, ...]:
 
 
 def _key(compiler: list[str]) -> str:
-    digest = hashlib.sha256(" ".join(_flags(compiler)).encode())
+    digest = hashlib.sha256(" ".join([*compiler[1:], *_flags(compiler)]).encode())
     digest.update(_run(*compiler, *FLAGS, "-E", "-dM", "-x", "c++", os.devnull))
     for path in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(path.name.encode() + path.read_bytes())
