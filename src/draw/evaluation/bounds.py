@@ -19,6 +19,7 @@ from draw.processes import ALONE, Group
 from draw.weights import weights_digest
 
 ELEMENTS = 2**21  # pixels times channels that run side by side, at most: they bound the memory
+ON_A_GPU = 8  # times as many of both there, or it would wait for the host most of the time
 PART = 2**17  # trajectories measured at a stretch, at most: what a stop loses, minutes on a CPU
 
 # What p(x) is, by the model's likelihood and the images' binarisation; only these go together.
@@ -99,7 +100,8 @@ def evaluate(
     if min(samples, *ks, 1) < 1:
         raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
     likelihood = likelihood_in_words(model.config, images)
-    rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
+    wide = ON_A_GPU if model.device.type == "cuda" else 1
+    rows = max(1, wide * min(ROWS, ELEMENTS // math.prod(images.shape)))
     per_image = samples + max(ks, default=0)
     images_a_part = max(1, min(rows, PART // per_image))
     shapes = {"elbo": (), "log_likelihood": (), "kl": (model.config.glimpses,)}
