@@ -181,6 +181,8 @@ def _facts(results: Results) -> str:
     if any(one.get("iwae") for one in results["measured"]):
         measured_how += " IWAE with k = 1 is the ELBO again, of as many samples as the largest k "
         measured_how += "of its command."
+    if any(one["device"] != "CPU" for one in results["measured"]):
+        measured_how += " A GPU draws other noise than a CPU from the same seed."
     rows = [
         f"| {report.subject(measured)} | {name} | {value} |"
         for measured in results["measured"]
@@ -204,9 +206,16 @@ def _facts(results: Results) -> str:
 {NEWLINE.join(rows)}
 
 ```sh
-{NEWLINE.join(measured["command"] for measured in results["measured"])}
+{_commands(results["measured"])}
 ```
 """
+
+
+def _commands(measured: list[Results]) -> str:
+    """What measured each figure, where and when."""
+    longest = max(len(one["command"]) for one in measured)
+    lines = (f"{m['command']:{longest}}  # {m['device']}, {m['date']}" for m in measured)
+    return NEWLINE.join(lines)
 
 
 def _of_several(results: Results) -> bool:

@@ -21,6 +21,7 @@ import json
 import shutil
 import sys
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -189,10 +190,23 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
             place = words.replace("--", "").replace(" ", "-")  # as split-test-samples-10
             arguments += ["--out", str(parts / place)]
         options = terminal.parse(evaluate.Options, "draw evaluate", arguments)
-        measured = evaluate.measure(options) | {"model": name, "command": command}
-        results["measured"].append(measured)
+        measured = evaluate.measure(options)
+        results["measured"].append(
+            measured
+            | {"model": name, "command": command}
+            | {"device": device_name(on), "date": date.today().isoformat()}
+        )
         write_atomic(file, as_json(results))
         write_pages()
+
+
+def device_name(kind: str) -> str:
+    """Where it is measured: noise that is drawn on a GPU is other noise than a CPU's.
+
+    >>> device_name("cpu")
+    'CPU'
+    """
+    return torch.cuda.get_device_name() if kind == "cuda" else kind.upper()
 
 
 def write_pages() -> None:

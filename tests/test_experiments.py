@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,7 @@ def test_every_page_follows_from_it(run, project, monkeypatch):
     card = (bundled.HOME / "quick/model/README.md").read_text()
     assert bound in card
     assert card.startswith("---\nlibrary_name: draw\n")
+    assert re.search(rf"^{test['command']} +# CPU, 20\d\d-\d\d-\d\d$", card, re.MULTILINE)
     assert "8 of 500 images, seed 0: Bernoulli, dynamic binarisation | IWAE, k = 5 |" in card
     for file in ("metrics.jsonl", "curves.png", "samples.png", "stages.png"):
         assert (project / "experiments/quick" / file).stat().st_size > 0
