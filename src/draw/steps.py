@@ -190,6 +190,6 @@ def schedule(config: TrainConfig, step: int) -> float:
     """The learning rate of a step: a linear rise, then half a cosine down to zero."""
     warmup = min(config.warmup_steps, config.steps // 4)
     rise = min(1.0, (step + 1) / (warmup + 1))
-    done = (step - warmup) / max(1, config.steps - warmup)
+    done = (step - warmup) / (config.steps - warmup)
     fall = (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
     return config.learning_rate * rise * fall
