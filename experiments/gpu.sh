@@ -51,7 +51,8 @@ if [[ $check ]]; then
         cd "$root"
         timeout 200 "$python" benchmarks/bench.py --quick --device "${device/auto/cuda}" || true
         [[ $device == cpu ]] || cp benchmarks/results-cuda.json "$kept" || true
-        parallel=$("$python" -c 'import xdist; print("-n auto")' 2>/dev/null) || true  # to compile
+        # Each test waits for its kernels to be compiled.
+        parallel=$("$python" -c 'import xdist; print("-n auto --maxprocesses 14")' 2>/dev/null) || true
         timeout 300 "$python" -m pytest $parallel -o addopts=-q -o filterwarnings=default \
             tests/kernels/gpu/test_recurrence.py tests/test_graph.py tests/test_device_training.py ||
             echo "the tests failed, or took too long: status $?"

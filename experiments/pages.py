@@ -181,8 +181,8 @@ def _facts(results: Results) -> str:
     if any(one.get("iwae") for one in results["measured"]):
         measured_how += " IWAE with k = 1 is the ELBO again, of as many samples as the largest k "
         measured_how += "of its command."
-    if any(one["device"] != "CPU" for one in results["measured"]):
-        measured_how += " A GPU draws other noise than a CPU from the same seed."
+        if any(one["device"] != "CPU" for one in results["measured"]):
+            measured_how += " A GPU draws other noise than a CPU from the same seed."
     rows = [
         f"| {report.subject(measured)} | {name} | {value} |"
         for measured in results["measured"]

@@ -175,8 +175,8 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
     if name not in bundled.names():
         raise RunError(f"{name} is not published; name the run folder of its training with --run")
     file, results = bundled.HOME / name / "results.json", bundled.results(name)
-    on = torch.device(terminal.prepare_device(device)).type  # values differ by rounding
-    parts = keep / name / results["weights_sha256"][:12] / on
+    on = torch.device(terminal.prepare_device(device))
+    parts = keep / name / results["weights_sha256"][:12] / on.type  # its noise is its own
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
     for words in MEASURED[kind] + (TESTED[kind] if test else ()):
@@ -200,13 +200,9 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
         write_pages()
 
 
-def device_name(kind: str) -> str:
-    """Where it is measured: noise that is drawn on a GPU is other noise than a CPU's.
-
-    >>> device_name("cpu")
-    'CPU'
-    """
-    return torch.cuda.get_device_name() if kind == "cuda" else kind.upper()
+def device_name(device: torch.device) -> str:
+    """Where it is measured."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
 def write_pages() -> None:

@@ -99,7 +99,7 @@ def test_no_samples_at_all_are_refused(model, asked):
 
 
 def test_many_importance_samples_never_run_side_by_side(model, monkeypatch):
-    """Memory is bounded by ROWS, whatever k is."""
+    """Memory is bounded by ROWS (on a GPU, some times as many), whatever k is."""
     rows = []
     forward = DRAW.forward
 

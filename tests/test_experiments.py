@@ -142,10 +142,26 @@ def test_every_page_follows_from_it(run, project, monkeypatch):
     card = (bundled.HOME / "quick/model/README.md").read_text()
     assert bound in card
     assert card.startswith("---\nlibrary_name: draw\n")
-    assert re.search(rf"^{test['command']} +# CPU, 20\d\d-\d\d-\d\d$", card, re.MULTILINE)
+    assert re.search(rf"^{re.escape(test['command'])} +# CPU, 20\d\d-\d\d-\d\d$", card, re.M)
     assert "8 of 500 images, seed 0: Bernoulli, dynamic binarisation | IWAE, k = 5 |" in card
     for file in ("metrics.jsonl", "curves.png", "samples.png", "stages.png"):
         assert (project / "experiments/quick" / file).stat().st_size > 0
+
+
+def test_a_card_tells_what_was_measured_on_a_gpu(run, project, monkeypatch):
+    published(run)
+    monkeypatch.setattr(publish, "device_name", lambda device: "NVIDIA H100")
+    published(run, test=True)
+    card = (bundled.HOME / "quick/model/README.md").read_text()
+    assert re.search(r"^draw evaluate quick --split valid .*# CPU", card, re.M)
+    assert len(re.findall(r"^draw evaluate quick --split test .*# NVIDIA H100", card, re.M)) == 3
+    assert "A GPU draws other noise than a CPU" in " ".join(card.split())
+
+
+def test_a_device_by_its_name(monkeypatch):
+    assert publish.device_name(torch.device("cpu")) == "CPU"
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    assert publish.device_name(torch.device("cuda", 1)) == "cuda:1"
 
 
 def test_the_configuration_of_an_old_run_is_completed(run, project, tmp_path):

@@ -19,7 +19,7 @@ from draw.processes import ALONE, Group
 from draw.weights import weights_digest
 
 ELEMENTS = 2**21  # pixels times channels that run side by side, at most: they bound the memory
-ON_A_GPU = 8  # times as many of both there, or it would wait for the host most of the time
+ON_A_GPU = 8  # times as many trajectories there, where k is large: to launch a run takes 15 ms
 PART = 2**17  # trajectories measured at a stretch, at most: what a stop loses, minutes on a CPU
 
 # What p(x) is, by the model's likelihood and the images' binarisation; only these go together.
@@ -100,8 +100,7 @@ def evaluate(
     if min(samples, *ks, 1) < 1:
         raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
     likelihood = likelihood_in_words(model.config, images)
-    wide = ON_A_GPU if model.device.type == "cuda" else 1
-    rows = max(1, wide * min(ROWS, ELEMENTS // math.prod(images.shape)))
+    rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
     per_image = samples + max(ks, default=0)
     images_a_part = max(1, min(rows, PART // per_image))
     shapes = {"elbo": (), "log_likelihood": (), "kl": (model.config.glimpses,)}
@@ -128,7 +127,8 @@ def evaluate(
             sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
         values = [value / samples for value in sums]
         if ks:
-            log_weights = _log_weights(run, x, max(ks), rows)
+            side_by_side = rows * ON_A_GPU if x.is_cuda else rows
+            log_weights = _log_weights(run, x, max(ks), side_by_side)
             values += [_mean_of_groups(log_weights, k) for k in ks]
         return dict(zip(shapes, values, strict=True))
 
