@@ -183,6 +183,9 @@ def _facts(results: Results) -> str:
         measured_how += "of its command."
         if any(one["device"] != "CPU" for one in results["measured"]):
             measured_how += " A GPU draws other noise than a CPU from the same seed."
+        if any(one["images"] < one["images_in_split"] for one in results["measured"]):
+            measured_how += " A subset is easier or harder than the whole set: only by how much "
+            measured_how += "its IWAE is above its ELBO compares with others."
     rows = [
         f"| {report.subject(measured)} | {name} | {value} |"
         for measured in results["measured"]

@@ -144,6 +144,7 @@ def test_every_page_follows_from_it(run, project, monkeypatch):
     assert card.startswith("---\nlibrary_name: draw\n")
     assert re.search(rf"^{re.escape(test['command'])} +# CPU, 20\d\d-\d\d-\d\d$", card, re.M)
     assert "8 of 500 images, seed 0: Bernoulli, dynamic binarisation | IWAE, k = 5 |" in card
+    assert "only by how much its IWAE is above its ELBO compares" in " ".join(card.split())
     for file in ("metrics.jsonl", "curves.png", "samples.png", "stages.png"):
         assert (project / "experiments/quick" / file).stat().st_size > 0
 
