@@ -190,12 +190,13 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
             place = words.replace("--", "").replace(" ", "-")  # as split-test-samples-10
             arguments += ["--out", str(parts / place)]
         options = terminal.parse(evaluate.Options, "draw evaluate", arguments)
-        measured = evaluate.measure(options)
-        results["measured"].append(
-            measured
-            | {"model": name, "command": command}
-            | {"device": device_name(on), "date": date.today().isoformat()}
-        )
+        measured = evaluate.measure(options) | {
+            "model": name,
+            "command": command,
+            "device": device_name(on),
+            "date": date.today().isoformat(),
+        }
+        results["measured"].append(measured)
         write_atomic(file, as_json(results))
         write_pages()
 
