@@ -154,8 +154,10 @@ def test_a_lost_process_is_told_in_words(monkeypatch):
 
 THREE = """
 import sys
+import weakref
 from pathlib import Path
 import torch
+import torch.distributed as dist
 from draw.batches import Batches
 from draw.processes import joined
 from draw.steps import Steps, new_learner
@@ -163,8 +165,9 @@ from tests.test_processes import WIDER
 from tests.test_training import some_images
 
 folder = Path(sys.argv[1])
-learner = new_learner(WIDER)
 with joined("cpu") as group:
+    learner = new_learner(WIDER)  # here, as its optimizer imports much of torch
+    threads = weakref.ref(dist.group.WORLD)
     with group.one_first():
         found = (folder / "fetched").exists()
         (folder / "fetched").touch()
@@ -176,6 +179,7 @@ with joined("cpu") as group:
     of_all = group.gather([(found, event.train_nats, gradients, weights)])
     if group.is_main:
         torch.save(of_all, folder / "all")
+assert threads() is None, "Python would end under the threads of its group, and abort now and then"
 """
 
 
