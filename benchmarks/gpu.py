@@ -12,11 +12,11 @@ from datetime import date
 import torch
 from tasks import Run, measure, random_images, task
 
-from draw.batches import Batches
-from draw.config import TrainConfig
 from draw.data import Images
 from draw.model import DRAW, DRAWConfig
-from draw.steps import Steps, new_learner
+from draw.seeding import Batches
+from draw.training.config import TrainConfig
+from draw.training.step import Stepper, TrainState
 
 BATCHES = (32, 64, 128, 256, 512)
 VARIANTS = ("plain", "plain captured", "compile", "fused", "fused captured")
@@ -78,14 +78,14 @@ def training_row(
 def training(variant: str, config: DRAWConfig, batch: int, device: str) -> Run:
     """Ten iterations of a training of its own."""
     whole = TrainConfig(model=config, batch_size=batch)
-    learner = new_learner(whole, device)
-    model = learner.model
+    state = TrainState.create(whole, device)
+    model = state.model
     model.engine = "fused" if variant.startswith("fused") else "plain"
     if variant == "compile":
         model.encode_step = torch.compile(model.encode_step)
         model.decode_step = torch.compile(model.decode_step)
     pixels = (255 * random_images(4 * batch, config.image_shape)).to(torch.uint8)
-    steps = Steps(learner, whole, Batches(Images(pixels=pixels), batch, seed=0))
+    steps = Stepper(state, whole, Batches(Images(pixels=pixels), batch, seed=0))
     if not variant.endswith("captured"):
         steps.iterate = steps._iterate
 

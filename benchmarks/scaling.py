@@ -3,7 +3,7 @@
 python benchmarks/scaling.py    prints the table of docs/scaling.md
 
 Work is in multiply-adds of the matrix products and of reading and writing, forward; backward is
-twice as much again. Memory is what the C++ engine keeps of the steps, on one thread; weights,
+twice as much again. LSTMState is what the C++ engine keeps of the steps, on one thread; weights,
 gradients and Adam's two moments take four times the parameters beside it.
 """
 

@@ -11,10 +11,10 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from draw import bundled
+from draw import zoo
 from draw.commands import report
-from draw.files import write_atomic
-from draw.presets import PRESETS
+from draw.storage.files import write_atomic
+from draw.training.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -102,12 +102,12 @@ logits = draw.load("{name}")(images).logits[-1]  # images [B, 1, H, W] in [0, 1]
 def upcoming() -> str | None:
     """The preset of the first experiment that can be run and is not published."""
     runnable = [row["preset"] for row in ROWS if row.get("preset") in PRESETS]
-    return next((preset for preset in runnable if preset not in bundled.names()), None)
+    return next((preset for preset in runnable if preset not in zoo.names()), None)
 
 
 def pages() -> dict[Path, str]:
     """All pages by their path."""
-    measured = [name for name in bundled.names() if _headline(bundled.results(name))]
+    measured = [name for name in zoo.names() if _headline(zoo.results(name))]
     shown = [row["preset"] for row in ROWS if row.get("preset") in measured]
     written = {
         README: _between_marks(README, _trained_models(shown)),
@@ -115,8 +115,8 @@ def pages() -> dict[Path, str]:
     }
     for row in ROWS:
         if (name := row.get("preset")) in shown:
-            results = bundled.results(name)
-            written[bundled.HOME / name / "model" / "README.md"] = card(row, results)
+            results = zoo.results(name)
+            written[zoo.BUNDLED / name / "model" / "README.md"] = card(row, results)
             written[TABLE.parent / name / "README.md"] = experiment(row, results)
     return written
 
@@ -228,7 +228,7 @@ def _of_several(results: Results) -> bool:
 
 def _trained_models(shown: list[str]) -> str:
     """The README's part: what to type first, and the table of what there is."""
-    first = next(name for name in shown if name in bundled.names("DRAW"))
+    first = next(name for name in shown if name in zoo.names("DRAW"))
     lines = [
         "```sh",
         f"draw sample {first}      # at once, without a network",
@@ -241,9 +241,9 @@ def _trained_models(shown: list[str]) -> str:
     ]
     paper = {row.get("preset"): row.get("paper", "") for row in ROWS}
     for name in shown:
-        results = bundled.results(name)
+        results = zoo.results(name)
         one = _headline(results)
-        link = f"[`{name}`]({(bundled.HOME / name).relative_to(ROOT)}/model/README.md)"
+        link = f"[`{name}`]({(zoo.BUNDLED / name).relative_to(ROOT)}/model/README.md)"
         trained = f"{_duration(results['training_seconds'])} on {results['hardware']}"
         cells = [link, paper[name], _shown(one), report.subject(one)]
         lines.append(f"| {' | '.join(cells)} | `{results['command']}`, {trained} |")
@@ -262,7 +262,7 @@ def _all_experiments(shown: list[str]) -> str:
         cells = ["not yet run", f"`draw train {preset}`" if preset else "no command yet", ""]
         title = row["title"]
         if preset in shown:
-            results = bundled.results(preset)
+            results = zoo.results(preset)
             one = _headline(results)
             cells = [
                 f"{_shown(one)} ({report.subject(one)})",

@@ -6,14 +6,14 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from draw import bundled
-from draw.checkpoint import RunFolder
-from draw.config import TrainConfig
+from draw import zoo
 from draw.errors import RunError
-from draw.loading import load
-from draw.presets import PRESETS
-from draw.tasks import TASKS
-from draw.weights import weights_digest
+from draw.storage.run_folder import RunFolder
+from draw.storage.tensors import weights_digest
+from draw.training.config import TrainConfig
+from draw.training.state import read_config
+from draw.training.presets import PRESETS
+from draw.zoo import load
 
 
 def published_start(run: RunFolder, name: str) -> dict[str, Any] | None:
@@ -24,20 +24,20 @@ def published_start(run: RunFolder, name: str) -> dict[str, Any] | None:
     Raises:
         RunError: it started from anything else, of which the package does not tell how it was made.
     """
-    start = TrainConfig.from_run(run).start_from
-    if start is None or (start != name and start in bundled.names()):
+    start = read_config(run).start_from
+    if start is None or (start != name and start in zoo.names()):
         return None
-    if start != name or name not in bundled.names():
+    if start != name or name not in zoo.names():
         raise RunError(
             f"{run.path} started from {start}, which is not published, so nobody could train it "
             f"again; publish that as {name}, and start from it by this name"
         )
-    if run.read()["data"].get("start") != weights_digest(load(bundled.HOME / name)):
+    if run.read()["data"].get("start") != weights_digest(load(zoo.BUNDLED / name)):
         raise RunError(
             f"{run.path} started from a {name} that is published no more; start it again from the "
             f"one that is"
         )
-    return bundled.results(name)
+    return zoo.results(name)
 
 
 def start_folder(name: str, before: dict[str, Any]) -> str:
@@ -53,7 +53,7 @@ def describe(
     Args:
         before: the same of the published model that it started from, if any.
     """
-    config, records = TrainConfig.from_run(run), run.records()
+    config, records = read_config(run), run.records()
     command, seconds = train_command(config), training_seconds(run)
     if before:
         start = start_folder(name, before)
@@ -61,8 +61,7 @@ def describe(
         command = f"{before['command']} --out {start} && {last}"
         hardware = f"{before['hardware']}; then {hardware}"
         seconds += before["training_seconds"]
-    task = TASKS[type(config.model)]
-    key = f"valid_{task.goal}_nats"
+    key = f"valid_{config.model.metric}_nats"
     best = max((r for r in records if r.get(key) is not None), key=lambda r: r[key])
     speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
     note = run.read()["data"].get("note")
@@ -85,7 +84,7 @@ def training_seconds(run: RunFolder) -> float:
     """How long its minibatches took."""
     records = [r for r in run.records() if "images_per_second" in r]
     steps = [0] + [r["step"] for r in records]
-    images = [TrainConfig.from_run(run).batch_size * (b - a) for a, b in pairwise(steps)]
+    images = [read_config(run).batch_size * (b - a) for a, b in pairwise(steps)]
     return float(sum(n / r["images_per_second"] for n, r in zip(images, records, strict=True)))
 
 

@@ -32,15 +32,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from draw import bundled, figures, pictures
-from draw.checkpoint import RunFolder
+from draw import figures, zoo
 from draw.classifier import GlimpseClassifier
-from draw.commands import evaluate, terminal
-from draw.config import TrainConfig
+from draw.commands import console, evaluate, render
 from draw.errors import DrawError, RunError
-from draw.files import write_atomic
-from draw.loading import load
-from draw.tasks import TASKS
+from draw.storage.files import write_atomic
+from draw.storage.run_folder import RunFolder
+from draw.training.state import read_config
+from draw.zoo import load
 
 KEEP = pages.ROOT / "runs" / "bounds"  # `make clean` leaves it: it may be the work of hours
 LIMIT = 4_000_000  # bytes of a model's weights
@@ -95,13 +94,13 @@ def publish(run: Path, name: str, hardware: str, *, replacing: bool = False) -> 
         raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
     folder = RunFolder.open(run)
     last = folder.records()[-1:]
-    if not last or last[0]["step"] != TrainConfig.from_run(folder).steps:
+    if not last or last[0]["step"] != read_config(folder).steps:
         raise RunError(
             f"the training in {run} has not ended; draw train --resume --out {run} goes on"
         )
     weights, stored_as = half_precision(load(run).state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
-    before = bundled.results(name) if name in bundled.names() else None
+    before = zoo.results(name) if name in zoo.names() else None
     is_new = before is None or before["weights_sha256"] != sha256
     tested = before and any(one["split"] == "test" for one in before["measured"])
     if is_new and tested and not replacing:
@@ -130,7 +129,7 @@ def store(
     run: RunFolder, name: str, weights: bytes, content: dict[str, Any], results: dict[str, Any]
 ) -> None:
     """The model's folder in the package."""
-    home = bundled.HOME / name
+    home = zoo.BUNDLED / name
     (home / "results.json").unlink(missing_ok=True)  # they were of other weights
     write_atomic(home / "model" / "model.safetensors", weights)
     write_atomic(home / "model" / "config.json", as_json(asdict(load(run.path).config)))
@@ -172,10 +171,10 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
     Raises:
         RunError: there is no published model of this name.
     """
-    if name not in bundled.names():
+    if name not in zoo.names():
         raise RunError(f"{name} is not published; name the run folder of its training with --run")
-    file, results = bundled.HOME / name / "results.json", bundled.results(name)
-    on = torch.device(terminal.prepare_device(device))
+    file, results = zoo.BUNDLED / name / "results.json", zoo.results(name)
+    on = torch.device(console.prepare_device(device))
     parts = keep / name / results["weights_sha256"][:12] / on.type  # its noise is its own
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
@@ -189,7 +188,7 @@ def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto"
         if kind == "DRAW":
             place = words.replace("--", "").replace(" ", "-")  # as split-test-samples-10
             arguments += ["--out", str(parts / place)]
-        options = terminal.parse(evaluate.Options, "draw evaluate", arguments)
+        options = console.parse(evaluate.Options, "draw evaluate", arguments)
         measured = evaluate.measure(options) | {
             "model": name,
             "command": command,
@@ -217,23 +216,23 @@ def show(run: RunFolder, name: str) -> None:
     folder = pages.TABLE.parent / name
     folder.mkdir(exist_ok=True)
     shutil.copy(run.log_file, folder)
-    config = TrainConfig.from_run(run)
-    goal = TASKS[type(config.model)].goal
+    config = read_config(run)
+    goal = config.model.metric
     figures.save_plot(folder / "curves.png", figures.curves(run.records(), goal))
-    model = load(bundled.HOME / name)
+    model = load(zoo.BUNDLED / name)
     if isinstance(model, GlimpseClassifier):
         images = config.load_images("valid").subset(8, config.seed)
-        pictures.glimpses(model, folder / "glimpses.png", images.first(8), labels=images.labels)
+        render.glimpses(model, folder / "glimpses.png", images.first(8), labels=images.labels)
         return
     with TemporaryDirectory() as scratch:
-        pictures.sample(
+        render.sample(
             model,
             Path(scratch),
             seed=config.seed,
             training=config.load_images("train").pictures(),
         )
         shutil.copy(Path(scratch) / "samples.png", folder)
-    pictures.stages(model, folder / "stages.png", seed=config.seed)
+    render.stages(model, folder / "stages.png", seed=config.seed)
 
 
 def as_json(values: dict[str, Any]) -> bytes:

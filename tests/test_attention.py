@@ -24,7 +24,7 @@ def the_window(g_x: float, g_y: float, delta: float, sigma2: float, gamma: float
 
 @given(five, sides, sides, patch_sizes)
 def test_window_equals_its_twin(params, height, width, n):
-    got = attention.window(torch.tensor(params, dtype=torch.float64), height, width, n)
+    got = Window.from_params(torch.tensor(params, dtype=torch.float64), height, width, n)
     assert [float(v) for v in got] == pytest.approx(twin.window(params, height, width, n))
 
 
@@ -36,7 +36,7 @@ def test_read_and_write_equal_their_twins(params, height, width, n, channels, se
     params[0], params[1] = params[0] / 3, params[1] / 3
     rng = np.random.default_rng(seed)
     image, patch = rng.random((channels, height, width)), rng.normal(size=(channels, n, n))
-    window = attention.window(torch.tensor([params], dtype=torch.float64), height, width, n)
+    window = Window.from_params(torch.tensor([params], dtype=torch.float64), height, width, n)
     got = attention.read(torch.from_numpy(image)[None], window, n)[0].numpy()
     np.testing.assert_allclose(got, twin.read(image, params, n), rtol=1e-9, atol=1e-12)
     got = attention.write(torch.from_numpy(patch)[None], window, height, width)[0].numpy()
@@ -51,7 +51,7 @@ def test_filter_centres_count_from_one():
 
 def test_a_centred_window_lies_in_the_middle_of_the_pixels():
     """g~ = 0 is (A + 1) / 2: the filters are mirror images of each other (eqs. 22, 23)."""
-    window = attention.window(torch.zeros(5, dtype=torch.float64), 12, 20, 4)
+    window = Window.from_params(torch.zeros(5, dtype=torch.float64), 12, 20, 4)
     F_x, F_y = attention.filterbanks(window, 12, 20, 4)
     torch.testing.assert_close(F_x, F_x.flip(0, 1))
     torch.testing.assert_close(F_y, F_y.flip(0, 1))
@@ -59,7 +59,7 @@ def test_a_centred_window_lies_in_the_middle_of_the_pixels():
 
 def test_at_unit_delta_tilde_the_patch_spans_the_longer_side():
     """delta~ = 1: the outermost filters sit on pixels 1 and max(A, B) (eq. 24)."""
-    window = attention.window(torch.tensor([0.0, 0.0, -9.0, 0.0, 0.0]), 10, 28, 5)
+    window = Window.from_params(torch.tensor([0.0, 0.0, -9.0, 0.0, 0.0]), 10, 28, 5)
     F_x, _ = attention.filterbanks(window, 10, 28, 5)
     assert (F_x.argmax(-1) + 1).tolist()[::4] == [1, 28]
 
@@ -121,7 +121,7 @@ def test_whatever_a_network_emits_all_is_finite(height, width, n, params):
     """In float32: sigma to 0 and to infinity, stride 0 and endless, centres far outside."""
     params = torch.tensor([params], requires_grad=True)
     image, patch = torch.rand(1, 2, height, width), torch.rand(1, 2, n, n)
-    seen = attention.window(params, height, width, n)
+    seen = Window.from_params(params, height, width, n)
     results = [attention.read(image, seen, n), attention.write(patch, seen, height, width)]
     for result in results:
         assert result.isfinite().all()
@@ -147,10 +147,10 @@ def test_gradients_of_read_and_write(n, shape):
     patch = torch.rand(2, C, n, n, dtype=torch.float64, requires_grad=True)
 
     def read(image, params):
-        return attention.read(image, attention.window(params, H, W, n), n)
+        return attention.read(image, Window.from_params(params, H, W, n), n)
 
     def write(patch, params):
-        return attention.write(patch, attention.window(params, H, W, n), H, W)
+        return attention.write(patch, Window.from_params(params, H, W, n), H, W)
 
     assert torch.autograd.gradcheck(read, (image, params))
     assert torch.autograd.gradcheck(write, (patch, params))
@@ -158,16 +158,16 @@ def test_gradients_of_read_and_write(n, shape):
 
 def test_with_one_filter_the_stride_plays_no_part():
     image = torch.rand(1, 1, 6, 6)
-    wide = attention.window(torch.tensor([[0.1, 0.2, 0.0, 1.0, 0.0]]), 6, 6, 1)
-    narrow = attention.window(torch.tensor([[0.1, 0.2, 0.0, -1.0, 0.0]]), 6, 6, 1)
+    wide = Window.from_params(torch.tensor([[0.1, 0.2, 0.0, 1.0, 0.0]]), 6, 6, 1)
+    narrow = Window.from_params(torch.tensor([[0.1, 0.2, 0.0, -1.0, 0.0]]), 6, 6, 1)
     assert torch.equal(attention.read(image, wide, 1), attention.read(image, narrow, 1))
 
 
 @given(sides, sides, patch_sizes, st.booleans())
 def test_the_covering_window_misses_no_pixel(height, width, n, painting):
     """Each pixel of the longer side weighs about as much as the others; the window is centred."""
-    window = attention.window(
-        attention.covering_params(height, width, n, painting=painting), height, width, n
+    window = Window.from_params(
+        attention.full_image_params(height, width, n, for_write=painting), height, width, n
     )
     left, top, right, bottom = (float(e) for e in attention.box(window, n))
     size = max(height, width)
@@ -181,9 +181,9 @@ def test_the_covering_window_misses_no_pixel(height, width, n, painting):
 
 @given(sides, sides, patch_sizes)
 def test_a_patch_of_ones_first_paints_ones_on_average(height, width, n):
-    params = attention.covering_params(height, width, n, painting=True)
+    params = attention.full_image_params(height, width, n, for_write=True)
     painted = attention.write(
-        torch.ones(1, n, n), attention.window(params, height, width, n), height, width
+        torch.ones(1, n, n), Window.from_params(params, height, width, n), height, width
     )
     assert float(painted.mean()) == pytest.approx(1, rel=1e-4)
     if height == width:

@@ -10,16 +10,16 @@ from torch import Generator
 from torch.nn.functional import cross_entropy
 
 from draw.attention import box
-from draw.batches import Batches
-from draw.classifier import ClassifierConfig, GlimpseClassifier, Glimpses
-from draw.config import TrainConfig
+from draw.classifier import ClassifierConfig, ClassifierOutput, GlimpseClassifier
 from draw.data.images import Images
 from draw.data.synthetic import Cluttered
 from draw.errors import ConfigError
 from draw.evaluation import classify, wilson_interval
 from draw.objectives import log_probability
-from draw.steps import Steps, new_learner
+from draw.seeding import Batches
 from draw.tasks import CLASSIFYING
+from draw.training.config import TrainConfig
+from draw.training.step import Stepper, TrainState
 from tests import twin
 from tests.kernels.common import EXTREMES
 
@@ -98,7 +98,7 @@ def test_the_first_glimpse_covers_the_image_and_does_not_depend_on_it():
 def test_log_probability_is_that_of_the_label_after_the_last_glimpse():
     logits = torch.randn(3, 5, 4, generator=Generator().manual_seed(0))
     labels = torch.tensor([0, 1, 2, 3, 0])
-    got = log_probability(Glimpses(logits, None), labels)
+    got = log_probability(ClassifierOutput(logits, None), labels)
     assert torch.equal(got, -cross_entropy(logits[-1], labels, reduction="none"))
     p = np.exp(logits[-1].double().numpy())
     p /= p.sum(1, keepdims=True)
@@ -143,7 +143,7 @@ class Oracle(GlimpseClassifier):
 
     def forward(self, x):
         last = torch.eye(10)[(x[:, 0, 0, 0] * 255).round().long()]
-        return Glimpses(torch.stack([torch.eye(10)[:1].expand(len(x), 10), last]), None)
+        return ClassifierOutput(torch.stack([torch.eye(10)[:1].expand(len(x), 10), last]), None)
 
 
 def test_errors_are_counted_by_glimpse():
@@ -202,9 +202,9 @@ def test_it_learns_to_tell_bars_from_blocks_that_lie_anywhere():
         height=24, width=24, glimpses=3, hidden_size=32, read_size=4, classes=2
     )
     config = TrainConfig(model=model, data="mnist", batch_size=40, learning_rate=3e-3, steps=250)
-    learner = new_learner(config)
-    steps = Steps(learner, config, Batches(images, 40, seed=0))
+    state = TrainState.create(config)
+    steps = Stepper(state, config, Batches(images, 40, seed=0))
     for _ in range(config.steps):
         steps.take()
         list(steps.read())
-    assert classify(learner.average, images, seed=1).errors <= 2
+    assert classify(state.ema, images, seed=1).errors <= 2

@@ -19,17 +19,17 @@ import torch
 from safetensors.torch import load_file
 
 import draw
-from draw import bundled, cli
-from draw.checkpoint import RunFolder
+from draw import cli, zoo
 from draw.commands import evaluate
 from draw.commands import train as train_command
-from draw.config import TrainConfig
 from draw.data import DATASETS
 from draw.data.mnist import digits5k
 from draw.errors import RunError
 from draw.evaluation import bounds
 from draw.model import DRAW, DRAWConfig, Trace
-from draw.presets import PRESETS
+from draw.storage.run_folder import RunFolder
+from draw.training.config import TrainConfig
+from draw.training.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 SHOW = publish.show
@@ -65,7 +65,7 @@ def test_every_row_with_a_preset_can_be_run_and_described():
 
 
 def test_every_published_model_has_its_row():
-    assert set(bundled.names()) <= {row.get("preset") for row in pages.ROWS}
+    assert set(zoo.names()) <= {row.get("preset") for row in pages.ROWS}
 
 
 def test_the_upcoming_experiment_is_the_first_that_is_not_published(monkeypatch):
@@ -112,7 +112,7 @@ def project(tmp_path, monkeypatch) -> Path:
 def published(run: Path, *, test: bool = False) -> dict:
     publish.publish(run, "quick", hardware="a test")
     publish.measure("quick", test, subset=8, keep=pages.ROOT / "keep")
-    return bundled.results("quick")
+    return zoo.results("quick")
 
 
 def test_a_published_model_is_the_run_in_half_precision_with_its_figures(run, project):
@@ -128,18 +128,18 @@ def test_a_published_model_is_the_run_in_half_precision_with_its_figures(run, pr
     assert valid["command"] == "draw evaluate quick --split valid --samples 2"
     assert [bound["k"] for bound in test["iwae"] + harder["iwae"]] == [1, 3]
     assert (hard["images"], hard["images_in_split"], hard["iwae"][0]["k"]) == (8, 500, 5)
-    assert RunFolder.open(bundled.HOME / "quick").read() == RunFolder.open(run).read()
+    assert RunFolder.open(zoo.BUNDLED / "quick").read() == RunFolder.open(run).read()
 
 
 def test_every_page_follows_from_it(run, project, monkeypatch):
     monkeypatch.setattr(publish, "show", SHOW)
     published(run, test=True)
-    test = bundled.results("quick")["measured"][1]
+    test = zoo.results("quick")["measured"][1]
     bound = f"{test['elbo_nats']:.2f} +- {test['elbo_stderr']:.2f}"
     for page in ("README.md", "experiments/README.md", "experiments/quick/README.md"):
         assert bound in (project / page).read_text()
     assert f"{bound} nats**; IWAE, k = 3: **" in (project / "README.md").read_text()
-    card = (bundled.HOME / "quick/model/README.md").read_text()
+    card = (zoo.BUNDLED / "quick/model/README.md").read_text()
     assert bound in card
     assert card.startswith("---\nlibrary_name: draw\n")
     assert re.search(rf"^{re.escape(test['command'])} +# CPU, 20\d\d-\d\d-\d\d$", card, re.M)
@@ -153,7 +153,7 @@ def test_a_card_tells_what_was_measured_on_a_gpu(run, project, monkeypatch):
     published(run)
     monkeypatch.setattr(publish, "device_name", lambda device: "NVIDIA H100")
     published(run, test=True)
-    card = (bundled.HOME / "quick/model/README.md").read_text()
+    card = (zoo.BUNDLED / "quick/model/README.md").read_text()
     assert re.search(r"^draw evaluate quick --split valid .*# CPU", card, re.M)
     assert len(re.findall(r"^draw evaluate quick --split test .*# NVIDIA H100", card, re.M)) == 3
     assert "A GPU draws other noise than a CPU" in " ".join(card.split())
@@ -173,7 +173,7 @@ def test_the_configuration_of_an_old_run_is_completed(run, project, tmp_path):
     del values["likelihood"]
     (old / "model/config.json").write_text(json.dumps(values))
     published(old)
-    assert (bundled.HOME / "quick/model/config.json").read_bytes() == whole
+    assert (zoo.BUNDLED / "quick/model/config.json").read_bytes() == whole
 
 
 def test_what_was_measured_is_not_measured_again(run, project, monkeypatch):
@@ -197,7 +197,7 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(run, project, monke
     monkeypatch.setattr(evaluate, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         published(run, test=True)
-    (measured,) = bundled.results("quick")["measured"]
+    (measured,) = zoo.results("quick")["measured"]
     assert f"{measured['elbo_nats']:.2f}" in (project / "README.md").read_text()
     assert len(published(run, test=True)["measured"]) == 4
     assert asked == ["valid", "test", "test", "test", "test"]
@@ -218,7 +218,7 @@ def test_a_bound_that_was_being_measured_goes_on_in_the_middle(run, project, mon
     with pytest.raises(KeyboardInterrupt):
         published(run)
     publish.measure("quick", test=False, subset=8, keep=project / "keep")  # without the run
-    assert bundled.results("quick")["measured"][0]["images"] == 500
+    assert zoo.results("quick")["measured"][0]["images"] == 500
     assert ran == 8 * [100] + 4 * [100]  # and the last two parts alone
     kept = list(project.glob("keep/quick/*/cpu/split-valid-samples-2/part-*.safetensors"))
     assert len(kept) == 5
@@ -239,13 +239,13 @@ def test_weights_with_test_figures_stay_and_others_are_replaced(run, other, proj
     published(run)
     assert published(other)["measured"] != published(run)["measured"]
     published(run, test=True)
-    before = (bundled.HOME / "quick/model/model.safetensors").read_bytes()
+    before = (zoo.BUNDLED / "quick/model/model.safetensors").read_bytes()
     with pytest.raises(RunError, match="quick has been measured on the test set"):
         published(other)
-    assert (bundled.HOME / "quick/model/model.safetensors").read_bytes() == before
+    assert (zoo.BUNDLED / "quick/model/model.safetensors").read_bytes() == before
     publish.publish(other, "quick", hardware="a test", replacing=True)
-    assert (bundled.HOME / "quick/model/model.safetensors").read_bytes() != before
-    assert bundled.results("quick")["measured"] == []
+    assert (zoo.BUNDLED / "quick/model/model.safetensors").read_bytes() != before
+    assert zoo.results("quick")["measured"] == []
 
 
 def test_a_published_model_is_measured_further_without_its_run(run, project, monkeypatch, capsys):
@@ -253,7 +253,7 @@ def test_a_published_model_is_measured_further_without_its_run(run, project, mon
     arguments = ["--test", "--subset", "8", "--keep", str(project / "keep")]
     monkeypatch.setattr("sys.argv", ["publish.py", "quick", *arguments])
     publish.main()
-    splits = [one["split"] for one in bundled.results("quick")["measured"]]
+    splits = [one["split"] for one in zoo.results("quick")["measured"]]
     assert splits == ["valid", "test", "test", "test"]
     monkeypatch.setattr("sys.argv", ["publish.py", "quick", "--run", str(run)])
     with pytest.raises(SystemExit):
@@ -274,7 +274,7 @@ def test_the_folder_of_the_data_is_left_out(run, project, tmp_path):
     values["config"]["data_dir"] = "/home/me/data"
     (mine / "run.json").write_text(json.dumps(values))
     published(mine)
-    assert RunFolder.open(bundled.HOME / "quick").read()["config"]["data_dir"] is None
+    assert RunFolder.open(zoo.BUNDLED / "quick").read()["config"]["data_dir"] is None
 
 
 # ---------------------------------------------------------------------- half precision
@@ -346,21 +346,21 @@ def test_a_continued_run_tells_of_all_trainings_and_of_no_folder_of_this_machine
     continued, project, monkeypatch
 ):
     monkeypatch.setattr(provenance, "training_seconds", lambda run: 1000.4)
-    before = bundled.results("quick") | {"training_seconds": 500}
-    (bundled.HOME / "quick/results.json").write_text(json.dumps(before))
+    before = zoo.results("quick") | {"training_seconds": 500}
+    (zoo.BUNDLED / "quick/results.json").write_text(json.dumps(before))
     publish.publish(continued, "quick", hardware="another", replacing=True)
     publish.measure("quick", test=False, subset=8, keep=project / "keep")
-    results, command = bundled.results("quick"), before["command"]
+    results, command = zoo.results("quick"), before["command"]
     last = command.replace("draw train quick", "draw train quick --start-from runs/quick-1")
     assert results["command"] == f"{command} --out runs/quick-1 && {last}"
-    config = RunFolder.open(bundled.HOME / "quick").read()["config"]
+    config = RunFolder.open(zoo.BUNDLED / "quick").read()["config"]
     assert config["start_from"] == "runs/quick-1"
     assert results["training_seconds"] == 1500
     assert results["hardware"] == "a test; then another"
     third = provenance.describe(RunFolder.open(continued), "quick", "a third", results)["command"]
     assert third.startswith(f"{results['command']} --out runs/quick-2 && draw train quick ")
     assert "--start-from runs/quick-2" in third
-    page = (bundled.HOME / "quick/model/README.md").read_text().replace("\n", " ")
+    page = (zoo.BUNDLED / "quick/model/README.md").read_text().replace("\n", " ")
     assert "weights of minibatch 4 of 4 of the last training" in page
     given_up = f"{before['measured'][1]['elbo_nats']:.2f} +-"
     assert f"given up for these had on the test images ELBO, 2 samples an image: {given_up}" in page
@@ -375,12 +375,12 @@ def test_a_run_that_started_from_what_is_not_published_is_not_published(continue
             publish.publish(continued, "quick", hardware="a test", replacing=True)
 
     refused("elsewhere/run", "started from elsewhere/run, which is not published")
-    model = draw.load(bundled.HOME / "quick")
+    model = draw.load(zoo.BUNDLED / "quick")
     with torch.no_grad():
         model.canvas_0 += 1
-    model.save(bundled.HOME / "quick/model")
+    model.save(zoo.BUNDLED / "quick/model")
     refused("quick", "started from a quick that is published no more")
-    shutil.rmtree(bundled.HOME / "quick")
+    shutil.rmtree(zoo.BUNDLED / "quick")
     refused("quick", "started from quick, which is not published")
 
 
@@ -393,13 +393,13 @@ def test_a_run_that_has_not_ended_is_not_published(run, project, tmp_path):
             publish.publish(stopped, "quick", hardware="a test")
 
 
-@pytest.mark.parametrize("name", bundled.names())
+@pytest.mark.parametrize("name", zoo.names())
 def test_the_command_on_a_card_trains_that_model(name):
     """Also where a preset was changed after it was published."""
-    *_, command = bundled.results(name)["command"].split(" && ")
+    *_, command = zoo.results(name)["command"].split(" && ")
     preset, *arguments = command.removeprefix("draw train ").split()
     _, parsed = train_command._parse(preset, arguments, PRESETS[preset]())
-    trained = TrainConfig.from_run(RunFolder(bundled.HOME / name))
+    trained = read_config(RunFolder(zoo.BUNDLED / name))
     assert parsed.to_dict() == trained.to_dict()
 
 
@@ -465,7 +465,7 @@ def test_two_chunks_end_like_one_training(chunk, tmp_path):
     }
 
     torch.set_flush_denormal(True)  # as the command line does
-    config = TrainConfig.from_run(RunFolder.open(two))
+    config = read_config(RunFolder.open(two))
     alone = RunFolder(tmp_path / "alone")
     images = [config.load_images(split) for split in ("train", "valid")]
     for _ in draw.train(config, alone, *images):

@@ -266,10 +266,10 @@ def test_zero_initialisation_would_be_blind(digits):
     from draw import attention
 
     def contrast(params: torch.Tensor) -> float:
-        window = attention.window(params.expand(64, 5), 28, 28, 2)
+        window = Window.from_params(params.expand(64, 5), 28, 28, 2)
         return float(attention.read(digits, window, 2).std(0).max())
 
-    covering = attention.covering_params(28, 28, 2, painting=False)
+    covering = attention.full_image_params(28, 28, 2, for_write=False)
     assert contrast(torch.zeros(5)) < 0.01 < 0.03 < contrast(covering)
 
 

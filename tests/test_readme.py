@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw import bundled, cli
+from draw import cli, zoo
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -79,7 +79,7 @@ def test_commands_run(newcomer, monkeypatch):
     for _, *arguments in commands:
         if arguments[0] == "train" and "--resume" not in arguments:
             arguments = tiny(arguments)
-        if arguments[0] == "evaluate" and arguments[1] in bundled.names():
+        if arguments[0] == "evaluate" and arguments[1] in zoo.names():
             arguments += ["--data", "digits5k", "--images", "2"]  # its own may not be at hand
         assert cli.main(arguments) == 0, arguments
 

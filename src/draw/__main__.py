@@ -2,6 +2,6 @@
 
 import sys
 
-from draw.cli import main
+from draw.commands.main import main
 
 sys.exit(main())

@@ -1,10 +1,12 @@
 """Selective attention: a grid of Gaussian filters that moves and zooms (paper 3.2, eqs. 19-29).
 
-Pure functions over tensors that depend on nothing else in this package, so the module can be
-lifted into another model as it is. `N` is the patch size, `A` the image width, `B` the image
-height. Pixel coordinates run from 1, as in the paper: the centre of a 28-pixel row is 14.5. They
-want float32: in a network under `torch.autocast`, call these functions with it turned off, on
-`.float()` parameters and images, as bfloat16 puts a centre at 61.25 that is at 61.29.
+Pure functions over tensors that import nothing else from this package, so that the module can be
+reused in another model. `N` is the patch size, `A` the image width, `B` the image height. Pixel
+coordinates start at 1, as in the paper: the centre of a 28-pixel row is 14.5.
+
+Note:
+    Use float32. Under `torch.autocast`, disable autocast around these functions and pass `.float()`
+    parameters and images: in bfloat16, a centre at 61.29 becomes 61.25.
 """
 
 import math
@@ -14,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LIMIT = 40.0  # of log sigma^2, log delta~ and log gamma, either way
+MAX_LOG = 40.0  # bound on |log sigma^2|, |log delta~| and |log gamma|
 
 
 class Window(NamedTuple):
-    """Where the grid of filters lies and how it looks; each field has the same shape `[...]`."""
+    """Position and shape of the filter grid; all fields have the same shape `[...]`."""
 
     g_x: Tensor  # centre, pixels, 1..A
     g_y: Tensor  # centre, pixels, 1..B
@@ -26,35 +28,37 @@ class Window(NamedTuple):
     sigma2: Tensor  # variance of each filter, pixels squared
     gamma: Tensor  # intensity
 
+    @classmethod
+    def from_params(
+        cls, params: Float[Tensor, "*batch 5"], height: int, width: int, n: int
+    ) -> "Window":
+        """Convert the five numbers that a network emits to a window (eqs. 21-24).
 
-def window(params: Float[Tensor, "*batch 5"], height: int, width: int, n: int) -> Window:
-    """Turn the five numbers that a network emits into a window (eqs. 21-24).
+        Args:
+            params: `(g~_x, g~_y, log sigma^2, log delta~, log gamma)` in the last dimension.
+            height, width: the image size in pixels.
+            n: the patch size N.
 
-    Args:
-        params: `(g~_x, g~_y, log sigma^2, log delta~, log gamma)` in the last dimension.
-        height, width: the image's size in pixels.
-        n: the patch size N.
+        Note:
+            Eq. 24 divides by N - 1. For N = 1, where eq. 19 does not use the stride, it is defined
+            as (max(A, B) - 1) delta~.
 
-    Note:
-        Eq. 24 divides by N - 1. With N = 1 there is no neighbour and eq. 19 never uses the
-        stride; it is then defined as (max(A, B) - 1) delta~.
+            The three logarithms are clamped to +-40, so that every result is finite in float32 for
+            |g~| up to 10^6. A window that covers any part of an image is far from these limits.
 
-        The three logarithms are kept within +-40; with |g~| up to 10^6 all that follows is then
-        finite in float32. A window that sees anything of an image is far from that.
-
-    >>> centred = window(torch.zeros(5), height=28, width=28, n=5)
-    >>> float(centred.g_x), float(centred.delta)
-    (14.5, 6.75)
-    """
-    g_x, g_y, *logs = params.unbind(-1)  # eq. 21
-    log_sigma2, log_delta, log_gamma = (log.clamp(-LIMIT, LIMIT) for log in logs)
-    return Window(
-        g_x=(width + 1) / 2 * (g_x + 1),  # eq. 22
-        g_y=(height + 1) / 2 * (g_y + 1),  # eq. 23
-        delta=(max(height, width) - 1) / max(n - 1, 1) * log_delta.exp(),  # eq. 24
-        sigma2=log_sigma2.exp(),
-        gamma=log_gamma.exp(),
-    )
+        >>> centred = Window.from_params(torch.zeros(5), height=28, width=28, n=5)
+        >>> float(centred.g_x), float(centred.delta)
+        (14.5, 6.75)
+        """
+        g_x, g_y, *logs = params.unbind(-1)  # eq. 21
+        log_sigma2, log_delta, log_gamma = (log.clamp(-MAX_LOG, MAX_LOG) for log in logs)
+        return cls(
+            g_x=(width + 1) / 2 * (g_x + 1),  # eq. 22
+            g_y=(height + 1) / 2 * (g_y + 1),  # eq. 23
+            delta=(max(height, width) - 1) / max(n - 1, 1) * log_delta.exp(),  # eq. 24
+            sigma2=log_sigma2.exp(),
+            gamma=log_gamma.exp(),
+        )
 
 
 def filterbank(
@@ -64,17 +68,17 @@ def filterbank(
     n: int,
     size: int,
 ) -> Float[Tensor, "*batch n size"]:
-    """One Gaussian filter a row, along one axis of the image (eqs. 19, 20, 25, 26).
+    """Compute the N Gaussian filters along one axis of the image (eqs. 19, 20, 25, 26).
 
-    Each row is a softmax over the pixels: it sums to one and has finite gradients even where
-    every exponential of the row would underflow (a window far outside, or very sharp). Exponents
-    are taken relative to the largest of their row, that of the nearest pixel, in a form that never
-    subtracts two large numbers: (a - mu)^2 - (nearest - mu)^2 = d (d + 2 (nearest - mu)).
+    Each row is a softmax over the pixels, so that it sums to one and has finite gradients even
+    where every exponential would underflow (a window far outside the image, or a very sharp one).
+    Exponents are relative to the nearest pixel's, in a form that never subtracts two large numbers:
+    (a - mu)^2 - (nearest - mu)^2 = d (d + 2 (nearest - mu)) with d = a - nearest.
 
     Args:
         g, delta, sigma2: centre, stride and variance of the window, in pixels.
-        n: filters N.
-        size: pixels of the axis.
+        n: the number of filters N.
+        size: the number of pixels along the axis.
 
     >>> F_x = filterbank(torch.tensor(2.0), torch.tensor(1.0), torch.tensor(1e-4), n=3, size=4)
     >>> F_x.round().int().tolist()  # unit stride, sharp: a crop of pixels 1, 2, 3
@@ -85,12 +89,12 @@ def filterbank(
     a = torch.arange(1, size + 1, dtype=g.dtype, device=g.device)  # [A]
     nearest = mu.round().clamp(1, size)
     d = a - nearest[..., None]  # [..., N, A]
-    square = d * (d + 2 * (nearest - mu)[..., None])  # (a - mu)^2, less the least of its row
+    square = d * (d + 2 * (nearest - mu)[..., None])  # (a - mu)^2 - (nearest - mu)^2
     return torch.softmax(-square * (0.5 / sigma2)[..., None, None], dim=-1)  # eqs. 25, 26
 
 
 def filterbanks(window: Window, height: int, width: int, n: int) -> tuple[Tensor, Tensor]:
-    """The filters of both axes: `F_x [..., N, A]` and `F_y [..., N, B]`."""
+    """Compute the filters of both axes: `F_x [..., N, A]` and `F_y [..., N, B]`."""
     F_x = filterbank(window.g_x, window.delta, window.sigma2, n, width)  # eqs. 19, 25
     F_y = filterbank(window.g_y, window.delta, window.sigma2, n, height)  # eqs. 20, 26
     return F_x, F_y
@@ -99,7 +103,7 @@ def filterbanks(window: Window, height: int, width: int, n: int) -> tuple[Tensor
 def read(
     image: Float[Tensor, "*batch C H W"], window: Window, n: int
 ) -> Float[Tensor, "*batch C n n"]:
-    """Look at an image through a window; the same filters for every channel (eq. 27).
+    """Read an N x N patch through a window, with the same filters for every channel (eq. 27).
 
     >>> image = torch.arange(16.0).view(1, 1, 4, 4)
     >>> sharp = Window(*(torch.tensor([v]) for v in (2.5, 2.5, 1.0, 1e-4, 1.0)))
@@ -114,7 +118,7 @@ def read(
 def write(
     patch: Float[Tensor, "*batch C n n"], window: Window, height: int, width: int
 ) -> Float[Tensor, "*batch C {height} {width}"]:
-    """Paint a patch onto an empty image through a window; the inverse way of `read` (eq. 29).
+    """Write a patch to an empty image through a window, the transpose of `read` (eq. 29).
 
     >>> sharp = Window(*(torch.tensor([v]) for v in (2.5, 1.5, 1.0, 1e-4, 1.0)))
     >>> write(torch.ones(1, 1, 2, 2), sharp, height=3, width=4).round().int().tolist()
@@ -126,9 +130,9 @@ def write(
 
 
 def box(window: Window, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The patch's extent in pixels: left, top, right, bottom; each filter owns one stride.
+    """Return the extent of the patch in pixels: left, top, right, bottom.
 
-    Edges, unlike centres, fall between pixels: the extent of a whole A x B image is
+    Each filter covers one stride. Edges fall between pixels: the extent of a whole A x B image is
     (0.5, 0.5, A + 0.5, B + 0.5).
 
     >>> [float(e) for e in box(Window(*map(torch.tensor, (6.0, 4.0, 1.0, 1.0, 1.0))), n=3)]
@@ -138,31 +142,33 @@ def box(window: Window, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return window.g_x - half, window.g_y - half, window.g_x + half, window.g_y + half
 
 
-def covering_params(height: int, width: int, n: int, *, painting: bool) -> Float[Tensor, "5"]:
-    """The parameters of a window that covers the whole image, to start the learning from.
+def full_image_params(height: int, width: int, n: int, *, for_write: bool) -> Float[Tensor, "5"]:
+    """Return the parameters of a window that covers the whole image; training starts from it.
 
-    The stride is such that the N cells tile the longer side, and sigma is half a stride, so
-    that neighbouring filters overlap and together miss no pixel. At zero parameters instead,
-    and N = 2, four filters of sigma 1 would sit on the four corners and see nothing.
+    The N cells tile the longer side, and sigma is half a stride, so that neighbouring filters
+    overlap and together cover every pixel. With zero parameters and N = 2, four filters of sigma 1
+    would lie on the four corners and see nothing.
 
     Args:
-        painting: the window is for `write`. Its filters spread a cell of the patch over many
-            pixels, so the intensity starts such that a patch of ones paints ones on average;
-            at gamma = 1 the first strokes would be too faint to learn from.
+        height, width: the image size in pixels.
+        n: the patch size N.
+        for_write: scale the intensity for `write`, so that a patch of ones writes ones on average.
+            A write filter spreads one cell of the patch over many pixels; with gamma = 1 the first
+            strokes would be too faint to learn from.
 
     Note:
         Both axes share one stride, so on an oblong image the cells beyond the shorter side
-        press against its edges.
+        accumulate at its edges.
 
-    >>> cover = window(covering_params(28, 28, 2, painting=True), 28, 28, 2)
-    >>> [round(float(edge), 4) for edge in box(cover, 2)]
+    >>> window = Window.from_params(full_image_params(28, 28, 2, for_write=True), 28, 28, 2)
+    >>> [round(float(edge), 4) for edge in box(window, 2)]
     [0.5, 0.5, 28.5, 28.5]
-    >>> float(write(torch.ones(1, 2, 2), cover, 28, 28).mean().round(decimals=3))
+    >>> float(write(torch.ones(1, 2, 2), window, 28, 28).mean().round(decimals=3))
     1.0
     """
     size = max(height, width)
     delta = size / n
     log_sigma2 = 2 * math.log(delta / 2)
     log_delta = math.log(delta * max(n - 1, 1) / (size - 1))  # eq. 24 inverted
-    log_gamma = math.log(n**2 / (height * width)) if painting else 0.0
+    log_gamma = math.log(n**2 / (height * width)) if for_write else 0.0
     return torch.tensor([0.0, 0.0, log_sigma2, log_delta, log_gamma])

@@ -1,41 +1,45 @@
-"""Glimpses that classify: an LSTM that looks at an image T times and then says what it is (4.1).
+"""The glimpse classifier, "differentiable RAM" in the paper (section 4.1).
 
-The same attention as in DRAW, without a decoder: each glimpse is read through a window that the
-state before it chose, and the answer is a softmax after the last.
+An LSTM reads T patches of an image through DRAW's attention, each through a window chosen by the
+previous hidden state. A softmax after the last glimpse predicts the class. There is no decoder.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from draw import attention
 from draw.attention import Window
 from draw.errors import ConfigError, check_images
-from draw.hub import Pretrained
 from draw.kernels import Engine
-from draw.networks import check_sizes, lstm, window_layer
+from draw.layers import check_sizes, lstm, window_layer
+from draw.storage.hub import Pretrained
 
-WINDOW_GRADIENT = 30.0  # the norm of an image's, nats by the five parameters of one window
+MAX_WINDOW_GRADIENT = 30.0  # norm over the five window parameters of one image, nats
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """The shape of a classifier; the defaults are the paper's for cluttered MNIST (table 3).
+    """Configuration of a `GlimpseClassifier`; the defaults are the paper's (table 3).
 
     Raises:
-        ConfigError: a value is outside its range.
+        ConfigError: if a value is outside its range.
 
     >>> ClassifierConfig(glimpses=4).image_shape
     (1, 100, 100)
     """
 
+    network: ClassVar[str] = "GlimpseClassifier"  # recorded as "type" in config.json
+    metric: ClassVar[str] = "log_likelihood"  # name of the objective in logs
+
     height: int = 100  # image height B, pixels
     width: int = 100  # image width A, pixels
-    channels: int = 1  # 1 grey, 3 colour
-    glimpses: int = 8  # steps T
+    channels: int = 1  # 1 for grey, 3 for colour
+    glimpses: int = 8  # number of glimpses T
     hidden_size: int = 256  # units of the LSTM
     read_size: int = 12  # patch size N of read
     classes: int = 10
@@ -48,19 +52,23 @@ class ClassifierConfig:
         """(C, H, W)."""
         return self.channels, self.height, self.width
 
+    def build(self) -> "GlimpseClassifier":
+        """Create the network, with random initial weights."""
+        return GlimpseClassifier(self)
 
-class Memory(NamedTuple):
-    """All that one glimpse hands to the next."""
+
+class LSTMState(NamedTuple):
+    """The recurrent state between two glimpses."""
 
     h: Tensor  # [B, hidden]
-    cell: Tensor  # [B, hidden], the LSTM's
+    c: Tensor  # [B, hidden]
 
 
-class Glimpses(NamedTuple):
-    """What a classifier saw and said."""
+class ClassifierOutput(NamedTuple):
+    """The predictions and windows of T glimpses."""
 
-    logits: Float[Tensor, "T B classes"]  # after each glimpse; its answer is the last
-    read: Window  # fields [T, B]
+    logits: Float[Tensor, "T B classes"]  # after each glimpse; the prediction is the last
+    read_window: Window  # fields [T, B]
 
 
 class GlimpseClassifier(
@@ -69,15 +77,15 @@ class GlimpseClassifier(
     config_type=ClassifierConfig,
     tags=["draw", "attention", "image-classification"],
 ):
-    """The paper's "differentiable RAM".
+    """An image classifier that reads T patches through DRAW's attention.
 
     >>> model = GlimpseClassifier(ClassifierConfig(height=20, width=20, glimpses=3))
-    >>> seen = model(torch.rand(5, 1, 20, 20))
-    >>> seen.logits.shape, seen.read.g_x.shape
+    >>> output = model(torch.rand(5, 1, 20, 20))
+    >>> output.logits.shape, output.read_window.g_x.shape
     (torch.Size([3, 5, 10]), torch.Size([3, 5]))
     """
 
-    engine: Engine = "auto"  # there is the plain path alone
+    engine: Engine = "auto"  # only the plain path exists
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -85,62 +93,84 @@ class GlimpseClassifier(
         C, H, W = config.image_shape
         hidden, n = config.hidden_size, config.read_size
         self.cell = lstm(C * n**2, hidden)
-        self.read_window = window_layer(hidden, H, W, n, painting=False)  # eq. 21
-        self.answer = nn.Linear(hidden, config.classes)
+        self.read_window = window_layer(hidden, H, W, n, for_write=False)  # eq. 21
+        self.head = nn.Linear(hidden, config.classes)
         self.h_0 = nn.Parameter(torch.zeros(hidden))
-        self.c_0 = nn.Parameter(torch.zeros(hidden))  # the LSTM's first cell; no canvas is here
+        self.c_0 = nn.Parameter(torch.zeros(hidden))
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters lie."""
+        """The device of the parameters."""
         return self.h_0.device
 
-    def initial_memory(self, batch_size: int) -> Memory:
-        """The learned h_0 and c_0, once for each image of the batch."""
-        return Memory(*(p.expand(batch_size, -1) for p in (self.h_0, self.c_0)))
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Return the learned h_0 and c_0, expanded to the batch."""
+        return LSTMState(*(p.expand(batch_size, -1) for p in (self.h_0, self.c_0)))
 
-    def step(self, x: Float[Tensor, "B C H W"], memory: Memory) -> tuple[Memory, Window]:
-        """One glimpse, through the window that the memory chooses (eqs. 21-27, without x_hat).
+    def step(self, x: Float[Tensor, "B C H W"], state: LSTMState) -> tuple[LSTMState, Window]:
+        """Read one patch and update the LSTM (eqs. 21-27, without x_hat).
 
         Note:
-            On the way back an image's gradient by a window's parameters is scaled down to a norm
-            of at most 30, as Graves 2013 limits derivatives inside a network; the paper is silent.
-            Mostly it is far smaller. But a sharp window makes it large, each glimpse multiplies it
-            on its way to the one before, and in the end a few images throw all windows away
-            (experiments/study-cluttered). It is the gradient of a sum over images that is limited
-            so, not that of a mean; `draw.steps` divides by their number at the end.
+            In the backward pass, the gradient of each image with respect to the five parameters of
+            a window is clipped to a norm of 30, as Graves 2013 clips derivatives inside a network;
+            the paper does not mention it. The norm is usually far smaller, but a sharp window makes
+            it large, every earlier glimpse multiplies it, and a few images can then destroy all
+            windows (experiments/study-cluttered). The limit applies to the gradient of a sum over
+            images, not of a mean; `draw.training.step` divides by the batch size at the end.
         """
         _, H, W = self.config.image_shape
         n = self.config.read_size
-        params = self.read_window(memory.h)  # eq. 21, from h_{t-1}
+        params = self.read_window(state.h)  # eq. 21, from h_{t-1}
         if params.requires_grad:
-            params.register_hook(_limited)
-        window = attention.window(params, H, W, n)
+            params.register_hook(_clip_rows)
+        window = Window.from_params(params, H, W, n)
         r = attention.read(x, window, n).flatten(1)  # eq. 27
-        return Memory(*self.cell(r, tuple(memory))), window
+        return LSTMState(*self.cell(r, tuple(state))), window
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Glimpses:
-        """Look T times.
+    def forward(self, x: Float[Tensor, "B C H W"]) -> ClassifierOutput:
+        """Classify images after T glimpses.
 
         Args:
             x: images in [0, 1].
 
         Raises:
-            ConfigError: the images are of another size than the model's, or the fused engine
-                was asked for.
+            ConfigError: if the images do not have the model's shape, or if `engine` is "fused".
         """
         check_images(tuple(x.shape), self.config.image_shape)
         if self.engine == "fused":
-            raise ConfigError("the fused engine cannot run a classifier; auto or plain can")
-        memory = self.initial_memory(len(x))
+            raise ConfigError("the fused engine cannot run a classifier; use auto or plain")
+        state = self.initial_state(len(x))
         logits, windows = [], []
         for _ in range(self.config.glimpses):
-            memory, window = self.step(x, memory)
-            logits.append(self.answer(memory.h))
+            state, window = self.step(x, state)
+            logits.append(self.head(state.h))
             windows.append(window)
-        return Glimpses(torch.stack(logits), Window(*map(torch.stack, zip(*windows, strict=True))))
+        return ClassifierOutput(
+            torch.stack(logits), Window(*map(torch.stack, zip(*windows, strict=True)))
+        )
+
+    def objective(
+        self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], eps: Tensor
+    ) -> Float[Tensor, " B"]:
+        """Return what training maximises, log p(label | x) in nats per image; eps is not used.
+
+        >>> model = GlimpseClassifier(ClassifierConfig(height=20, width=20, glimpses=3))
+        >>> x, labels = torch.rand(5, 1, 20, 20), torch.tensor([0, 1, 2, 3, 9])
+        >>> model.objective(x, labels, torch.empty(model.noise_shape(5))).shape
+        torch.Size([5])
+        """
+        return log_probability(self(x), labels)
+
+    def noise_shape(self, batch_size: int) -> tuple[int, int]:
+        """Return the shape of the noise for a batch: (0, B), because there is no latent."""
+        return 0, batch_size
 
 
-def _limited(gradient: Tensor | None) -> Tensor | None:
-    """Each row with a norm of at most `WINDOW_GRADIENT`; None where nothing depends on it."""
-    return None if gradient is None else gradient.renorm(2, 0, WINDOW_GRADIENT)
+def log_probability(output: ClassifierOutput, labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Compute log p(label | x) after the last glimpse, nats per image."""
+    return -cross_entropy(output.logits[-1], labels, reduction="none")
+
+
+def _clip_rows(gradient: Tensor | None) -> Tensor | None:
+    """Clip the norm of each row; autograd passes None if nothing depends on the parameters."""
+    return None if gradient is None else gradient.renorm(2, 0, MAX_WINDOW_GRADIENT)

@@ -23,8 +23,7 @@ import PIL
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from draw.errors import DataError
-from draw.files import one_line
+from draw.errors import DataError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # others, such as EPS, would start other programs
 FEW = 256  # pictures that are decoded without other processes, which take a moment to start

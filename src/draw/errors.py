@@ -1,13 +1,15 @@
-"""Errors that tell what was given, what was expected and how to mend it.
+"""Errors with one-line messages: what was given, what was expected and how to fix it.
 
-The command line prints any of them as one line and ends with exit status 2.
+The command line prints them as one line and exits with status 2.
 """
 
 import re
 
+MAX_MESSAGE = 500  # characters of another library's error message that are repeated
+
 
 class DrawError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of all errors that this package raises deliberately."""
 
 
 class ConfigError(DrawError):
@@ -23,17 +25,28 @@ class ModelError(DrawError):
 
 
 class TraceError(DrawError):
-    """A trace does not hold what is asked of it: a bound, or the pictures of every step."""
+    """A trace lacks the requested data: a bound, or the pictures of every glimpse."""
 
 
 class RunError(DrawError):
-    """A run folder is incomplete or occupied, or a training cannot go on."""
+    """A run folder is incomplete or in use, or training cannot continue."""
 
 
-def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; PyTorch has other words for it on each device.
+def one_line(error: Exception) -> str:
+    r"""Return another library's error message as one line of limited length.
 
-    >>> is_lack_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    >>> one_line(ValueError("it is\n  far too " + 1_000 * "long"))[:29], one_line(KeyError())
+    ('it is; far too longlonglonglo', 'KeyError')
+    """
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    text = "; ".join(filter(None, lines)) or type(error).__name__
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out, on any device.
+
+    >>> is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
     True
     """
     words = "out of memory|allocate memory|enough memory|ALLOC_FAILED"
@@ -41,14 +54,15 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 def check_limits(prefix: str, values: object, **limits: tuple[int, int]) -> None:
-    """Refuse attributes outside their range; None, where it stands for something, is inside.
+    """Check that attributes are within their limits; None is allowed.
 
     Args:
-        prefix: what the names of the attributes stand after in the message.
-        limits: the lowest and the highest value of each.
+        prefix: the prefix of the attribute names in the message.
+        values: the object with the attributes.
+        limits: the lowest and highest allowed value of each attribute.
 
     Raises:
-        ConfigError: one is outside.
+        ConfigError: if an attribute is outside its limits.
     """
     for name, (low, high) in limits.items():
         value = getattr(values, name)
@@ -56,17 +70,18 @@ def check_limits(prefix: str, values: object, **limits: tuple[int, int]) -> None
             raise ConfigError(f"{prefix}{name} is {value}; it must be from {low:,} to {high:,}")
 
 
-def check_images(given: tuple[int, ...], taken: tuple[int, int, int]) -> None:
-    """Refuse a batch of images of another shape than a model takes.
+def check_images(given: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    """Check the shape of a batch of images.
 
     Args:
         given: the shape of the batch.
-        taken: (C, H, W).
+        expected: the (C, H, W) that the model takes.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: if they differ.
     """
-    if given[1:] != taken:
+    if given[1:] != expected:
         raise ConfigError(
-            f"images of shape {given} given; this model takes (batch, {', '.join(map(str, taken))})"
+            f"the images have shape {given}; this model takes "
+            f"(batch, {', '.join(map(str, expected))})"
         )

@@ -1,7 +1,7 @@
-"""What the canvas means: the distribution D(x | c_T) of eq. 9.
+"""The distributions D(x | c_T) of eq. 9, listed in `LIKELIHOODS`.
 
-Each likelihood says how many channels of the canvas it wants for one of the image, what the
-canvas looks like as a picture, and how likely it makes an image. They are listed in `LIKELIHOODS`.
+Each likelihood defines how many canvas channels it needs per image channel, the mean picture of a
+canvas, and the log likelihood of an image.
 """
 
 import math
@@ -11,32 +11,32 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softsign
 
-LEVELS = 256  # of a pixel in one channel: k / 255 for k from 0 to 255
-HALF = 1 / (2 * (LEVELS - 1))  # of the distance between two of them
-SCALE = 0.1  # of the logistic where the canvas is zero, in units of the whole range,
-REACH = 7.0  # and how far log s can go from there
+LEVELS = 256  # intensities k / 255 with k from 0 to 255
+HALF = 1 / (2 * (LEVELS - 1))  # half the distance between two levels
+INITIAL_SCALE = 0.1  # logistic scale s where the canvas is zero, in units of the full range
+MAX_LOG_SCALE = 7.0  # bound on |log s - log INITIAL_SCALE|
 
 
 class Bernoulli:
-    """The paper's: the canvas is a logit for each pixel and channel, and D has mean sigmoid(c).
+    """The paper's likelihood: the canvas holds logits, and D has mean sigmoid(c).
 
     Note:
-        For pixels strictly between 0 and 1 (grey or colour intensities) the log likelihood is the
-        cross entropy that the paper uses for SVHN and CIFAR, where each intensity counts as a
-        probability. It is then not a density of x, and no bits per dimension follow from it.
+        For intensities strictly between 0 and 1 the log likelihood is the cross entropy that the
+        paper uses for SVHN and CIFAR, which treats each intensity as a probability. It is not a
+        density of x and cannot be converted to bits per dimension.
     """
 
-    planes = 1  # channels of the canvas for each of the image
-    clamped = False  # the mean is a sigmoid; the engines have it of their own
+    planes = 1  # canvas channels per image channel
+    clamped = False  # the mean is a sigmoid, not a clamped line; the fused engines need to know
 
     def mean(self, canvas: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:
-        """The mean picture, in [0, 1]: what the encoder compares with, what is shown."""
+        """Return the mean picture in [0, 1], which eq. 3 subtracts and pictures show."""
         return torch.sigmoid(canvas)
 
     def log_likelihood(
         self, x: Float[Tensor, "*batch C H W"], canvas: Float[Tensor, "*batch C H W"]
     ) -> Float[Tensor, "*batch"]:
-        """log D(x | c), nats an image; `-L_x` of eq. 9. Works on logits, so it cannot overflow.
+        """Compute log D(x | c) in nats per image (`-L_x` of eq. 9), from logits.
 
         >>> float(Bernoulli().log_likelihood(torch.ones(1, 1, 2), torch.zeros(1, 1, 2)))
         -1.3862943649291992
@@ -46,41 +46,40 @@ class Bernoulli:
 
 
 class DiscretisedLogistic:
-    """256 levels of intensity: a logistic distribution cut into bins (Salimans et al. 2017, 2.1).
+    """A logistic distribution discretised to 256 intensities (Salimans et al. 2017, 2.1).
 
-    The first C of the canvas's 2C channels give the location mu = 1/2 + c/4, the others the scale
-    s. Level k has the mass from (k - 1/2)/255 to (k + 1/2)/255; black also has all below and white
-    all above, so the 256 masses sum to one. The bound is then one on true outcomes, and bits per
-    dimension follow from it.
+    The first C of the 2C canvas channels give the location mu = 1/2 + c/4, the others the scale s.
+    Level k has the mass between (k - 1/2)/255 and (k + 1/2)/255; black also has all mass below and
+    white all mass above, so that the 256 masses sum to one. The bound is therefore a bound on the
+    probability of discrete outcomes, and can be converted to bits per dimension.
 
     Note:
-        The canvas is a sum of strokes, and its values run far away early in a training; wherever
-        they are, their gradients must lead back. So mu is linear, with the slope of the Bernoulli's
-        sigmoid at zero: behind a sigmoid, grey digits taught the latents nothing. And log s =
-        log 0.1 + c / (1 + |c|/7): s is 0.1 where c is 0, stays between 0.0001 and 110, and its
-        slope falls no faster than 1/c^2.
+        The canvas is a sum of strokes, and its values grow large early in training; gradients must
+        not vanish there. So mu is linear in c, with the slope of a sigmoid at zero: with a sigmoid,
+        the latents learned nothing from grey digits. And log s = log 0.1 + c / (1 + |c|/7): s is
+        0.1 for c = 0, stays between 0.0001 and 110, and its slope falls no faster than 1/c^2.
     """
 
     planes = 2
-    clamped = True  # the mean is a line that is cut off
+    clamped = True
 
     def mean(self, canvas: Float[Tensor, "*batch K H W"]) -> Float[Tensor, "*batch K//2 H W"]:
-        """The location as a picture, in [0, 1].
+        """Return the location mu as a picture in [0, 1].
 
-        It is the median of the levels, and their mean but for what is cut off at black and white.
+        It is the median of the distribution, and its mean except for mass clipped at 0 and 1.
         """
         return (0.5 + canvas.chunk(2, dim=-3)[0] / 4).clamp(0, 1)
 
     def log_likelihood(
         self, x: Float[Tensor, "*batch C H W"], canvas: Float[Tensor, "*batch 2*C H W"]
     ) -> Float[Tensor, "*batch"]:
-        """log D(x | c), nats an image; `-L_x` of eq. 9.
+        """Compute log D(x | c) in nats per image (`-L_x` of eq. 9).
 
-        With F = sigmoid and edges a > b, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): a product, of
-        which every factor has a finite logarithm.
+        With F = sigmoid and bin edges a > b, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): a product
+        whose factors all have finite logarithms.
 
         Args:
-            x: levels, k / 255.
+            x: intensities k / 255.
 
         >>> x = torch.arange(256).view(256, 1, 1, 1) / 255  # every level of a single pixel
         >>> canvas = torch.tensor([2.0, -1.0]).view(1, 2, 1, 1).expand(256, 2, 1, 1)
@@ -89,10 +88,10 @@ class DiscretisedLogistic:
         """
         location, stretch = canvas.chunk(2, dim=-3)
         mu = 0.5 + location / 4
-        log_s = math.log(SCALE) + REACH * softsign(stretch / REACH)
+        log_s = math.log(INITIAL_SCALE) + MAX_LOG_SCALE * softsign(stretch / MAX_LOG_SCALE)
         precision = torch.exp(-log_s)  # 1 / s
-        below = logsigmoid((x + HALF - mu) * precision)  # log of the mass up to the upper edge
-        above = logsigmoid((mu - x + HALF) * precision)  # and of that from the lower edge on
+        below = logsigmoid((x + HALF - mu) * precision)  # log of the mass below the upper edge
+        above = logsigmoid((mu - x + HALF) * precision)  # log of the mass above the lower edge
         between = below + above + torch.log(-torch.expm1(-2 * HALF * precision))
         nats = torch.where(x < HALF, below, torch.where(x > 1 - HALF, above, between))
         return nats.sum(dim=(-3, -2, -1))

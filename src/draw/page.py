@@ -9,7 +9,6 @@ traces/NAME.json              samples being painted, to be seen before the weigh
 import json
 import shutil
 from copy import copy
-from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,11 +18,12 @@ from urllib.parse import unquote, urlsplit
 import torch
 from torch import Generator
 
-from draw import bundled
+from draw import zoo
 from draw.errors import ConfigError
 from draw.figures import Recording, save_recording
-from draw.files import read_json, write_atomic
 from draw.model import DRAW
+from draw.storage.files import read_json, write_atomic
+from draw.storage.json_config import to_dict
 
 ASSETS = Path(__file__).parent / "assets" / "page"
 SAMPLES = 24  # of each trace: as many as the page shows,
@@ -79,15 +79,15 @@ def assemble(folder: Path, models: dict[str, DRAW]) -> None:
     shutil.copytree(ASSETS, folder, dirs_exist_ok=True)
     for name, model in models.items():
         model.save(folder / "models" / name)
-    for name in bundled.names("DRAW"):
-        source = bundled.HOME / name / "model"
+    for name in zoo.names("DRAW"):
+        source = zoo.BUNDLED / name / "model"
         config = json.loads((source / "config.json").read_text())
         if name not in models and config["likelihood"] == "bernoulli":
             shutil.copytree(source, folder / "models" / name, ignore=shutil.ignore_patterns("*.md"))
             models = {**models, name: DRAW.from_pretrained(source)}
     for name, model in models.items():
         save_recording(folder / "traces" / f"{name}.json", _samples(name, model))
-    index = [{"name": name, "config": asdict(model.config)} for name, model in models.items()]
+    index = [{"name": name, "config": to_dict(model.config)} for name, model in models.items()]
     write_atomic(folder / INDEX, json.dumps(index).encode())
 
 

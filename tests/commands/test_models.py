@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from draw import bundled, cli
+from draw import cli, zoo
 from draw.commands import report
 from draw.errors import DataError
 
-NAMES, PAINTERS = bundled.names(), bundled.names("DRAW")
+NAMES, PAINTERS = zoo.names(), zoo.names("DRAW")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_each_is_listed_with_its_training_its_data_and_its_bounds(draw):
     result = draw("models")
     assert result.status == 0
     for name in NAMES:
-        results = bundled.results(name)
+        results = zoo.results(name)
         assert f"{name}: {results['parameters']:,} parameters" in result.out
         assert f"  {results['command']}\n" in result.out
         for one in results["measured"]:
@@ -40,7 +40,7 @@ def test_each_is_listed_with_its_training_its_data_and_its_bounds(draw):
 
 
 def test_several_bounds_of_a_measurement_are_listed_by_k(draw, monkeypatch):
-    results = bundled.results(PAINTERS[0])
+    results = zoo.results(PAINTERS[0])
     results["measured"][-1]["iwae"] = [
         {"k": 1, "nats": -90.5, "stderr": 0.25},
         {"k": 1000, "nats": -80.125, "stderr": None},
@@ -81,7 +81,7 @@ def test_training_images_that_are_not_at_hand_are_fetched_only_if_asked_for(
         raise DataError("not at hand")
 
     monkeypatch.setattr(import_module("draw.data.mnist"), "download", download)
-    values = json.loads((bundled.HOME / "quick/run.json").read_text())
+    values = json.loads((zoo.BUNDLED / "quick/run.json").read_text())
     values["config"]["data"] = "mnist"
     (run / "run.json").write_text(json.dumps(values))
     result = draw("sample", run, "--count", 4)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from draw import bundled, page
+from draw import page, zoo
 
 
 def test_export_writes_the_page_and_says_where(run, draw):
@@ -18,7 +18,7 @@ def test_export_writes_the_page_and_says_where(run, draw):
     assert result.status == 0
     assert result.out.startswith("site: ")
     index = json.loads(Path("site/models.json").read_text())
-    assert [entry["name"] for entry in index] == ["run", *bundled.names("DRAW")]
+    assert [entry["name"] for entry in index] == ["run", *zoo.names("DRAW")]
     weights = Path("site/models/run/model.safetensors").read_bytes()
     assert weights == (run / "model/model.safetensors").read_bytes()
 

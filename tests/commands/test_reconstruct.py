@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw.checkpoint import RunFolder
-from draw.config import TrainConfig
 from draw.figures import load_recording
 from draw.model import DRAW, DRAWConfig
+from draw.storage.run_folder import RunFolder
 
 from .conftest import frame_count
 
@@ -85,7 +84,7 @@ def test_without_pictures_it_repaints_validation_images_of_the_model_s_own_data(
     assert draw("reconstruct", run, "--trace", "trace.json").status == 0
     recording = load_recording(Path("trace.json"))
     assert recording.labels == ("validation image 0",)
-    validation = TrainConfig.from_run(RunFolder(run)).load_images("valid")
+    validation = read_config(RunFolder(run)).load_images("valid")
     assert (recording.inputs[0] == validation.pixels[0]).all()
     refusal = draw("reconstruct", run, "--data", "digits5k").err
     assert "digits5k has pictures of 28 x 28 pixels" in refusal

@@ -479,7 +479,7 @@ HUGE = 10**30
         ("--learning-rate", [0, -0.1, 1.1, "nan", "inf"]),
         ("--warmup-steps", [-1, HUGE]),
         ("--clip-norm", [0, -1, "nan", "inf"]),
-        ("--average-decay", [-0.1, 1, "nan", "inf"]),
+        ("--ema-decay", [-0.1, 1, "nan", "inf"]),
         ("--eval-every", [0, -1, HUGE]),
         ("--eval-images", [0, -1, HUGE]),
         ("--checkpoint-every", [0, -1, HUGE]),

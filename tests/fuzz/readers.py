@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from draw.checkpoint import Learner, RunFolder
-from draw.config import TrainConfig
 from draw.data import cifar, house_numbers
 from draw.data.archive import members
 from draw.data.download import read_bounded
@@ -27,9 +25,11 @@ from draw.data.packed import unpack
 from draw.data.svhn import read_mat
 from draw.decoding import decode
 from draw.figures import load_recording, save_recording
-from draw.loading import load
 from draw.model import DRAW, DRAWConfig
-from draw.steps import new_learner
+from draw.storage.run_folder import RunFolder, TrainState
+from draw.training.config import TrainConfig
+from draw.training.step import TrainState
+from draw.zoo import load
 from tests.data.conftest import tar_gz
 from tests.data.test_house_numbers import digit_struct
 from tests.figures.test_recording import recorded
@@ -138,14 +138,14 @@ def good_model() -> DRAW:
 
 
 @functools.cache
-def good_learner() -> Learner:
+def good_learner() -> TrainState:
     """After one step."""
-    learner = new_learner(TRAINING)
-    sum(parameter.sum() for parameter in learner.model.parameters()).backward()
-    for optimizer in learner.optimizers:
+    state = TrainState.create(TRAINING)
+    sum(parameter.sum() for parameter in state.model.parameters()).backward()
+    for optimizer in state.optimizers:
         optimizer.step()
-    learner.step = 1
-    return learner
+    state.step = 1
+    return state
 
 
 def model_file(folder: Path, name: str) -> bytes:
@@ -160,7 +160,7 @@ def run_file(folder: Path) -> bytes:
 
 def run(path: Path) -> object:
     found = RunFolder.open(path.parent)
-    return TrainConfig.from_run(found), found.read()
+    return read_config(found), found.read()
 
 
 def log(path: Path) -> object:
@@ -178,7 +178,7 @@ def checkpoint_file(folder: Path) -> bytes:
 
 
 def checkpoint(path: Path) -> object:
-    return RunFolder(path.parent.parent).restore(new_learner(TRAINING))
+    return RunFolder(path.parent.parent).restore(TrainState.create(TRAINING))
 
 
 def trace_file(folder: Path) -> bytes:

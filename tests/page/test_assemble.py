@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from draw import DRAW, bundled, page
+from draw import DRAW, page
 from draw.errors import ConfigError
 
 from .conftest import CONFIGS, wild
@@ -27,7 +27,7 @@ def test_it_holds_the_page_and_each_model_in_order(tmp_path):
     page.assemble(tmp_path / "site", TINY_MODELS)
     files = contents(tmp_path / "site")
     index = json.loads(files["models.json"])
-    names = [*TINY_MODELS, *bundled.names("DRAW")]
+    names = [*TINY_MODELS, *zoo.names("DRAW")]
     assert [entry["name"] for entry in index] == names
     for entry in index:
         name = entry["name"]
@@ -87,19 +87,19 @@ def test_a_model_of_another_likelihood_is_refused_and_the_page_of_before_stays(t
 
 
 def test_bundled_models_are_copied_as_they_are(tmp_path):
-    name, *_ = bundled.names("DRAW")
-    source = bundled.find(name) / "model"
+    name, *_ = zoo.names("DRAW")
+    source = zoo.find(name) / "model"
     page.assemble(tmp_path / "a", {})
     files = contents(tmp_path / "a" / "models" / name)
     assert files.keys() == {"config.json", "model.safetensors"}
     assert files["model.safetensors"] == (source / "model.safetensors").read_bytes()
     page.assemble(tmp_path / "b", {name: TINY_MODELS["plain"]})  # the one named goes before
     index = json.loads((tmp_path / "b" / "models.json").read_text())
-    assert [entry["name"] for entry in index] == bundled.names("DRAW")
+    assert [entry["name"] for entry in index] == zoo.names("DRAW")
     assert index[0]["config"]["height"] == 14
 
 
-@pytest.mark.parametrize("name", bundled.names("DRAW"))
+@pytest.mark.parametrize("name", zoo.names("DRAW"))
 def test_what_a_visitor_loads_is_small(tmp_path, name):
     """The page, and one model with its trace: under 5 MB."""
     page.assemble(tmp_path / "site", {})

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from draw import bundled
 from draw.page import assemble
 
 from .chromium import Page

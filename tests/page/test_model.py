@@ -9,10 +9,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from draw import DRAW, DRAWConfig, bundled
+from draw import DRAW, DRAWConfig
 from draw import page as assembly
 from draw.attention import Window
-from draw.hub import WEIGHTS
+from draw.storage.hub import WEIGHTS
 
 from .chromium import Chromium
 from .conftest import TINY, add_blank, at_hand, wild
@@ -139,11 +139,11 @@ def test_the_trajectories_go_far_enough_to_tell(networks):
             assert all(field.std(0).max() > 0.01 for field in trace.write[:2])
 
 
-@pytest.mark.parametrize("name", bundled.names("DRAW"))
+@pytest.mark.parametrize("name", zoo.names("DRAW"))
 def test_a_bundled_model_gives_the_bound_that_torch_gives(script, serve, tmp_path, browser, name):
     assembly.assemble(tmp_path / "site", {})
     add_blank(tmp_path / "site")
-    network = DRAW.from_pretrained(bundled.find(name) / "model")
+    network = DRAW.from_pretrained(zoo.find(name) / "model")
     torch.manual_seed(2)
     x = (torch.rand(1, *network.config.image_shape) < 0.2).float()
     eps = torch.randn(network.config.glimpses, 1, network.config.latent_size)

@@ -57,7 +57,7 @@ def test_read_write_and_filters_are_torchs(module, window, n):
 def test_a_window_comes_from_five_numbers_as_torchs_does(module):
     params = [0.3, -0.2, 0.7, -0.4, 0.1]
     found = module(f"return attention.windowOf({params}, 20, 28, 3);")
-    expected = attention.window(torch.tensor(params), 20, 28, 3)
+    expected = Window.from_params(torch.tensor(params), 20, 28, 3)
     assert found == pytest.approx({k: float(v) for k, v in expected._asdict().items()}, rel=1e-6)
 
 

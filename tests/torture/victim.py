@@ -18,7 +18,7 @@ from torch import Tensor
 
 from draw.data.download import RemoteFile
 from draw.data.mnist import BINARIZED_FILES
-from draw.steps import Steps
+from draw.training.step import Stepper
 
 MARK = "fault: "  # before what a victim tells of its fault on standard error
 CHANGES = ("open", "os.mkdir", "os.remove", "os.rename")
@@ -67,16 +67,16 @@ def die_at_a_new_change(root: Path, known: list[str], seed: int) -> None:
 
 def poison(*steps: int) -> None:
     """Make the gradients of these steps NaN, counted from 0."""
-    add_gradients = Steps._add_gradients
+    add_gradients = Stepper._add_gradients
 
-    def poisoned(self: Steps) -> Tensor:
+    def poisoned(self: Stepper) -> Tensor:
         loss = add_gradients(self)
-        if self.learner.step in steps:
-            for parameter in self.learner.model.parameters():
+        if self.state.step in steps:
+            for parameter in self.state.model.parameters():
                 parameter.grad = torch.full_like(parameter, math.nan)
         return loss
 
-    Steps._add_gradients = poisoned  # type: ignore[method-assign]
+    Stepper._add_gradients = poisoned  # type: ignore[method-assign]
 
 
 def fetch_from(files: dict[str, RemoteFile]) -> None:

@@ -7,19 +7,19 @@ from typing import Annotated
 import torch
 import tyro
 
-from draw import figures, pictures
+from draw import figures
 from draw.classifier import GlimpseClassifier
-from draw.commands import terminal
+from draw.commands import console, render
+from draw.commands.render import Style
 from draw.data import load_picture
 from draw.decoding import printable
-from draw.pictures import Style
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Say what is on pictures of yours, and how surely; glimpses.png shows where it looked."""
 
-    model: terminal.Model
+    model: console.Model
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Picture files; laid on black if smaller than what the model looks at, else resized to it."""
     out: Path = Path("out")
@@ -27,28 +27,28 @@ class Options:
     film: Path | None = None
     """Also make a film of the glimpses, .gif, .webp or .mp4."""
     style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
-    device: terminal.Device = "auto"
+    device: console.Device = "auto"
 
     def __post_init__(self) -> None:
-        terminal.check_pictures(self.images, "draw classify MODEL IMAGES...")
+        console.check_pictures(self.images, "draw classify MODEL IMAGES...")
         if self.film is not None:
             figures.check_film(self.film)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
-    options = terminal.parse(Options, "draw classify", arguments)
-    model, _ = terminal.load_trained(options.model, options.device, "auto", GlimpseClassifier)
+    options = console.parse(Options, "draw classify", arguments)
+    model, _ = console.load_trained(options.model, options.device, "auto", GlimpseClassifier)
     shape = model.config.image_shape
     read = [load_picture(path, shape, enlarge=False) for path in options.images]
     loaded, notes = zip(*read, strict=True)
     picture = options.out / "glimpses.png"
     x = torch.stack(loaded).float() / 255
-    probabilities = pictures.glimpses(model, picture, x, film=options.film, style=options.style)
+    probabilities = render.glimpses(model, picture, x, film=options.film, style=options.style)
     for path, note, pixels, row in zip(options.images, notes, x, probabilities, strict=True):
         answer = int(row.argmax())
-        ink = terminal.remark_on_paper(pixels) if len(pixels) == 1 else None
+        ink = console.remark_on_paper(pixels) if len(pixels) == 1 else None
         remarks = "   ".join(filter(None, (note, ink)))
-        terminal.say(f"{printable(path)}: {answer} ({row[answer]:.1%})   {remarks}".rstrip())
-    terminal.say("\n".join(str(path) for path in (picture, options.film) if path is not None))
+        console.say(f"{printable(path)}: {answer} ({row[answer]:.1%})   {remarks}".rstrip())
+    console.say("\n".join(str(path) for path in (picture, options.film) if path is not None))
     return 0

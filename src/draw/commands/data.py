@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from draw.commands import terminal
+from draw.commands import console
 from draw.data import DATASETS, SPLITS, load
 from draw.errors import ConfigError, DataError
 
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _fetch(name: str, data_dir: Path | None) -> None:
-    with terminal.progress_bar() as bar:
+    with console.progress_bar() as bar:
         for split in SPLITS:
-            images = load(name, split, data_dir=data_dir, progress=terminal.reporter(bar))
-            terminal.say(f"{name} {split}: {len(images):,} images, ready", bar)
+            images = load(name, split, data_dir=data_dir, progress=console.reporter(bar))
+            console.say(f"{name} {split}: {len(images):,} images, ready", bar)

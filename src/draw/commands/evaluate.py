@@ -10,25 +10,23 @@ from typing import Any, Literal
 from rich.table import Table
 
 from draw.classifier import GlimpseClassifier
-from draw.commands import report, terminal
+from draw.commands import console, report
 from draw.data import Images
+from draw.distributed import World, is_main, process_group
 from draw.errors import ConfigError
 from draw.evaluation import Classification, Evaluation, classify, evaluate
-from draw.processes import Group, is_main, joined
-from draw.tasks import Network
+from draw.zoo import Network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Measure a model's bound on log p(x), in nats an image, or a classifier's errors."""
 
-    model: terminal.Model
+    model: console.Model
     data: str | None = None
     """A data set's name; the one that the model was trained on unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
-    skip_bad: bool = False
-    """Leave out pictures of `folder` that cannot be decoded."""
     split: Literal["test", "valid", "train"] = "test"
     """Which part of it."""
     samples: int = 1
@@ -41,21 +39,21 @@ class Options:
     """Decides the noise, the binarisation and the choice of images."""
     out: Path | None = None
     """A folder that keeps the bounds of each image; called again, a stopped evaluation goes on."""
-    device: terminal.Device = "auto"
-    engine: terminal.EngineChoice = "auto"
+    device: console.Device = "auto"
+    engine: console.EngineChoice = "auto"
     json: bool = False
     """Print one JSON object instead of a table."""
 
     def __post_init__(self) -> None:
-        terminal.check_range(1, 10**9, samples=self.samples, images=self.images)
+        console.check_range(1, 10**9, samples=self.samples, images=self.images)
         for k in self.importance_samples:
-            terminal.check_range(1, 10**9, importance_samples=k)
-        terminal.check_range(0, 2**63 - 1, seed=self.seed)
+            console.check_range(1, 10**9, importance_samples=k)
+        console.check_range(0, 2**63 - 1, seed=self.seed)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
-    options = terminal.parse(Options, "draw evaluate", arguments)
+    options = console.parse(Options, "draw evaluate", arguments)
     measured = measure(options)
     if not is_main():
         return 0
@@ -63,22 +61,22 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(measured, indent=2))
     else:
         table = _errors if "errors" in measured else _table
-        terminal.console().print(table(measured))
+        console.console().print(table(measured))
     return 0
 
 
 def measure(options: Options) -> dict[str, Any]:
     """What the command measures, as plain values: an `Evaluation`, and of what it is."""
-    model, config = terminal.load_trained(options.model, options.device, options.engine)
-    with joined(model.device) as group:
-        with group.one_first():
-            name, split = terminal.load_images(
-                model, config, options.data, options.data_dir, options.split, options.skip_bad
+    model, config = console.load_trained(options.model, options.device, options.engine)
+    with process_group(model.device) as world:
+        with world.local_main_first():
+            name, split = console.load_images(
+                model, config, options.data, options.data_dir, options.split
             )
         images = split if options.images is None else split.subset(options.images, options.seed)
-        with terminal.progress_bar() as bar:
-            progress = partial(terminal.reporter(bar), "evaluating")
-            result = _result(options, model, images, progress, group)
+        with console.progress_bar() as bar:
+            progress = partial(console.reporter(bar), "evaluating")
+            result = _result(options, model, images, progress, world)
     about = {
         "model": options.model,
         "data": name,
@@ -87,8 +85,6 @@ def measure(options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "images_in_split": len(split),
     }
-    if split.note:
-        about["note"] = split.note
     return about | asdict(result)
 
 
@@ -97,7 +93,7 @@ def _result(
     model: Network,
     images: Images,
     progress: Callable[[int, int], None],
-    group: Group,
+    world: World,
 ) -> Evaluation | Classification:
     if isinstance(model, GlimpseClassifier):
         if options.samples > 1 or options.importance_samples or options.out:
@@ -105,7 +101,7 @@ def _result(
                 f"{options.model} classifies pictures: it has no bound to measure with --samples "
                 f"or --importance-samples, or to keep with --out"
             )
-        return classify(model, images, seed=options.seed, progress=progress, group=group)
+        return classify(model, images, seed=options.seed, progress=progress, world=world)
     return evaluate(
         model,
         images,
@@ -113,7 +109,7 @@ def _result(
         importance_samples=options.importance_samples,
         seed=options.seed,
         progress=progress,
-        group=group,
+        world=world,
         out=options.out,
     )
 

@@ -10,14 +10,15 @@ import matplotlib.cbook
 import tyro
 from torch import Tensor
 
-from draw import bundled, data, figures, pictures
-from draw.checkpoint import RunFolder
+from draw import data, figures, zoo
 from draw.classifier import GlimpseClassifier
-from draw.commands import terminal
-from draw.config import TrainConfig
+from draw.commands import console, render
 from draw.errors import ConfigError
 from draw.model import DRAW
-from draw.tasks import TASKS, Network
+from draw.storage.run_folder import RunFolder
+from draw.training.config import TrainConfig
+from draw.training.state import read_config
+from draw.zoo import Network
 
 ROWS = 8  # of figure 5
 OF_DATA = {"two-digits": ["8"], "svhn": ["9", "10"], "cifar10": ["12"]}
@@ -31,7 +32,7 @@ class Options:
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """1 or 3 to 12, or all (that the model can give), or list (what there is)."""
-    model: Annotated[tyro.conf.Positional[str | None], terminal.MODEL] = None
+    model: Annotated[tyro.conf.Positional[str | None], console.MODEL] = None
     image: Path | None = None
     """The picture of figures 3 and 4; a digit and a portrait unless given."""
     out: Path | None = None
@@ -41,14 +42,12 @@ class Options:
     """The data set of the images in figures 5, 6, 9 and 12; the run's unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
-    skip_bad: bool = False
-    """Leave out pictures of `folder` that cannot be decoded."""
     seed: int = 0
     """Decides the samples, and which images."""
-    device: terminal.Device = "auto"
+    device: console.Device = "auto"
 
     def __post_init__(self) -> None:
-        terminal.check_range(0, 2**63 - 1, seed=self.seed)
+        console.check_range(0, 2**63 - 1, seed=self.seed)
         if self.name not in (*FIGURES, "all", "list"):
             raise ConfigError(f"there is no figure {self.name!r}; see draw figure list")
         if self.name in ("3", "4") and self.model is not None:
@@ -62,15 +61,15 @@ class Options:
 
     def load(self, kind: type[Network] | None = None) -> tuple[Any, TrainConfig | None]:
         """The model, of a kind if one is asked for, and how it was trained if its run tells."""
-        return terminal.load_trained(self.named(), self.device, "auto", kind)
+        return console.load_trained(self.named(), self.device, "auto", kind)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
-    options = terminal.parse(Options, "draw figure", arguments)
+    options = console.parse(Options, "draw figure", arguments)
     if options.name == "list":
         for name, (title, _) in FIGURES.items():
-            terminal.say(f"{name}   {title}")
+            console.say(f"{name}   {title}")
         return 0
     paths = {options.name: options.out or Path("out") / f"figure-{options.name}.png"}
     if options.name == "all":
@@ -82,7 +81,7 @@ def main(arguments: list[str]) -> int:
         if options.name in OF_DATA_SET:
             _check_data(options)
         draw(options, path)
-        terminal.say(str(path))
+        console.say(str(path))
     return 0
 
 
@@ -111,13 +110,13 @@ def _check_data(options: Options) -> None:
 
 
 def _run(options: Options) -> RunFolder:
-    return RunFolder(bundled.find(options.named()))
+    return RunFolder(zoo.find(options.named()))
 
 
 def _config(options: Options) -> TrainConfig | None:
     """How the model was trained, if its run folder tells; the model itself is not loaded."""
     run = _run(options)
-    return TrainConfig.from_run(run) if run.config_file.is_file() else None
+    return read_config(run) if run.config_file.is_file() else None
 
 
 def _stages(options: Options, path: Path, *, attentive: bool) -> None:
@@ -127,7 +126,7 @@ def _stages(options: Options, path: Path, *, attentive: bool) -> None:
         raise ConfigError(
             f"figure {options.name} is of a model that writes {how} attention; see figure {other}"
         )
-    pictures.stages(model, path, seed=options.seed)
+    render.stages(model, path, seed=options.seed)
 
 
 def _curves(options: Options, path: Path) -> None:
@@ -137,24 +136,20 @@ def _curves(options: Options, path: Path) -> None:
             f"figure 11 is drawn from the log of a training, and {options.model} holds none; name "
             f"a run folder"
         )
-    figures.save_plot(path, figures.curves(run.records(), TASKS[type(config.model)].goal))
+    figures.save_plot(path, figures.curves(run.records(), config.model.metric))
 
 
 def _neighbours(options: Options, path: Path) -> None:
     model, config = options.load(DRAW)
-    _, images = terminal.load_images(
-        model, config, options.data, options.data_dir, "train", options.skip_bad
-    )
-    pictures.neighbours(model, path, images.pictures(), seed=options.seed)
+    _, images = console.load_images(model, config, options.data, options.data_dir, "train")
+    render.neighbours(model, path, images.pictures(), seed=options.seed)
 
 
 def _glimpses(options: Options, path: Path) -> None:
     model, config = options.load(GlimpseClassifier)
-    _, images = terminal.load_images(
-        model, config, options.data, options.data_dir, "test", options.skip_bad
-    )
+    _, images = console.load_images(model, config, options.data, options.data_dir, "test")
     shown = images.subset(ROWS, options.seed)
-    pictures.glimpses(model, path, shown.first(ROWS), labels=shown.labels)
+    render.glimpses(model, path, shown.first(ROWS), labels=shown.labels)
 
 
 def _patches(options: Options, path: Path) -> None:

@@ -1,6 +1,6 @@
 """draw models: the trained models that come with the package."""
 
-from draw import bundled
+from draw import zoo
 from draw.commands import report
 from draw.errors import ConfigError
 
@@ -14,14 +14,14 @@ def main(arguments: list[str]) -> int:
         case ["-h" | "--help"]:
             print(USAGE)
         case []:
-            print("\n\n".join(map(_describe, bundled.names())))
+            print("\n\n".join(map(_describe, zoo.names())))
         case _:
             raise ConfigError("usage: draw models")
     return 0
 
 
 def _describe(name: str) -> str:
-    results = bundled.results(name)
+    results = zoo.results(name)
     lines = [
         f"{name}: {results['parameters']:,} parameters, stored as {results['stored_as']}",
         f"  {results['command']}",

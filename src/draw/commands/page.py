@@ -14,9 +14,9 @@ from typing import Annotated
 import tyro
 
 from draw import page
-from draw.commands import terminal
-from draw.loading import load
+from draw.commands import console
 from draw.model import DRAW
+from draw.zoo import load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,24 +33,24 @@ class Options:
     """Write the page into this folder for any static host instead of serving it."""
 
     def __post_init__(self) -> None:
-        terminal.check_range(0, 65_535, port=self.port)
+        console.check_range(0, 65_535, port=self.port)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
-    options = terminal.parse(Options, "draw page", arguments)
-    terminal.prepare_device("cpu")
+    options = console.parse(Options, "draw page", arguments)
+    console.prepare_device("cpu")
     models = {}
     if options.model is not None:
         models = {_short(options.model): load(options.model, DRAW)}
     if options.export is not None:
         page.assemble(options.export, models)
-        terminal.say(f"{options.export}: for any static host; opened as a file it cannot run")
+        console.say(f"{options.export}: for any static host; opened as a file it cannot run")
         return 0
     with TemporaryDirectory(prefix="draw-page-") as folder:
         page.assemble(Path(folder), models)
         with page.PageServer(Path(folder), options.port) as server:
-            terminal.say(f"{server.url}   (Ctrl-C ends it)")
+            console.say(f"{server.url}   (Ctrl-C ends it)")
             with _until_stopped():
                 if options.browser:  # from a thread: a browser in this terminal ends when it likes
                     Thread(target=webbrowser.open, args=[server.url], daemon=True).start()

@@ -8,23 +8,23 @@ import torch
 import tyro
 from torch import Tensor
 
-from draw import bundled, figures, pictures
-from draw.checkpoint import RunFolder
-from draw.commands import terminal
-from draw.config import TrainConfig
+from draw import figures, zoo
+from draw.commands import console, render
+from draw.commands.render import PaintingStyle
 from draw.data import load_picture
 from draw.decoding import printable
 from draw.errors import ConfigError
-from draw.model import DRAW, DRAWConfig
-from draw.pictures import PaintingStyle
-from draw.tasks import TASKS
+from draw.evaluation import check_images_fit
+from draw.model import DRAW
+from draw.storage.run_folder import RunFolder
+from draw.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Repaint pictures: reconstructions.png and reconstructing.gif, a film of it."""
 
-    model: terminal.Model
+    model: console.Model
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Picture files, resized and cropped to the model's size; the first validation images unless
     given."""
@@ -34,8 +34,6 @@ class Options:
     """The data set of the validation images; the model's own unless given."""
     data_dir: Path | None = None
     """Where to look for it first."""
-    skip_bad: bool = False
-    """Leave out pictures of `folder` that cannot be decoded."""
     out: Path = Path("out")
     """The folder for the pictures."""
     film: Path | None = None
@@ -47,40 +45,38 @@ class Options:
     """Round the pixels to 0 or 1, as a model of binary images wants them; a run folder knows."""
     seed: int = 0
     """Decides the noise."""
-    device: terminal.Device = "auto"
-    engine: terminal.EngineChoice = "auto"
+    device: console.Device = "auto"
+    engine: console.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
-        of_data = (self.count, self.data, self.data_dir, self.skip_bad or None)
+        of_data = (self.count, self.data, self.data_dir)
         if self.images:
-            terminal.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")
+            console.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")
             if any(option is not None for option in of_data):
                 raise ConfigError(
-                    "--count, --data, --data-dir and --skip-bad are of validation images, which "
+                    "--count, --data and --data-dir are of validation images, which "
                     "are taken where no pictures are named"
                 )
         elif self.binarise:
             raise ConfigError("--binarise is of pictures that are named; a data set knows its own")
-        terminal.check_range(1, 1_024, count=self.count)
-        terminal.check_range(0, 2**63 - 1, seed=self.seed)
+        console.check_range(1, 1_024, count=self.count)
+        console.check_range(0, 2**63 - 1, seed=self.seed)
         if self.film is not None:
             figures.check_film(self.film)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
-    options = terminal.parse(Options, "draw reconstruct", arguments)
-    model, config = terminal.load_trained(options.model, options.device, options.engine, DRAW)
+    options = console.parse(Options, "draw reconstruct", arguments)
+    model, config = console.load_trained(options.model, options.device, options.engine, DRAW)
     if options.images:
         x, labels = _pictures(options, model, config), [path.stem for path in options.images]
     else:
-        _, images = terminal.load_images(
-            model, config, options.data, options.data_dir, "valid", options.skip_bad
-        )
-        TASKS[DRAWConfig].check(model.config, images)
-        x = images.first(options.count or pictures.at_once(model.config, 32))
+        _, images = console.load_images(model, config, options.data, options.data_dir, "valid")
+        check_images_fit(model.config, images)
+        x = images.first(options.count or render.at_once(model.config, 32))
         labels = [f"validation image {number}" for number in range(len(x))]
-    written = pictures.reconstruct(
+    written = render.reconstruct(
         model,
         options.out,
         x,
@@ -91,7 +87,7 @@ def main(arguments: list[str]) -> int:
         name=options.model,
         labels=labels,
     )
-    terminal.say("\n".join(map(str, written)))
+    console.say("\n".join(map(str, written)))
     return 0
 
 
@@ -102,16 +98,16 @@ def _pictures(options: Options, model: DRAW, config: TrainConfig | None) -> Tens
         picture, note = load_picture(path, model.config.image_shape)
         loaded.append(picture)
         if note:
-            terminal.say(f"{printable(path)}: {note}")
+            console.say(f"{printable(path)}: {note}")
     x = torch.stack(loaded).float() / 255
-    run = RunFolder(bundled.find(options.model))
+    run = RunFolder(zoo.find(options.model))
     learned_binary = config is not None and run.read()["data"].get("binarisation") != "none"
     if options.binarise or learned_binary:
         x = x.round()
-        terminal.say("pixels rounded to 0 or 1, as the model learned from binary images")
+        console.say("pixels rounded to 0 or 1, as the model learned from binary images")
         for path, pixels in zip(options.images, x, strict=True):
-            if remark := terminal.remark_on_paper(pixels):
-                terminal.say(f"{printable(path)}: {remark}")
+            if remark := console.remark_on_paper(pixels):
+                console.say(f"{printable(path)}: {remark}")
     elif config is None:
-        terminal.say("pixels taken as intensities; if the model is of binary images: --binarise")
+        console.say("pixels taken as intensities; if the model is of binary images: --binarise")
     return x

@@ -7,19 +7,19 @@ from typing import Annotated
 import tyro
 from torch import Tensor
 
-from draw import figures, pictures
-from draw.commands import terminal
-from draw.config import TrainConfig
+from draw import figures
+from draw.commands import console, render
+from draw.commands.render import PaintingStyle
 from draw.errors import DataError
 from draw.model import DRAW
-from draw.pictures import PaintingStyle
+from draw.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Paint new images: samples.png and drawing.gif, a film of how they are painted."""
 
-    model: terminal.Model
+    model: console.Model
     count: int = 64
     """How many."""
     seed: int = 0
@@ -35,23 +35,21 @@ class Options:
     """The data set whose nearest images are shown beside; the model's own if it is at hand."""
     data_dir: Path | None = None
     """Where to look for it first."""
-    skip_bad: bool = False
-    """Leave out pictures of `folder` that cannot be decoded."""
-    device: terminal.Device = "auto"
-    engine: terminal.EngineChoice = "auto"
+    device: console.Device = "auto"
+    engine: console.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
-        terminal.check_range(1, 1_024, count=self.count)
-        terminal.check_range(0, 2**63 - 1, seed=self.seed)
+        console.check_range(1, 1_024, count=self.count)
+        console.check_range(0, 2**63 - 1, seed=self.seed)
         if self.film is not None:
             figures.check_film(self.film)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
-    options = terminal.parse(Options, "draw sample", arguments)
-    model, config = terminal.load_trained(options.model, options.device, options.engine, DRAW)
-    written = pictures.sample(
+    options = console.parse(Options, "draw sample", arguments)
+    model, config = console.load_trained(options.model, options.device, options.engine, DRAW)
+    written = render.sample(
         model,
         options.out,
         count=options.count,
@@ -62,7 +60,7 @@ def main(arguments: list[str]) -> int:
         trace_file=options.trace,
         name=options.model,
     )
-    terminal.say("\n".join(map(str, written)))
+    console.say("\n".join(map(str, written)))
     return 0
 
 
@@ -72,24 +70,23 @@ def _training_pixels(options: Options, model: DRAW, config: TrainConfig | None) 
     Samples can do without them: unless they are named, nothing is downloaded for their sake.
     """
     if options.data is None and config is None:
-        terminal.say(
+        console.say(
             "without the nearest training images, as a saved model does not know its data; "
             "name it with --data to see them"
         )
         return None
     try:
-        _, images = terminal.load_images(
+        _, images = console.load_images(
             model,
             config,
             options.data,
             options.data_dir,
             "train",
-            options.skip_bad,
             fetch=options.data is not None,
         )
     except DataError as error:
         if options.data is not None:
             raise
-        terminal.say(f"without the nearest training images: {error}")
+        console.say(f"without the nearest training images: {error}")
         return None
     return images.pictures()

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from draw.checkpoint import RunFolder
 from draw.errors import ConfigError
-from draw.steps import Step
-from draw.training import Validation
+from draw.storage.run_folder import RunFolder
+from draw.training.loop import Validation
+from draw.training.step import Step
 
 
 def check_installed() -> None:

@@ -13,19 +13,19 @@ from typing import Annotated
 import tyro
 from rich.progress import Progress
 
-from draw import figures, pictures, training
-from draw.checkpoint import RunFolder
-from draw.commands import tensorboard, terminal
-from draw.config import TrainConfig
+from draw import figures
+from draw.commands import console, render, tensorboard
 from draw.data import Images
+from draw.distributed import World, is_main, process_group
 from draw.errors import ConfigError
-from draw.loading import load
 from draw.model import DRAW, DRAWConfig
-from draw.presets import PRESETS
-from draw.processes import Group, is_main, joined
-from draw.steps import Step
-from draw.tasks import TASKS, Network
-from draw.training import Validation
+from draw.storage.run_folder import RunFolder
+from draw.training.config import TrainConfig
+from draw.training.loop import Validation, starting_model, train
+from draw.training.presets import PRESETS
+from draw.training.state import check_same_config, read_config
+from draw.training.step import Step
+from draw.zoo import Network, load
 
 SHOWN = 8  # images on which a classifier's glimpses are shown
 
@@ -45,7 +45,7 @@ class Options:
     """Height and width of the images, pixels."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one. There, products are in TF32."""
-    engine: terminal.EngineChoice = "auto"
+    engine: console.EngineChoice = "auto"
     tensorboard: bool = False
     """Also write the measurements for TensorBoard, into RUN/tensorboard."""
 
@@ -58,12 +58,12 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     started = time.monotonic()
     options, config, run = _chosen(arguments)
-    device = terminal.prepare_device(options.device, tf32=True)
-    with joined(device) as group:
-        with group.one_first(), terminal.progress_bar() as bar:
-            images = config.load_images("train", terminal.reporter(bar))
-            validation = config.load_images("valid", terminal.reporter(bar))
-        status = _train(options, config, run, images, validation, device, started, group)
+    device = console.prepare_device(options.device, tf32=True)
+    with process_group(device) as world:
+        with world.local_main_first(), console.progress_bar() as bar:
+            images = config.load_images("train", console.reporter(bar))
+            validation = config.load_images("valid", console.reporter(bar))
+        status = _train(options, config, run, images, validation, device, started, world)
     if status is None and is_main():
         _finish(config, run, images, validation)
     return status or 0
@@ -77,20 +77,18 @@ def _train(
     validation: Images,
     device: str,
     started: float,
-    group: Group,
+    world: World,
 ) -> int | None:
     """Train to the end: None; or until it is stopped: the exit status."""
-    with terminal.progress_bar() as bar, _stop_on_signal() as stop:
+    with console.progress_bar() as bar, _stop_on_signal() as stop:
         if options.max_minutes is not None:
             stop.deadline = started + 60 * options.max_minutes
-        terminal.say(
+        console.say(
             f"training on {len(images):,} images of {config.data}: {config.steps:,} minibatches "
             f"of {config.batch_size}, {config.model.glimpses} glimpses, into {run.path}",
             bar,
         )
-        if config.precision == "bf16":
-            terminal.say("LSTMs multiply in bfloat16, by the plain path; bounds are float32", bar)
-        events = training.train(
+        events = train(
             config,
             run,
             images,
@@ -98,15 +96,15 @@ def _train(
             device=device,
             engine=options.engine,
             stop=stop.is_asked,
-            group=group,
+            world=world,
         )
-        if options.tensorboard and group.is_main:
-            events = tensorboard.written(events, run, TASKS[type(config.model)].goal)
+        if options.tensorboard and world.is_main:
+            events = tensorboard.written(events, run, config.model.metric)
         finished = _watch(events, config, run, bar, validation)
     if finished and not stop.signal:
         return None
     folder = shlex.quote(str(run.path))
-    terminal.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
+    console.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
     return 128 + stop.signal if stop.signal else 0
 
 
@@ -124,20 +122,18 @@ def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
         tensorboard.check_installed()
     run = RunFolder(options.out or Path("runs") / preset)
     if options.resume and (named is None or run.config_file.exists()):
-        begun = TrainConfig.from_run(RunFolder.open(run.path))
+        begun = read_config(RunFolder.open(run.path))
         if named is None:
             defaults = begun
         elif config.start_from is not None:
             defaults = replace(defaults, model=begun.model)
         _, config = _parse(preset, arguments, defaults)
-        config.check_started(run)
+        check_same_config(run, config)
         return options, config, run
     if config.start_from is not None:  # whose network is then the one to be trained
-        trained = load(config.start_from, TASKS[type(config.model)].network)
+        trained = load(config.start_from)
         options, config = _parse(preset, arguments, replace(defaults, model=trained.config))
-        training.starting_model(
-            config
-        )  # refused now if options ask for another, not after the data
+        starting_model(config)  # refused now if options ask for another, not after the data
     if config.data == "folder" and config.data_dir is None:
         raise ConfigError("training on your own pictures needs --data-dir, the folder they are in")
     run.check_vacant()
@@ -156,7 +152,7 @@ def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Op
     command.__doc__ = (
         f"Train a model. Presets: {', '.join(PRESETS)}; these are the options of {preset}."
     )
-    options, config = terminal.parse(command, f"draw train {preset}", arguments)
+    options, config = console.parse(command, f"draw train {preset}", arguments)
     if options.image_size is not None:
         size = options.image_size
         config = replace(config, model=replace(config.model, height=size, width=size))
@@ -176,7 +172,7 @@ def _watch(
     event = None
     for event in events:
         if isinstance(event, Step):
-            if event.is_taken:
+            if event.is_finite:
                 nats = _smooth(nats, -event.train_nats)
             seconds = _smooth(seconds, event.seconds)
             words = "loss not finite" if nats is None else f"loss {nats:.1f} nats"
@@ -190,18 +186,18 @@ def _watch(
             words += " nats" if stderr is None else f" +- {stderr:.2f} nats"
             if "error" in event.result.also:
                 words += f", error {event.result.also['error']:.2%}"
-            terminal.say(words + ("   best so far" if event.is_best else ""), bar)
+            console.say(words + ("   best so far" if event.is_best else ""), bar)
             if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
-                _save_samples(event.learner.average, path, validation, config.seed)
+                _save_samples(event.state.ema, path, validation, config.seed)
     return event is None or event.step == config.steps  # a finished run has no events left
 
 
 def _save_samples(model: Network, path: Path, validation: Images, seed: int) -> None:
     if isinstance(model, DRAW):
-        pictures.sample_grid(model, path, seed=seed)
+        render.sample_grid(model, path, seed=seed)
     else:
-        pictures.glimpses(model, path, validation.first(SHOWN), labels=validation.labels)
+        render.glimpses(model, path, validation.first(SHOWN), labels=validation.labels)
 
 
 def _smooth(mean: float | None, value: float) -> float:
@@ -212,19 +208,19 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
     """The pictures of the finished model."""
     model = load(run.path)
     if isinstance(model, DRAW):
-        count = pictures.at_once(model.config, 64)
+        count = render.at_once(model.config, 64)
         training, shown = images.pictures(), validation.first(min(count, 32))
-        pictures.sample(model, run.path, count=count, seed=config.seed, training=training)
-        pictures.reconstruct(model, run.path, shown, seed=config.seed)
+        render.sample(model, run.path, count=count, seed=config.seed, training=training)
+        render.reconstruct(model, run.path, shown, seed=config.seed)
         made = _painted(model.config)
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
         made = {"glimpses.png": "validation images, where it looks (green), its errors (red)"}
-    curves = figures.curves(run.records(), TASKS[type(config.model)].goal)
+    curves = figures.curves(run.records(), config.model.metric)
     figures.save_plot(run.path / "curves.png", curves)
-    terminal.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
+    console.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
     for name, what in (made | {"curves.png": "the learning curve"}).items():
-        terminal.say(f"  {run.path / name!s:<40} {what}")
+        console.say(f"  {run.path / name!s:<40} {what}")
 
 
 def _painted(config: DRAWConfig) -> dict[str, str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from draw.data.cifar import cifar10
 from draw.data.download import Progress
 from draw.data.folder import folder, load_picture
-from draw.data.images import Images
+from draw.data.images import Batches, Images
 from draw.data.mnist import SIDE, binarized_mnist, digits5k, mnist
 from draw.data.svhn import svhn, svhn_cropped
 from draw.data.synthetic import cluttered_60, cluttered_100, two_digits
 from draw.errors import DataError
 
-__all__ = ["DATASETS", "SPLITS", "Images", "load", "load_picture"]
+__all__ = ["DATASETS", "SPLITS", "Batches", "Images", "load", "load_picture"]
 
 SPLITS = ("train", "valid", "test")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from draw.errors import DataError
-from draw.files import one_line
+from draw.errors import DataError, one_line
 
 IN_MEMORY = 1 << 26  # bytes of a file; a larger one waits in a nameless file in $TMPDIR
 RATIO, SMALL = 10, 1 << 26  # an archive of pictures unpacks to so many times its size, and bytes

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 import pooch
 import requests
 
-from draw.errors import DataError
-from draw.files import one_line
+from draw.errors import DataError, one_line
 
 T = TypeVar("T")
 Progress = Callable[

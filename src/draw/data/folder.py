@@ -25,7 +25,7 @@ from draw.data.images import Images
 from draw.data.packed import TAIL, Packed, unpack
 from draw.decoding import DECODER, decode, decode_all, printable
 from draw.errors import DataError
-from draw.files import atomic_path
+from draw.storage.files import atomic_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}
 OTHERS = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif", ".tiff"}

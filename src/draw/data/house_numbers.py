@@ -16,8 +16,8 @@ from PIL import Image
 from draw.data.archive import members
 from draw.data.download import Progress
 from draw.data.packed import TAIL
-from draw.errors import DataError
-from draw.files import atomic_path, one_line
+from draw.errors import DataError, one_line
+from draw.storage.files import atomic_path
 
 SHAPE = 3, 64, 64  # of a packed picture, one byte a value
 BYTES = 3 * 64 * 64

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
+from draw.seeding import generator as seeded
+
 Binarisation = Literal["static", "dynamic", "none"]
 COMPARED = 20_000  # pictures that are composed to be compared with
 CHUNK = 1_000  # pictures that are composed or hashed at a time
@@ -125,3 +127,29 @@ class Images:
         chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
         labels = None if self.labels is None else self.labels[chosen]
         return replace(self, pixels=self.pixels[chosen], labels=labels, known_digest=None)
+
+
+class Batches:
+    """The minibatches of a training by step: every image once an epoch, in an order of its own.
+
+    Each is the images [B, C, H, W] and their labels [B], which are -1 where there are none.
+    """
+
+    def __init__(self, images: Images, batch_size: int, seed: int) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self._order: tuple[int, Tensor] | None = None  # the last epoch asked for
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        n = len(self.images)
+        places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
+        indices = torch.cat([self._permutation(e)[places[places // n == e] % n] for e in epochs])
+        x = self.images.batch(indices, seeded(self.seed, "binarisation", step))
+        labels = self.images.labels
+        return x, torch.full_like(indices, -1) if labels is None else labels[indices]
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            order = seeded(self.seed, "order", epoch)
+            self._order = epoch, torch.randperm(len(self.images), generator=order)
+        return self._order[1]

@@ -18,7 +18,7 @@ from draw.data.download import (
 )
 from draw.data.images import Images
 from draw.errors import DataError
-from draw.files import write_atomic
+from draw.storage.files import write_atomic
 
 SIDE = 28
 PIXELS = SIDE * SIDE

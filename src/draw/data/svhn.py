@@ -12,8 +12,7 @@ from draw.data.house_numbers import SHAPE, import_h5py, is_packed, pack
 from draw.data.images import Images
 from draw.data.packed import unpack
 from draw.data.synthetic import RandomCrop
-from draw.errors import DataError
-from draw.files import one_line
+from draw.errors import DataError, one_line
 
 CROP = 54  # of the 64 pixels each way
 NUMBERS = 33_402 + 202_353  # published in train and extra

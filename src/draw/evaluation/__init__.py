@@ -1,20 +1,16 @@
-"""How good a model is on a set of images: the bounds of DRAW, the errors of a classifier."""
+"""How good a network is on a set of images: the bounds of DRAW, the errors of a classifier."""
 
-from draw.evaluation.bounds import Evaluation, ImportanceBound, evaluate, likelihood_in_words
-from draw.evaluation.classification import (
-    Classification,
-    classify,
-    labels_of,
-    wilson_interval,
-)
+from draw.evaluation.bounds import Evaluation, ImportanceBound, evaluate
+from draw.evaluation.classification import Classification, classify
+from draw.evaluation.validate import EvalResult, check_images_fit, validate
 
 __all__ = [
     "Classification",
+    "EvalResult",
     "Evaluation",
     "ImportanceBound",
+    "check_images_fit",
     "classify",
     "evaluate",
-    "labels_of",
-    "likelihood_in_words",
-    "wilson_interval",
+    "validate",
 ]

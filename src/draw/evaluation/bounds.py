@@ -1,4 +1,4 @@
-"""The bounds of DRAW on a set of images."""
+"""Bounds of DRAW on log p(x), averaged over a set of images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,20 +10,22 @@ import torch
 from torch import Generator, Tensor
 
 from draw.data import Images
+from draw.distributed import SINGLE, World
 from draw.errors import ConfigError
-from draw.evaluation.kept import Kept
-from draw.evaluation.whole_set import ROWS, mean_and_stderr, measure_all
-from draw.model import DRAW, DRAWConfig, Trace
-from draw.objectives import bits_per_dim, elbo, encoded_terms, iwae, log_weight
-from draw.processes import ALONE, Group
-from draw.weights import weights_digest
+from draw.evaluation.batched import MAX_ROWS, evaluate_batches, mean_and_stderr
+from draw.evaluation.cache import EvalCache
+from draw.kernels import use_fused
+from draw.model import DRAW, DRAWConfig
+from draw.objectives import bits_per_dim, elbo, encoder_terms, iwae, log_weight
+from draw.storage.tensors import weights_digest
+from draw.trace import Trace
 
-ELEMENTS = 2**21  # pixels times channels that run side by side, at most: they bound the memory
-ON_A_GPU = 8  # times as many trajectories there, where k is large: to launch a run takes 15 ms
-PART = 2**17  # trajectories measured at a stretch, at most: what a stop loses, minutes on a CPU
+MAX_ELEMENTS = 2**21  # pixels times channels evaluated in parallel, which bounds the memory
+GPU_FACTOR = 8  # more parallel trajectories on a GPU, where launching a run takes 15 ms
+MAX_BATCH_TRAJECTORIES = 2**17  # per batch; an interruption loses at most one batch
 
-# What p(x) is, by the model's likelihood and the images' binarisation; only these go together.
-WORDS = {
+# Descriptions of p(x) by (likelihood, binarisation); other combinations are invalid.
+DESCRIPTIONS = {
     ("bernoulli", "static"): "Bernoulli, static binarisation",
     ("bernoulli", "dynamic"): "Bernoulli, dynamic binarisation",
     ("bernoulli", "none"): "Bernoulli, intensities as probabilities (no bits per dimension)",
@@ -33,27 +35,27 @@ WORDS = {
 
 @dataclass(frozen=True)
 class ImportanceBound:
-    """The IWAE bound of one k."""
+    """The IWAE bound for one k."""
 
-    k: int  # trajectories an image
-    nats: float
-    stderr: float | None  # standard error of the mean over images; None of a single one
+    k: int  # samples per image
+    nats: float  # mean over images, nats per image
+    stderr: float | None  # standard error of the mean over images; None for a single image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Bounds on log p(x) in nats an image, means over the images; higher is better."""
+    """Bounds on log p(x), averaged over images, in nats per image; higher is better."""
 
-    likelihood: str  # what p(x) is, in words
+    likelihood: str  # description of p(x)
     images: int
-    samples: int  # trajectories an image in the ELBO
+    samples: int  # samples per image in the ELBO
     elbo_nats: float
-    elbo_stderr: float | None  # standard error of the mean over images; None of a single one
-    log_likelihood_nats: float  # the two parts of the ELBO: -L_x,
-    kl_nats: float  # and L_z
-    kl_nats_by_step: tuple[float, ...]
-    bits_per_dim: float | None  # of the ELBO; None where pixels are probabilities, not outcomes
-    iwae: tuple[ImportanceBound, ...]  # in the order of k; empty if none was asked for
+    elbo_stderr: float | None  # standard error of the mean over images; None for a single image
+    log_likelihood_nats: float  # first part of the ELBO, -L_x
+    kl_nats: float  # second part of the ELBO, L_z
+    kl_nats_by_step: tuple[float, ...]  # L_z by glimpse
+    bits_per_dim: float | None  # of the ELBO; None if pixels are probabilities, not outcomes
+    iwae: tuple[ImportanceBound, ...]  # ordered by k; empty if not requested
 
 
 @torch.no_grad()
@@ -65,28 +67,30 @@ def evaluate(
     importance_samples: int | Sequence[int] = (),
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    group: Group = ALONE,
+    world: World = SINGLE,
     out: Path | None = None,
 ) -> Evaluation:
-    """The ELBO, and the IWAE bounds that are asked for, of a model on images.
+    """Evaluate the ELBO, and optionally IWAE bounds, of a model on a set of images.
 
-    Trajectories are run in chunks and leave one number each, so k = 5,000 is a matter of patience,
-    not of memory.
+    Samples are evaluated in chunks that keep one number each, so a large k takes time but no
+    memory.
 
     Args:
-        samples: trajectories an image over which the ELBO is averaged.
-        importance_samples: k of the importance-weighted bound, or several. The trajectories of
-            the largest serve all: a smaller k is averaged over as many disjoint groups as they
-            hold, which is as unbiased as one group and less noisy.
-        seed: decides the noise and a dynamic binarisation.
-        progress: called with (trajectories done, trajectories in all).
-        group: processes that share the images; the result is the same for any number of them.
-        out: a folder that keeps the values image by image. Called again with it, an evaluation
-            that was stopped goes on, to the same result.
+        model: the model.
+        images: the images.
+        samples: samples per image over which the ELBO is averaged.
+        importance_samples: k of the importance-weighted bound, or several values of k. All use the
+            samples of the largest k: a smaller k is averaged over as many disjoint groups as these
+            contain, which is unbiased as well and less noisy.
+        seed: determines the noise and a dynamic binarisation.
+        progress: called with (samples done, total samples).
+        world: the processes that share the images; the result does not depend on their number.
+        out: a folder for the values of each image. An interrupted evaluation with the same
+            arguments resumes from it, with the same result.
 
     Raises:
-        ConfigError: there are no samples, or the likelihood is not for such images.
-        RunError: `out` holds something else, or is damaged.
+        ConfigError: if a number of samples is below 1, or the likelihood does not fit the images.
+        RunError: if `out` holds something else or is damaged.
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig
@@ -95,24 +99,26 @@ def evaluate(
     >>> result.images, [bound.k for bound in result.iwae]
     (8, [1, 4])
     """
-    asked = (importance_samples,) if isinstance(importance_samples, int) else importance_samples
-    ks = sorted(set(asked))
+    ks = [importance_samples] if isinstance(importance_samples, int) else importance_samples
+    ks = sorted(set(ks))
     if min(samples, *ks, 1) < 1:
-        raise ConfigError(f"{samples} samples and k = {ks} asked for; each must be at least 1")
-    likelihood = likelihood_in_words(model.config, images)
-    rows = max(1, min(ROWS, ELEMENTS // math.prod(images.shape)))
+        raise ConfigError(f"samples is {samples} and k is {ks}; each must be at least 1")
+    likelihood = describe_likelihood(model.config, images)
+    rows = max(1, min(MAX_ROWS, MAX_ELEMENTS // math.prod(images.shape)))
     per_image = samples + max(ks, default=0)
-    images_a_part = max(1, min(rows, PART // per_image))
+    batch_size = max(1, min(rows, MAX_BATCH_TRAJECTORIES // per_image))
     shapes = {"elbo": (), "log_likelihood": (), "kl": (model.config.glimpses,)}
     shapes |= {f"iwae_{k}": () for k in ks}
-    asked_for = {"samples": samples, "importance_samples": ks, "seed": seed}
-    about = asked_for | {"images_a_part": images_a_part}
-    kept = None if out is None else Kept(out, _about(model, images) | about, shapes, group)
+    cache = None
+    if out is not None:
+        settings = {"samples": samples, "importance_samples": ks, "seed": seed}
+        settings |= {"images_a_part": batch_size}
+        cache = EvalCache(out, _identity(model, images, batch_size) | settings, shapes, world)
     done = 0
 
     def advance(trajectories: int) -> None:
         nonlocal done
-        done += trajectories * group.size
+        done += trajectories * world.size
         if progress:
             progress(min(done, len(images) * per_image), len(images) * per_image)
 
@@ -127,15 +133,20 @@ def evaluate(
             sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
         values = [value / samples for value in sums]
         if ks:
-            side_by_side = rows * ON_A_GPU if x.is_cuda else rows
-            log_weights = _log_weights(run, x, max(ks), side_by_side)
+            parallel = rows * GPU_FACTOR if x.is_cuda else rows
+            log_weights = _log_weights(run, x, max(ks), parallel)
             values += [_mean_of_groups(log_weights, k) for k in ks]
         return dict(zip(shapes, values, strict=True))
 
-    measured = measure_all(
-        *(images, images_a_part, seed, model.device, group, measure),
-        kept=kept,
-        found=lambda count: advance(count * per_image),
+    measured = evaluate_batches(
+        images,
+        batch_size,
+        seed,
+        model.device,
+        world,
+        measure,
+        cache=cache,
+        on_cached=lambda count: advance(count * per_image),
     )
     elbo_nats, elbo_stderr = mean_and_stderr(measured["elbo"])
     kl_by_step = measured["kl"].double().mean(1)
@@ -154,43 +165,45 @@ def evaluate(
     )
 
 
-def likelihood_in_words(config: DRAWConfig, images: Images) -> str:
-    """What the p(x) of a model is on images.
+def describe_likelihood(config: DRAWConfig, images: Images) -> str:
+    """Describe what p(x) is for a model and images.
 
     Raises:
-        ConfigError: it is not for such images.
+        ConfigError: if the likelihood does not fit the images.
 
     >>> grey = Images(pixels=torch.zeros(5, 1, 28, 28, dtype=torch.uint8))
-    >>> likelihood_in_words(DRAWConfig(likelihood="logistic"), grey)
+    >>> describe_likelihood(DRAWConfig(likelihood="logistic"), grey)
     '256 levels, discretised logistic'
     """
-    words = WORDS.get((config.likelihood, images.binarisation))
-    if words is None:
+    description = DESCRIPTIONS.get((config.likelihood, images.binarisation))
+    if description is None:
         raise ConfigError(
-            f"model.likelihood is {config.likelihood!r}, which is of 256 levels of intensity; "
+            f"model.likelihood is {config.likelihood!r}, which models 256 intensities; "
             f"these images have {images.binarisation} binarisation, so it must be bernoulli"
         )
-    return words
+    return description
 
 
-def _about(model: DRAW, images: Images) -> dict[str, Any]:
-    """What decides the values, besides what is asked for."""
+def _identity(model: DRAW, images: Images, batch_size: int) -> dict[str, Any]:
+    """Return everything that determines the results, besides the arguments of `evaluate`."""
+    eps = torch.empty(model.noise_shape(batch_size), device=model.device)
+    x = torch.empty(batch_size, *images.shape, device=model.device)
     return {
         "model": weights_digest(model),
         "images": images.digest(),
         "binarisation": images.binarisation,
         "device": model.device.type,
-        "engine": model.engine,
+        "engine": "fused" if use_fused(model, x=x, noise=eps, record=False) else "plain",
     }
 
 
 def _elbo_terms(trace: Trace) -> list[Tensor]:
-    """ELBO [B], log likelihood [B] and KL by step [T, B]."""
-    return [elbo(trace), *encoded_terms(trace.log_likelihood, trace.kl)]
+    """Return the ELBO [B], the log likelihood [B] and the KL by glimpse [T, B]."""
+    return [elbo(trace), *encoder_terms(trace.log_likelihood, trace.kl)]
 
 
 def _log_weights(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -> Tensor:
-    """log w of k trajectories of each image [k, B], `rows` side by side."""
+    """Return log w of k samples of each image, [k, B], computing `rows` in parallel."""
     copies = max(1, rows // len(x))
     parts = []
     for done in range(0, k, copies):
@@ -200,7 +213,7 @@ def _log_weights(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -
 
 
 def _mean_of_groups(log_weights: Tensor, k: int) -> Tensor:
-    """The IWAE bound of k trajectories [B], the mean over as many groups of k as are there."""
+    """Return the IWAE bound for k, [B], averaged over all disjoint groups of k samples."""
     groups = len(log_weights) // k
     grouped = log_weights[: groups * k].view(k, -1)  # [k, groups * B]
     return iwae(grouped).view(groups, -1).mean(0)

@@ -1,4 +1,4 @@
-"""The errors of a classifier on a set of images."""
+"""Errors of a classifier on a set of images."""
 
 import math
 from collections.abc import Callable
@@ -8,25 +8,24 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
-from draw.classifier import GlimpseClassifier
+from draw.classifier import GlimpseClassifier, log_probability
 from draw.data import Images
+from draw.distributed import SINGLE, World
 from draw.errors import ConfigError
-from draw.evaluation.whole_set import ROWS, mean_and_stderr, measure_all
-from draw.objectives import log_probability
-from draw.processes import ALONE, Group
+from draw.evaluation.batched import MAX_ROWS, evaluate_batches, mean_and_stderr
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """How often a classifier errs, and how likely it holds the right answers to be."""
+    """The error of a classifier and the likelihood of the correct labels."""
 
     images: int
     errors: int
-    error: float  # their share
-    error_interval: tuple[float, float]  # Wilson's, 95 %
-    error_by_glimpse: tuple[float, ...]  # the share, had it answered then
-    log_likelihood_nats: float  # of the labels, mean
-    log_likelihood_stderr: float | None  # standard error of the mean; None of a single image
+    error: float  # errors / images
+    error_interval: tuple[float, float]  # 95 % confidence interval (Wilson)
+    error_by_glimpse: tuple[float, ...]  # error of the prediction after each glimpse
+    log_likelihood_nats: float  # log p(label | x), mean over images
+    log_likelihood_stderr: float | None  # standard error of the mean; None for a single image
 
 
 @torch.no_grad()
@@ -36,17 +35,19 @@ def classify(
     *,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    group: Group = ALONE,
+    world: World = SINGLE,
 ) -> Classification:
-    """The errors of a classifier on labelled images.
+    """Evaluate a classifier on labelled images.
 
     Args:
-        seed: decides a dynamic binarisation, or what a composition makes.
-        progress: called with (images done, images in all).
-        group: processes that share the images; the result is the same for any number of them.
+        model: the classifier.
+        images: the images.
+        seed: determines a dynamic binarisation and random transforms.
+        progress: called with (images done, total images).
+        world: the processes that share the images; the result does not depend on their number.
 
     Raises:
-        ConfigError: the images have no labels, or some that the model does not know.
+        ConfigError: if the images have no labels, or labels outside the model's classes.
 
     >>> from draw.classifier import ClassifierConfig
     >>> from draw.data import load
@@ -58,13 +59,14 @@ def classify(
     all_labels = labels_of(images, model.config.classes)
 
     def measure(indices: Tensor, x: Tensor, noise: Generator) -> dict[str, Tensor]:
-        """Of some images: log probability of the label [B], errors by glimpse [T, B]."""
-        labels, seen = all_labels[indices].to(x.device), model(x)
+        """Return log p(label | x) [B] and the errors by glimpse [T, B]."""
+        labels, output = all_labels[indices].to(x.device), model(x)
         if progress:
             progress(int(indices[-1]) + 1, len(images))
-        return {"nats": log_probability(seen, labels), "wrong": seen.logits.argmax(-1) != labels}
+        wrong = output.logits.argmax(-1) != labels
+        return {"nats": log_probability(output, labels), "wrong": wrong}
 
-    measured = measure_all(images, ROWS, seed, model.device, group, measure)
+    measured = evaluate_batches(images, MAX_ROWS, seed, model.device, world, measure)
     by_glimpse = measured["wrong"].sum(1).tolist()
     mean, stderr = mean_and_stderr(measured["nats"])
     return Classification(
@@ -79,24 +81,24 @@ def classify(
 
 
 def labels_of(images: Images, classes: int) -> Int[Tensor, " n"]:
-    """The labels of images.
+    """Return the labels of images.
 
     Raises:
-        ConfigError: there are none, or some are outside 0 to classes - 1.
+        ConfigError: if there are none, or if some are outside 0 to classes - 1.
     """
     if images.labels is None:
-        raise ConfigError("a classifier needs labels, and these images have none")
+        raise ConfigError("a classifier needs labels; these images have none")
     lowest, highest = int(images.labels.min()), int(images.labels.max())
     if lowest < 0 or highest >= classes:
         raise ConfigError(
-            f"the labels are from {lowest} to {highest}, but model.classes is {classes}: "
-            f"they must be from 0 to {classes - 1}"
+            f"the labels range from {lowest} to {highest}; with {classes} classes they must be from "
+            f"0 to {classes - 1}"
         )
     return images.labels
 
 
 def wilson_interval(errors: int, trials: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share that was counted (Wilson 1927).
+    """Compute the 95 % confidence interval of a proportion (Wilson 1927).
 
     >>> [round(end, 4) for end in wilson_interval(336, 10_000)]
     [0.0302, 0.0373]

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 
 from draw.attention import Window
 from draw.errors import ConfigError, ModelError
-from draw.files import write_atomic
-from draw.model import DRAW, State, gaussian_kl
+from draw.model import DRAW, gaussian_kl
+from draw.storage.files import write_atomic
+from draw.trace import State
 
 TOLERANCE = 1e-4
 LARGEST = 2**31  # bytes that a file of protocol buffers can hold

@@ -15,8 +15,8 @@ from torch import Tensor
 from draw.attention import Window
 from draw.errors import ConfigError
 from draw.figures.grid import GAP, GREEN, RED, arrange, check_recorded, panels, windowed
-from draw.files import atomic_path
-from draw.model import Trace
+from draw.storage.files import atomic_path
+from draw.trace import Trace
 
 LARGEST = 16_000  # pixels of a side; WebP holds little more
 GREYS = 32  # shades of a grey GIF: none is more than 4 of 255 off
@@ -55,8 +55,7 @@ class Film(Sequence[Image.Image]):
     images: Float[Tensor, "B C H W"] | None = None
 
     def __post_init__(self) -> None:
-        check_recorded(self.trace)
-        _check_size(self.trace.canvas, self.columns, self.scale, 1 if self.images is None else 2)
+        _check_size(self.trace.means, self.columns, self.scale, 1 if self.images is None else 2)
 
     def __len__(self) -> int:
         return len(self.trace.z) + 1
@@ -66,9 +65,9 @@ class Film(Sequence[Image.Image]):
             return [self[t] for t in range(len(self))[index]]
         t = range(len(self))[index]
         finished = t == len(self.trace.z)
-        read = None if finished else self.trace.read
-        write = None if finished else self.trace.write
-        means = self.trace.likelihood.mean(self.trace.canvas[-1 if finished else t])
+        read = None if finished else self.trace.read_window
+        write = None if finished else self.trace.write_window
+        means = self.trace.mean if finished else self.trace.means[t]
         canvases = windowed(means, self.scale, write, t, self.write_size, RED)
         if self.images is None:
             return arrange(canvases, self.columns)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from draw.attention import Window, box
 from draw.errors import TraceError
-from draw.files import atomic_path
-from draw.model import Trace
+from draw.storage.files import atomic_path
+from draw.trace import Trace
 
 # Multiples of 3, as those are the shades that a film keeps in every format.
 RED = (234, 51, 39)  # the write window, as in the paper's figure 1
@@ -60,7 +60,7 @@ def means_by_step(trace: Trace) -> Float[Tensor, "T B C H W"]:
         TraceError: the trace was not recorded.
     """
     check_recorded(trace)
-    return trace.mean
+    return trace.means
 
 
 def check_recorded(trace: Trace) -> None:
@@ -69,7 +69,7 @@ def check_recorded(trace: Trace) -> None:
     Raises:
         TraceError: it was not recorded.
     """
-    if len(trace.canvas) != len(trace.z):
+    if trace.canvases is None:
         raise TraceError("only the last canvas was kept; run the model with record=True")
 
 

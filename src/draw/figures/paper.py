@@ -36,8 +36,8 @@ from draw.figures.grid import (
     panels,
     windowed,
 )
-from draw.files import atomic_path
-from draw.model import Trace
+from draw.storage.files import atomic_path
+from draw.trace import Trace
 
 STAGES = 12  # columns of figures 1 and 7
 PATCH = 12  # the patch size N of figures 3 and 4
@@ -56,7 +56,7 @@ def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Im
     """
     means = means_by_step(trace)
     steps = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
-    columns = [windowed(means[t], scale, trace.write, t, write_size, RED) for t in steps]
+    columns = [windowed(means[t], scale, trace.write_window, t, write_size, RED) for t in steps]
     return _columns(columns, ["step 1", *(f"{t + 1}" for t in steps[1:])])
 
 

@@ -15,11 +15,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from draw.attention import Window
-from draw.errors import ConfigError, TraceError
+from draw.errors import ConfigError, TraceError, one_line
 from draw.figures.grid import means_by_step
-from draw.files import from_dict, one_line, parse_json, read_start, write_atomic
-from draw.model import DRAWConfig, Trace
+from draw.model import DRAWConfig
 from draw.objectives import elbo
+from draw.storage.files import parse_json, read_start, write_atomic
+from draw.storage.json_config import from_dict
+from draw.trace import Trace
 
 FORMAT, VERSION = "draw-trace", 1
 MAX_FILE = 2**24  # bytes of a file that is read or written,
@@ -83,8 +85,8 @@ class Recording:
             labels=tuple(label[:MAX_TEXT] for label in labels),
             start=_bytes(start),
             means=_bytes(means_by_step(trace)),
-            read=trace.read,
-            write=trace.write,
+            read=trace.read_window,
+            write=trace.write_window,
             kl_nats=trace.kl,
             elbo_nats=None if images is None else elbo(trace),
             inputs=None if images is None else _bytes(images),
@@ -202,11 +204,11 @@ def _recording(content: Any) -> Recording:
     encoded = samples[0]["input"] is not None
     parts = [_parts(sample, config, T, encoded) for sample in samples]
 
-    def joined(key: str, dim: int) -> Any:
+    def process_group(key: str, dim: int) -> Any:
         return torch.stack([part[key] for part in parts], dim) if key in parts[0] else None
 
     def window(key: str) -> Window | None:
-        columns = joined(key, 1)  # [T, B, 5]
+        columns = process_group(key, 1)  # [T, B, 5]
         if columns is None:
             return None
         g_x, g_y, delta, sigma, gamma = columns.unbind(-1)
@@ -217,12 +219,12 @@ def _recording(content: Any) -> Recording:
         config=config,
         labels=tuple(_text(sample["label"], "label") for sample in samples),
         start=_unpack(content["start"], (1, *config.image_shape), "start")[0],
-        means=joined("means", 1),
+        means=process_group("means", 1),
         read=window("read"),
         write=window("write"),
-        kl_nats=joined("kl_nats", 1),
-        elbo_nats=joined("elbo_nats", 0),
-        inputs=joined("input", 0),
+        kl_nats=process_group("kl_nats", 1),
+        elbo_nats=process_group("elbo_nats", 0),
+        inputs=process_group("input", 0),
     )
 
 

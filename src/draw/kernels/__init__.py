@@ -16,7 +16,7 @@ from draw.kernels.layout import Shape
 from draw.kernels.loops import ENGINES, engine_for, forward, generate
 from draw.kernels.trial import failure
 
-__all__ = ["ENGINES", "Engine", "available", "chosen", "forward", "generate"]
+__all__ = ["ENGINES", "Engine", "available", "forward", "generate", "use_fused"]
 
 Engine = Literal["auto", "plain", "fused"]
 
@@ -26,7 +26,7 @@ def available(device: str = "cpu") -> bool:
     return device in ENGINES and bool(engine_for(device).available())
 
 
-def chosen(model: Any, noise: Tensor, x: Tensor | None = None, *, batch: int, record: bool) -> bool:
+def use_fused(model: Any, *, x: Tensor | None, noise: Tensor, record: bool) -> bool:
     """Whether the engine runs this: `forward` with x, `generate` without.
 
     Raises:
@@ -36,6 +36,7 @@ def chosen(model: Any, noise: Tensor, x: Tensor | None = None, *, batch: int, re
         return False
     if model.engine not in ("auto", "fused"):
         raise ConfigError(f"there is no engine {model.engine!r}; there are auto, plain and fused")
+    batch = noise.shape[1] if x is None else len(x)
     hindrance = _hindrance(model, noise, x, batch, record)
     if hindrance and model.engine == "fused":
         raise ConfigError(f"the fused engine cannot run this: {hindrance}; auto or plain can")

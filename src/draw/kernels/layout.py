@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from draw import attention
 from draw.attention import Window
 from draw.likelihoods import LIKELIHOODS
 
@@ -120,4 +119,4 @@ def windows(params: Tensor | None, config: Any, n: int | None) -> Window | None:
     """The recorded parameters of T steps as windows."""
     if params is None or n is None:
         return None
-    return attention.window(params, config.height, config.width, n)
+    return Window.from_params(params, config.height, config.width, n)

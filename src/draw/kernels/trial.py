@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from draw.attention import Window
-from draw.errors import is_lack_of_memory
+from draw.errors import is_out_of_memory
 from draw.kernels import loops
 
 GLIMPSES = 3
@@ -68,7 +68,7 @@ def _failure(
         most = TF32 if rounded else EXACT
         wrong = [name for name, error in errors.result().items() if not error <= most]
     except Exception as error:  # whatever a compiler or a driver may raise
-        if is_lack_of_memory(error):
+        if is_out_of_memory(error):
             raise
         said = str(error).partition("\n")[0]
         wrong = [f"{type(error).__name__}: {said}"]
@@ -144,9 +144,9 @@ def _results(
         }
     named = {}
     for task, run in runs.items():
-        for name in ("canvas", "z", "mu", "log_sigma", "kl"):
+        for name in ("canvas", "canvases", "z", "mu", "log_sigma", "kl"):
             named[f"{name} in {task}"] = getattr(run, name)
-        for name in ("read", "write"):
+        for name in ("read_window", "write_window"):
             for field, value in zip(Window._fields, getattr(run, name) or (), strict=False):
                 named[f"{field} of {name} in {task}"] = value
     named |= {f"gradient by {name}": g for name, g in zip(names, gradients, strict=True)}

@@ -22,7 +22,7 @@ from triton.runtime.jit import JITFunction
 from draw import kernels
 from draw.model import DRAW
 from draw.objectives import elbo
-from draw.presets import PRESETS
+from draw.training.presets import PRESETS
 
 
 class Driver:

@@ -1,0 +1,1 @@
+"""Files: atomic writes, JSON configurations, tensors, run folders and saved models."""

@@ -1,0 +1,157 @@
+"""The run folder: configuration, log, checkpoints and weights of one training run.
+
+    RUN/run.json                  the training configuration and the digests of the data
+    RUN/metrics.jsonl             one line per measurement
+    RUN/checkpoints/*.safetensors the last two training states
+    RUN/model/                    the EMA weights with the best validation result
+
+All files are JSON or safetensors and are written atomically; nothing is pickled.
+"""
+
+import contextlib
+import shlex
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from draw.errors import ConfigError, RunError
+from draw.storage.files import (
+    dump_json,
+    is_vacant,
+    parse_json,
+    read_json,
+    read_start,
+    write_atomic,
+)
+from draw.storage.json_config import MAX_EXACT_INT
+
+MAX_CHECKPOINTS = 2
+MAX_LOG_BYTES = 1 << 25  # about 7 million steps
+
+
+class RunFolder:
+    """The files of one training run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "run.json"
+        self.log_file = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+
+    def check_vacant(self) -> None:
+        """Check that a new run would overwrite nothing.
+
+        Raises:
+            RunError: if the folder is not empty.
+        """
+        path = self.path
+        if self.config_file.exists():
+            raise RunError(
+                f"{path} holds another run; continue it with --resume "
+                f"--out {shlex.quote(str(path))}, or choose another folder with --out"
+            )
+        if not is_vacant(path):
+            raise RunError(f"{path} exists and is not empty; choose another folder with --out")
+
+    def create(self, config: dict[str, Any], data: dict[str, str]) -> None:
+        """Start a run in a new or empty folder.
+
+        Args:
+            config: the training configuration as JSON values.
+            data: digests of the data and of the initial weights, which a resumed run checks.
+
+        Raises:
+            RunError: if the folder is not empty.
+        """
+        self.check_vacant()
+        write_atomic(self.config_file, dump_json({"config": config, "data": data}).encode())
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open an existing run.
+
+        Raises:
+            RunError: if the folder holds no run.
+        """
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise RunError(f"{path} is not a run folder: it holds no run.json")
+        return run
+
+    def read(self) -> dict[str, Any]:
+        """Read run.json, with the keys `config` and `data`.
+
+        Raises:
+            RunError: if it is not JSON or has other keys.
+        """
+        try:
+            content = read_json(self.config_file)
+        except ConfigError as error:
+            raise RunError(str(error)) from error
+        keys = sorted(content) if isinstance(content, dict) else None
+        if keys != ["config", "data"] or not isinstance(content["data"], dict):
+            raise RunError(f"{self.config_file} must have exactly the keys config and data")
+        return dict(content)
+
+    def saved_checkpoints(self) -> list[Path]:
+        """List the checkpoints, oldest first."""
+        return sorted(p for p in self.checkpoints.glob("[0-9]*.safetensors") if p.is_file())
+
+    def add_checkpoint(self, step: int, data: bytes) -> None:
+        """Write a checkpoint and delete all but the newest two."""
+        write_atomic(self.checkpoints / f"{step:09d}.safetensors", data)
+        for old in self.saved_checkpoints()[:-MAX_CHECKPOINTS]:
+            old.unlink()
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a measurement to metrics.jsonl; numbers that are not finite become null."""
+        with self.log_file.open("a") as file:
+            file.write(dump_json(record, indent=None))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Read all measurements; skip lines that are incomplete because a process was killed.
+
+        Raises:
+            RunError: if the log cannot be read or is larger than 32 MiB.
+        """
+        if not self.log_file.is_file():
+            return []
+        try:
+            data = read_start(self.log_file, MAX_LOG_BYTES + 1)
+        except OSError as error:
+            raise RunError(f"{self.log_file} cannot be read: {error.strerror}") from error
+        if len(data) > MAX_LOG_BYTES:
+            raise RunError(
+                f"{self.log_file} is larger than the limit of {MAX_LOG_BYTES:,} bytes; move it "
+                f"away to start a new log"
+            )
+        records = []
+        for line in data.splitlines():
+            with contextlib.suppress(ConfigError):
+                record = parse_json(line, "the line")
+                if _is_measurement(record):
+                    records.append(record)
+        return records
+
+    def trim_log(self, step: int) -> None:
+        """Keep the measurements up to a step; a resumed run repeats the later ones.
+
+        The log is replaced, not rewritten in place, so that a link or pipe is not written to.
+        """
+        kept = [
+            dump_json(record, indent=None) for record in self.records() if record["step"] <= step
+        ]
+        write_atomic(self.log_file, "".join(kept).encode())
+
+
+def _is_measurement(record: object) -> bool:
+    """Return whether a record maps names to numbers or null, including an integer step."""
+    return (
+        isinstance(record, dict)
+        and type(record.get("step")) is int
+        and all(
+            type(v) in (float, NoneType) or (type(v) is int and abs(v) <= MAX_EXACT_INT)
+            for v in record.values()
+        )
+    )

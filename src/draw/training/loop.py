@@ -1,0 +1,233 @@
+"""The training loop: steps, validations and checkpoints."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from draw.data import Batches, Images
+from draw.distributed import SINGLE, World
+from draw.errors import ConfigError
+from draw.evaluation import EvalResult, check_images_fit, validate
+from draw.kernels import Engine
+from draw.storage.json_config import to_dict
+from draw.storage.run_folder import RunFolder
+from draw.storage.tensors import weights_digest
+from draw.training.config import TrainConfig
+from draw.training.state import (
+    TrainState,
+    check_same_config,
+    check_same_data,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from draw.training.step import LOG_EVERY, Step, Stepper
+from draw.zoo import Network, load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The validation result of the EMA weights at one step."""
+
+    step: int
+    result: EvalResult
+    is_best: bool
+    state: TrainState
+
+
+def train(
+    config: TrainConfig,
+    run: RunFolder,
+    training: Images,
+    validation: Images,
+    *,
+    device: torch.device | str = "cpu",
+    engine: Engine = "auto",
+    stop: Callable[[], bool] = lambda: False,
+    world: World = SINGLE,
+) -> Iterator[Step | Validation]:
+    """Train a network and yield the result of each step and validation.
+
+    `draw.train` is a generator. Given an existing run folder, it resumes from the newest checkpoint
+    with bit-exact results. A new run folder is created after the first step, so that a network that
+    does not fit in memory leaves nothing behind. At the end, `run.model` holds the EMA weights with
+    the best validation result. Closing the generator discards the steps since the last checkpoint.
+
+    Args:
+        config: the training configuration.
+        run: the run folder.
+        training, validation: the images.
+        device: the device to train on.
+        engine: which code runs the network, see `DRAW.engine`.
+        stop: called after every step; if it returns True, the generator saves a checkpoint and
+            ends.
+        world: the processes that train together. Each calls this function with the same arguments;
+            one writes the run folder, which all can read.
+
+    Raises:
+        ConfigError: if the images do not fit the network, the model of `start_from` is a different
+            network, or the run was started with another configuration.
+        ModelError: if the model of `start_from` does not exist or is damaged.
+        RunError: if ten gradients in a row are not finite, or the run folder holds something else,
+            a damaged checkpoint or a run on other data.
+
+    Note:
+        Bit-exact resume needs the same CPU type, number of threads, engine and handling of denormal
+        numbers; the command line always calls `torch.set_flush_denormal(True)`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from draw.data import load
+    >>> from draw.model import DRAWConfig
+    >>> config = TrainConfig(model=DRAWConfig(glimpses=2), steps=2, eval_images=8)
+    >>> run = RunFolder(Path(tempfile.mkdtemp()) / "run")
+    >>> digits = load("digits5k", "valid")
+    >>> [type(event).__name__ for event in train(config, run, digits, digits)]
+    ['Step', 'Step', 'Validation']
+    """
+    for images in (training, validation):
+        check_images_fit(config.model, images)
+    digests = {
+        "training": training.digest(),
+        "validation": validation.digest(),
+        "binarisation": training.binarisation,
+    }
+    state = TrainState.create(config, device)
+    state.model.engine = state.ema.engine = engine
+    if not _resume(config, run, state, digests, world) and config.start_from is not None:
+        digests["start"] = _load_start(config, state, world)
+    validation = validation.subset(config.eval_images, config.seed)
+    stepper = Stepper(state, config, Batches(training, config.batch_size, config.seed), world)
+    unlogged: list[Step] = []  # steps since the last line of the log
+
+    def read() -> Iterator[Step]:
+        for step in stepper.read():
+            unlogged.append(step)
+            yield step
+
+    while state.step < config.steps:
+        stepper.step()
+        if world.is_main and not run.config_file.exists():
+            run.create(config.to_dict(), digests)
+        every = (LOG_EVERY, config.eval_every, config.checkpoint_every)
+        logging, validating, saving = (_is_due(state.step, n, config.steps) for n in every)
+        reading = state.step % stepper.read_every == 0
+        if reading or logging or validating:
+            yield from read()
+        if logging:
+            if world.is_main:
+                run.log(_summary(unlogged, config.batch_size, config.model.metric))
+            unlogged.clear()
+        if validating:
+            yield _validate(state, config, run, validation, world)
+        stopping = (world.size == 1 or reading) and world.any(stop(), state.model.device)
+        # A run with `start_from` saves its first step; resuming then does not need that model.
+        if saving or stopping or (state.step == 1 and config.start_from is not None):
+            yield from read()
+            if world.is_main:
+                save_checkpoint(run, state)
+        if stopping:
+            return
+
+
+def starting_model(config: TrainConfig) -> Network:
+    """Load the trained model that `config.start_from` names.
+
+    Raises:
+        ConfigError: if it has another configuration than `config.model`.
+        ModelError: if there is no such model or it is damaged.
+        RunError: if it is a run that has no model yet.
+    """
+    name = str(config.start_from)
+    trained: Network = load(name)
+    given, wanted = to_dict(trained.config), to_dict(config.model)
+    different = [f"{key} {value}" for key, value in given.items() if wanted.get(key) != value]
+    if different:
+        raise ConfigError(f"start_from needs the same network; {name} has {', '.join(different)}")
+    return trained
+
+
+def _resume(
+    config: TrainConfig,
+    run: RunFolder,
+    state: TrainState,
+    digests: dict[str, str],
+    world: World,
+) -> bool:
+    """Restore the newest checkpoint of an existing run; return False for a fresh start."""
+    if not run.config_file.exists():
+        run.check_vacant()
+        return False
+    check_same_config(run, config)
+    check_same_data(run, digests)
+    is_restored = restore_checkpoint(run, state)
+    if world.is_main:
+        run.trim_log(state.step)
+    return is_restored
+
+
+def _load_start(config: TrainConfig, state: TrainState, world: World) -> str:
+    """Load the weights of `config.start_from` in all processes and return their digest."""
+    own = starting_model(config).state_dict() if world.is_main else {}
+    weights, *_ = world.gather([own])
+    state.model.load_state_dict(weights)
+    state.ema.load_state_dict(weights)
+    return weights_digest(state.model)
+
+
+def _is_due(step: int, every: int, last: int) -> bool:
+    return step % every == 0 or step == last
+
+
+def _validate(
+    state: TrainState, config: TrainConfig, run: RunFolder, validation: Images, world: World
+) -> Validation:
+    """Evaluate the EMA weights, log the result, and keep the weights if they are the best."""
+    with _full_precision():
+        result = validate(state.ema, validation, seed=config.seed, world=world)
+    is_best = result.nats > state.best_nats
+    if is_best:
+        state.best_nats = result.nats
+    if is_best and world.is_main:
+        state.ema.save(run.model)
+    if world.is_main:
+        record = {
+            "step": state.step,
+            f"valid_{config.model.metric}_nats": result.nats,
+            f"valid_{config.model.metric}_stderr": result.stderr,
+            **{f"valid_{name}": value for name, value in result.also.items()},
+            "valid_images": result.images,
+        }
+        run.log(record)
+    return Validation(step=state.step, result=result, is_best=is_best, state=state)
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Evaluate in float32 even if training uses TF32 matrix products."""
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            inherited = precision == torch.backends.fp32_precision  # type: ignore[attr-defined]
+            backend.fp32_precision = "none" if inherited else precision
+
+
+def _summary(steps: list[Step], batch_size: int, metric: str) -> dict[str, Any]:
+    """Average the steps since the last line of the log; skipped steps count only for the speed."""
+    last, taken = steps[-1], [s for s in steps if s.is_finite]
+    return {
+        "step": last.step,
+        f"train_{metric}_nats": fmean(s.train_nats for s in taken) if taken else None,
+        "gradient_norm": fmean(s.gradient_norm for s in taken) if taken else None,
+        "learning_rate": last.learning_rate,
+        "skipped": last.skipped,
+        "images_per_second": batch_size * len(steps) / sum(s.seconds for s in steps),
+    }

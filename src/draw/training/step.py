@@ -1,0 +1,187 @@
+"""One optimizer step, and the static buffers that let a GPU run it as a CUDA graph.
+
+On a GPU the host starts steps without waiting for their results and reads them in bursts. The
+numbers trained, logged and saved are the same as on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from draw.data import Batches
+from draw.distributed import SINGLE, World
+from draw.errors import RunError
+from draw.seeding import generator
+from draw.training.config import TrainConfig
+from draw.training.cuda_graph import captured
+from draw.training.optim import set_learning_rate, step_if
+from draw.training.state import TrainState
+
+MAX_SKIPPED_IN_ROW = 10  # steps without a finite gradient before training stops
+LOG_EVERY = 50  # steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The result of one optimizer step."""
+
+    step: int  # counted from 1
+    train_nats: float  # objective, mean over the minibatch, nats per image
+    gradient_norm: float  # before clipping
+    learning_rate: float
+    skipped: int  # steps without an update so far
+    seconds: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the step changed the weights; otherwise it was skipped."""
+        return math.isfinite(self.train_nats) and math.isfinite(self.gradient_norm)
+
+
+def train_step(
+    state: TrainState,
+    config: TrainConfig,
+    x: Tensor,  # [rows, C, H, W]
+    labels: Tensor,  # [rows]
+    eps: Tensor,  # [T, rows, Z]
+    ema_weight: Tensor,  # scalar, weight of the new parameters in the EMA
+    world: World = SINGLE,
+) -> Tensor:
+    """Run one optimizer step: forward, backward, clipping, update and EMA (eq. 12).
+
+    If the loss or the gradient norm is not finite, no weight changes. Each process computes its
+    shard of the rows, in microbatches. The function never waits for the device.
+
+    Returns:
+        The loss (nats per image) and the gradient norm before clipping, shape [2].
+    """
+    model = state.model
+    model.zero_grad()
+    loss = torch.zeros((), device=x.device)
+    for rows in microbatches(config, world):
+        nats = model.objective(x[rows], labels[rows], eps[:, rows])  # [rows]
+        part = -nats.sum()  # not the mean: the classifier limits the gradient of each image
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.detach()
+    sums = [loss, *(p.grad for p in model.parameters() if p.grad is not None)]
+    world.all_reduce(sums)
+    for value in sums:
+        value.div_(config.rows)
+
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    result = torch.stack([loss, norm])
+    is_finite = result.isfinite().all()
+    step_if(is_finite, state.optimizers)
+    with torch.no_grad():
+        weight = ema_weight * is_finite
+        for ema, parameter in zip(state.ema.parameters(), model.parameters(), strict=True):
+            ema.lerp_(parameter, weight)
+    return result
+
+
+def microbatches(config: TrainConfig, world: World) -> list[slice]:
+    """Split this process's shard of a minibatch into `config.microbatches` slices."""
+    own = range(config.rows)[world.shard(config.rows)]
+    parts = max(1, min(config.microbatches, len(own)))
+    shards = (World(i, parts).shard(len(own)) for i in range(parts))
+    return [slice(own[shard].start, own[shard].stop) for shard in shards]
+
+
+class Stepper:
+    """Prepare the inputs of each step, run `train_step`, and read the results later.
+
+    The inputs lie in buffers that keep their addresses, so that on a GPU the whole step is one
+    CUDA graph.
+    """
+
+    def __init__(
+        self, state: TrainState, config: TrainConfig, batches: Batches, world: World = SINGLE
+    ) -> None:
+        self.state, self.config, self.batches = state, config, batches
+        device, rows = state.model.device, config.rows
+        self.read_every = 1 if device.type == "cpu" else LOG_EVERY
+        self.x = torch.empty((rows, *config.model.image_shape), device=device)
+        self.labels = torch.empty(rows, dtype=torch.int64, device=device)
+        self.eps = torch.empty(state.model.noise_shape(rows), device=device)
+        self.ema_weight = torch.empty((), device=device)
+        self.results = torch.empty(LOG_EVERY, 2, device=device)  # of steps that are not yet read
+        self.learning_rates: list[float] = []  # of the same steps
+        self.started = 0.0  # start time of the first of them
+        buffers = self.x, self.labels, self.eps, self.ema_weight
+        self.run = captured(lambda: train_step(state, config, *buffers, world), device)
+
+    def step(self) -> None:
+        """Start the next step."""
+        state, config = self.state, self.config
+        if not self.learning_rates:
+            self.started = time.perf_counter()
+        self._load_inputs()
+        learning_rate = schedule(config, state.step)
+        set_learning_rate(state.optimizers, learning_rate)
+        self.ema_weight.fill_(1 - ema_decay(config, state.step))
+        self.results[len(self.learning_rates)] = self.run()
+        self.learning_rates.append(learning_rate)
+        state.step += 1
+
+    def _load_inputs(self) -> None:
+        """Copy images and labels of the next minibatch to the buffers, and draw its noise."""
+        config, step = self.config, self.state.step
+        for buffer, value in zip((self.x, self.labels), self.batches[step], strict=True):
+            value = value.pin_memory() if buffer.is_cuda else value
+            for half in buffer.view(-1, *value.shape):  # antithetic minibatches have two halves
+                half.copy_(value, non_blocking=True)
+        noise = generator(config.seed, "training noise", step, self.x.device)
+        eps = self.eps[:, : config.batch_size].normal_(generator=noise)
+        if config.antithetic:
+            self.eps[:, config.batch_size :] = -eps
+
+    def read(self) -> Iterator[Step]:
+        """Wait for the steps since the last call and yield their results.
+
+        Raises:
+            RunError: if ten gradients in a row were not finite.
+        """
+        state, rates = self.state, self.learning_rates
+        results = self.results[: len(rates)].tolist()
+        seconds = (time.perf_counter() - self.started) / max(1, len(rates))
+        first = state.step - len(rates) + 1
+        self.learning_rates = []
+        for step, (loss, norm), rate in zip(count(first), results, rates, strict=False):
+            if math.isfinite(loss) and math.isfinite(norm):
+                state.skipped_in_row = 0
+            else:
+                state.skipped += 1
+                state.skipped_in_row += 1
+                if state.skipped_in_row == MAX_SKIPPED_IN_ROW:
+                    raise RunError(
+                        f"the gradient was not finite {MAX_SKIPPED_IN_ROW} times in a row, up to "
+                        f"step {step}; start a new run (--out) with a lower --learning-rate or "
+                        f"--clip-norm"
+                    )
+            yield Step(
+                step=step,
+                train_nats=-loss,
+                gradient_norm=norm,
+                learning_rate=rate,
+                skipped=state.skipped,
+                seconds=seconds,
+            )
+
+
+def schedule(config: TrainConfig, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then cosine decay to zero."""
+    warmup = min(config.warmup_steps, config.steps // 4)
+    rise = min(1.0, (step + 1) / (warmup + 1))
+    progress = (step - warmup) / (config.steps - warmup)
+    decay = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+    return config.learning_rate * rise * decay
+
+
+def ema_decay(config: TrainConfig, step: int) -> float:
+    """Return the EMA decay of a step, which rises from 0.1 so that early weights are forgotten."""
+    return min(config.ema_decay, (1 + step) / (10 + step))
