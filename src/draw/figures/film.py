@@ -14,7 +14,7 @@ from torch import Tensor
 
 from draw.attention import Window
 from draw.errors import ConfigError
-from draw.figures.grid import GAP, GREEN, RED, arrange, check_recorded, panels, windowed
+from draw.figures.grid import GAP, GREEN, RED, arrange, panels, windowed
 from draw.storage.files import atomic_path
 from draw.trace import Trace
 

@@ -139,10 +139,9 @@ class RunFolder:
 
         The log is replaced, not rewritten in place, so that a link or pipe is not written to.
         """
-        kept = [
-            dump_json(record, indent=None) for record in self.records() if record["step"] <= step
-        ]
-        write_atomic(self.log_file, "".join(kept).encode())
+        kept = [record for record in self.records() if record["step"] <= step]
+        lines = [dump_json(record, indent=None) for record in kept]
+        write_atomic(self.log_file, "".join(lines).encode())
 
 
 def _is_measurement(record: object) -> bool:
