@@ -67,7 +67,7 @@ def describe(
     note = run.read()["data"].get("note")
     return {
         "name": name,
-        "kind": task.network.__name__,
+        "kind": config.model.network,
         "parameters": sum(p.numel() for p in load(run.path).parameters()),
         "command": command,
         "hardware": hardware,
