@@ -64,7 +64,6 @@ def describe(
     key = f"valid_{config.model.metric}_nats"
     best = max((r for r in records if r.get(key) is not None), key=lambda r: r[key])
     speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
-    note = run.read()["data"].get("note")
     return {
         "name": name,
         "kind": config.model.network,
@@ -76,7 +75,7 @@ def describe(
         "images_per_second": round(median(speeds)),
         "step": best["step"],
         "steps": config.steps,
-        "trained_on": config.data + (f" ({note})" if note else ""),
+        "trained_on": config.data,
     }
 
 

@@ -229,7 +229,7 @@ def show(run: RunFolder, name: str) -> None:
             model,
             Path(scratch),
             seed=config.seed,
-            training=config.load_images("train").pictures(),
+            training=config.load_images("train").reference_pixels(),
         )
         shutil.copy(Path(scratch) / "samples.png", folder)
     render.stages(model, folder / "stages.png", seed=config.seed)

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from draw.attention import box
 from draw.classifier import ClassifierConfig, ClassifierOutput, GlimpseClassifier
-from draw.data.images import Images
-from draw.data.synthetic import Cluttered
+from draw.data.dataset import Images
+from draw.data.transforms import Cluttered
 from draw.errors import ConfigError
 from draw.evaluation import classify, wilson_interval
 from draw.objectives import log_probability
@@ -197,7 +197,7 @@ def test_it_learns_to_tell_bars_from_blocks_that_lie_anywhere():
     shapes[1, 0, 1:5, 1:5] = 255
     pixels, labels = shapes.repeat(20, 1, 1, 1), torch.arange(2).repeat(20)
     clutter = Cluttered(pixels.new_zeros(1, 1, 8, 8), size=24, pieces=0)
-    images = Images(pixels=pixels, labels=labels, composition=clutter)
+    images = Images(pixels=pixels, labels=labels, transform=clutter)
     model = ClassifierConfig(
         height=24, width=24, glimpses=3, hidden_size=32, read_size=4, classes=2
     )

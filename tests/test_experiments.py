@@ -1,6 +1,5 @@
 """Publishing a model, the pages that follow from it, and a rehearsal of what runs on a GPU."""
 
-import functools
 import json
 import os
 import re
@@ -22,8 +21,6 @@ import draw
 from draw import cli, zoo
 from draw.commands import evaluate
 from draw.commands import train as train_command
-from draw.data import DATASETS
-from draw.data.mnist import digits5k
 from draw.errors import RunError
 from draw.evaluation import bounds
 from draw.model import DRAW, DRAWConfig, Trace
@@ -33,7 +30,6 @@ from draw.training.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 SHOW = publish.show
-digits = functools.cache(digits5k)
 TINY = (
     "--steps 4 --batch-size 4 --eval-every 2 --eval-images 8 --checkpoint-every 2 --device cpu "
     "--model.glimpses 2 --model.hidden-size 8 --model.latent-size 3"
@@ -97,7 +93,6 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(pages, "README", tmp_path / "README.md")
     monkeypatch.setattr(pages, "TABLE", tmp_path / "experiments/README.md")
     monkeypatch.setattr(bundled, "HOME", tmp_path / "src/draw/assets/models")
-    monkeypatch.setitem(DATASETS, "digits5k", lambda split, **_: digits(split))
     monkeypatch.setattr(publish, "show", lambda run, name: None)
     monkeypatch.setitem(publish.MEASURED, "DRAW", ("--split valid --samples 2",))
     tested = (
@@ -124,7 +119,10 @@ def test_a_published_model_is_the_run_in_half_precision_with_its_figures(run, pr
     assert results["stored_as"] == "float16"
     assert (results["hardware"], results["step"]) == ("a test", 4)
     valid, test, harder, hard = results["measured"]
-    assert valid["elbo_nats"] == draw.evaluate(stored, digits("valid"), samples=2).elbo_nats
+    assert (
+        valid["elbo_nats"]
+        == draw.evaluate(stored, draw.data.load("digits5k", "valid"), samples=2).elbo_nats
+    )
     assert valid["command"] == "draw evaluate quick --split valid --samples 2"
     assert [bound["k"] for bound in test["iwae"] + harder["iwae"]] == [1, 3]
     assert (hard["images"], hard["images_in_split"], hard["iwae"][0]["k"]) == (8, 500, 5)

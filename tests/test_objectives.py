@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from draw.data.images import Images
+from draw.data.dataset import Images
 from draw.errors import TraceError
 from draw.evaluation import evaluate
 from draw.model import DRAW, DRAWConfig, Trace

@@ -1,4 +1,4 @@
-"""draw data."""
+"""The command `draw data`."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from draw.data import DATASETS, SPLITS, Images
 
 
-def test_list_names_every_data_set_on_a_line_of_its_own(draw):
+def test_list_prints_one_line_per_data_set(draw):
     result = draw("data", "list")
     assert result.status == 0
     lines = result.out.splitlines()
@@ -16,32 +16,32 @@ def test_list_names_every_data_set_on_a_line_of_its_own(draw):
     assert all(len(line.split()) > 3 for line in lines)  # each with a description
 
 
-def test_help_tells_both_uses(draw):
+def test_help_describes_both_uses(draw):
     result = draw("data", "--help")
     assert result.status == 0
     assert "draw data list" in result.out
     assert "draw data fetch NAME" in result.out
 
 
-def test_fetch_loads_each_split_and_tells_its_size(draw):
+def test_fetch_loads_each_split_and_prints_its_size(draw):
     result = draw("data", "fetch", "digits5k")
     assert result.status == 0
     assert [line for line in result.out.splitlines() if line] == [
-        "digits5k train: 4,000 images, ready",
-        "digits5k valid: 500 images, ready",
-        "digits5k test: 500 images, ready",
+        "digits5k train: 4,000 images",
+        "digits5k valid: 500 images",
+        "digits5k test: 500 images",
     ]
 
 
-def test_fetch_takes_pictures_of_any_shape(draw, monkeypatch):
+def test_fetch_accepts_images_of_any_shape(draw, monkeypatch):
     colour = Images(pixels=torch.zeros(3, 3, 8, 9, dtype=torch.uint8))
     monkeypatch.setitem(DATASETS, "colour", lambda split, **_: colour)
     result = draw("data", "fetch", "colour")
-    assert result.out.splitlines() == [f"colour {split}: 3 images, ready" for split in SPLITS]
+    assert result.out.splitlines() == [f"colour {split}: 3 images" for split in SPLITS]
 
 
 @pytest.mark.parametrize("given", ["--data-dir", "DRAW_DATA"])
-def test_a_damaged_file_of_the_users_is_named_and_left_alone(given, refused, monkeypatch):
+def test_a_damaged_file_is_named_and_not_changed(given, refused, monkeypatch):
     Path("mine").mkdir()
     Path("mine/binarized_mnist_train.amat").write_bytes(b"0 1 " * 100)
     arguments = ["data", "fetch", "binarized-mnist"]
@@ -50,12 +50,12 @@ def test_a_damaged_file_of_the_users_is_named_and_left_alone(given, refused, mon
     else:
         arguments += ["--data-dir", "mine"]
     line = refused(*arguments)
-    assert "mine/binarized_mnist_train.amat holds 400 bytes" in line
+    assert "mine/binarized_mnist_train.amat has 400 bytes" in line
     assert "binarized_mnist_train.amat has 78400000" in line
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("", "usage: draw data list, or draw data fetch NAME"),
         ("nope", "usage: draw data list, or draw data fetch NAME"),
@@ -63,9 +63,9 @@ def test_a_damaged_file_of_the_users_is_named_and_left_alone(given, refused, mon
         ("fetch", "usage: "),
         ("fetch mnist --data-dir", "usage: "),
         ("fetch mnist --data-dirs x", "usage: "),
-        ("fetch nope", "there is no data set 'nope'; there are digits5k, "),
-        ("fetch folder", "there is nothing to fetch"),
+        ("fetch nope", "unknown data set 'nope'; choose from digits5k, "),
+        ("fetch folder", "cannot be fetched"),
     ],
 )
-def test_what_cannot_be_understood_is_refused(refused, arguments, told):
-    assert told in refused("data", *arguments.split())
+def test_invalid_arguments_are_refused(refused, arguments, message):
+    assert message in refused("data", *arguments.split())

@@ -11,7 +11,7 @@ from PIL import Image
 
 from draw.commands.figure import FIGURES
 from draw.data import DATASETS
-from draw.data.images import Images
+from draw.data.dataset import Images
 from draw.figures.grid import GREEN, RED
 
 PIXELS = torch.zeros(4, 1, 12, 12, dtype=torch.uint8)

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from PIL import Image
 
 from draw import cli, zoo
 from draw.commands import report
+from draw.data.download import Source
 from draw.errors import DataError
 
 NAMES, PAINTERS = zoo.names(), zoo.names("DRAW")
@@ -76,11 +76,11 @@ def test_training_images_that_are_not_at_hand_are_fetched_only_if_asked_for(
     """A run on other data, so that these are not at hand."""
     asked = []
 
-    def download(file: object, data_dir: object, progress: object, fetch: bool) -> None:
-        asked.append(fetch)
+    def get(source: Source, file: object) -> None:
+        asked.append(source.fetch)
         raise DataError("not at hand")
 
-    monkeypatch.setattr(import_module("draw.data.mnist"), "download", download)
+    monkeypatch.setattr(Source, "get", get)
     values = json.loads((zoo.BUNDLED / "quick/run.json").read_text())
     values["config"]["data"] = "mnist"
     (run / "run.json").write_text(json.dumps(values))

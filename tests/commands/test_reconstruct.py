@@ -87,7 +87,7 @@ def test_without_pictures_it_repaints_validation_images_of_the_model_s_own_data(
     validation = read_config(RunFolder(run)).load_images("valid")
     assert (recording.inputs[0] == validation.pixels[0]).all()
     refusal = draw("reconstruct", run, "--data", "digits5k").err
-    assert "digits5k has pictures of 28 x 28 pixels" in refusal
+    assert "digits5k has images of 28 x 28 pixels" in refusal
     DRAW(DRAWConfig(glimpses=2, hidden_size=4)).save_pretrained("saved")
     of_digits = ["--data", "digits5k", "--count", 2, "--trace", "digits.json"]
     assert draw("reconstruct", "saved", *of_digits).status == 0
@@ -109,15 +109,11 @@ def test_a_saved_model_will_do(run, pictures, draw):
     ("arguments", "told"),
     [
         ("", "MODEL"),
-        ("run good.png --count 2", "--count, --data, --data-dir and --skip-bad are of validation"),
-        (
-            "run good.png --data mnist",
-            "--count, --data, --data-dir and --skip-bad are of validation",
-        ),
-        ("run good.png --skip-bad", "--count, --data, --data-dir and --skip-bad are of validation"),
+        ("run good.png --count 2", "--count, --data and --data-dir are of validation"),
+        ("run good.png --data mnist", "--count, --data and --data-dir are of validation"),
         ("run --binarise", "--binarise is of pictures that are named"),
         ("run --count 0", "count is 0; it must be from 1 to 1,024"),
-        ("run --data nope", "there is no data set 'nope'"),
+        ("run --data nope", "unknown data set 'nope'"),
         ("run/model", "a saved model does not know its data; name a data set with --data"),
         ("run nowhere.png", "nowhere.png: no such picture"),
         ("run good.png nowhere.png", "nowhere.png: no such picture"),

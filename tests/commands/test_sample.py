@@ -135,7 +135,7 @@ def test_the_trace_can_be_read_back(run, draw):
         ("run --seed -1", "--seed is -1; it must be from 0"),
         (f"run --seed {10**30}", "it must be from 0"),
         ("run --device nope", "the device 'nope' cannot be used here"),
-        ("run --data nope", "there is no data set 'nope'"),
+        ("run --data nope", "unknown data set 'nope'"),
         ("nowhere", "nowhere is not a run folder or a saved model's folder"),
         ("run --out run/run.json", "run/run.json"),
         ("run --out run/run.json/deeper", "Not a directory: run/run.json/deeper"),

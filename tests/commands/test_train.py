@@ -571,18 +571,12 @@ def with_bad(pictures) -> Path:
     return folder
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(with_bad, training, refused):
-    line = refused(*training, "--data-dir", with_bad, "--out", "run")
-    assert f"{with_bad / '05.png'} cannot be decoded as a picture" in line
-    assert line.endswith("--skip-bad leaves such pictures out")
-
-
-def test_skip_bad_leaves_it_out_says_so_and_goes_on(with_bad, training, draw):
-    result = draw(*training, "--data-dir", with_bad, "--skip-bad", "--out", "run")
+def test_a_picture_that_cannot_be_decoded_is_skipped_with_a_warning(with_bad, training, draw):
+    result = draw(*training, "--data-dir", with_bad, "--out", "run")
     assert result.status == 0
     assert "training on 9 images" in result.out
     [line] = result.err.splitlines()
-    assert line.startswith(f"draw: left out: {with_bad / '05.png'} cannot be decoded")
+    assert line.startswith(f"draw: skipped: {with_bad / '05.png'} cannot be decoded")
     assert draw("train", "--resume", "--out", "run").status == 0
 
 

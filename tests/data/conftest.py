@@ -1,11 +1,11 @@
-"""A real server on this machine, and an empty cache for each test."""
+"""A local HTTP server, and an empty cache for each test."""
 
 import gzip
 import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -14,16 +14,16 @@ import pytest
 from draw.data.download import RemoteFile
 
 
-class Server(HTTPServer):
-    """Serves `files`, keeps in `asked` what was asked for, and misbehaves on demand."""
+class Server(ThreadingHTTPServer):
+    """Serve `files`, record the requests, and misbehave on demand."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str | None]] = []  # path, Range
-        self.cuts: list[int] = []  # each answer breaks off after so many bytes, while there are any
-        self.knows_ranges = True
-        self.tells_length = True
+        self.requests: list[tuple[str, str | None]] = []  # path and Range header
+        self.cuts: list[int] = []  # the next responses end after this many bytes
+        self.supports_ranges = True
+        self.content_length: str | None = "true"  # None sends none; "true" sends the right one
         self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     def __enter__(self) -> "Server":
@@ -35,8 +35,11 @@ class Server(HTTPServer):
         self._thread.join()
         self.server_close()
 
+    def handle_error(self, *_: object) -> None:
+        """Ignore clients that hang up."""
+
     def serve(self, name: str, content: bytes) -> str:
-        """The URL at which this content is from now on."""
+        """Serve this content; return its URL."""
         self.files[f"/{name}"] = content
         return self.url(name)
 
@@ -45,22 +48,22 @@ class Server(HTTPServer):
 
     @property
     def ranges(self) -> list[str | None]:
-        return [asked for _, asked in self.asked]
+        return [header for _, header in self.requests]
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        asked = self.headers["Range"]
-        self.server.asked.append((self.path, asked))
+        header = self.headers["Range"]
+        self.server.requests.append((self.path, header))
         content = self.server.files.get(self.path)
         if content is None:
             self.send_error(404)
             return
         start = 0
-        if asked and self.server.knows_ranges:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if header and self.server.supports_ranges:
+            start = int(header.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self.send_error(416)
                 return
@@ -69,11 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         rest = content[start:]
-        if "gzip" in self.headers.get("Accept-Encoding", ""):  # as many servers do when they may
+        if "gzip" in self.headers.get("Accept-Encoding", ""):  # as many servers do if allowed
             rest = gzip.compress(rest)
             self.send_header("Content-Encoding", "gzip")
-        if self.server.tells_length:
-            self.send_header("Content-Length", str(len(rest)))
+        if (length := self.server.content_length) is not None:
+            self.send_header("Content-Length", str(len(rest)) if length == "true" else length)
         self.end_headers()
         self.wfile.write(rest[: self.server.cuts.pop(0)] if self.server.cuts else rest)
 
@@ -82,12 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def remote(name: str, content: bytes, *urls: str) -> RemoteFile:
-    """This content as a published file."""
+    """Describe this content as a published file."""
     return RemoteFile(name, len(content), hashlib.sha256(content).hexdigest(), urls)
 
 
 def tar_gz(files: dict[str, bytes]) -> bytes:
-    """An archive of these files."""
+    """Pack these files into an archive."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
         for name, content in files.items():
@@ -105,7 +108,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of this test's own."""
+    """Use an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DRAW_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -1,466 +1,376 @@
-"""The downloader and the search for files, against a real server on this machine."""
+"""Finding and downloading files, and reading archives."""
 
 import gzip
 import hashlib
+import io
 import os
 import socket
-import tracemalloc
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-import requests
 
-from draw.data import download as module
-from draw.data.download import (
-    RemoteFile,
-    cache_dir,
-    check,
-    check_whole,
-    download,
-    find,
-    locate,
-    retrieve,
-    search_path,
-)
+from draw.data import download
+from draw.data.download import RemoteFile, Source, archive_members
 from draw.errors import DataError
-from tests.data.conftest import Server, remote
+from draw.storage.files import cache_dir
+from tests.data.conftest import Server, remote, tar_gz
 
-BLOCK = 1 << 16  # what the downloader writes at once, so that a cut here loses nothing
+BLOCK = download.CHUNK_BYTES  # cutting a response here loses no bytes
 CONTENT = hashlib.shake_256(b"draw").digest(5 * BLOCK - 100)
 
 
-def kept() -> dict[str, int]:
-    """The files in the cache and their sizes."""
-    return {p.name: p.stat().st_size for p in cache_dir().rglob("*") if p.is_file()}
+def cached() -> dict[str, int]:
+    """The files in the cache, without locks, and their sizes."""
+    files = (path for path in cache_dir().rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(cache_dir())): path.stat().st_size for path in files}
 
 
 @pytest.fixture
 def closed() -> str:
-    """The address of a port at which nobody listens."""
+    """The address of a port without a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return f"http://127.0.0.1:{port}/"
 
 
-def test_download_gives_the_bytes_and_keeps_the_file_in_the_cache(
-    server: Server, cache: Path
-) -> None:
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    data, path = download(file)
-    assert data == CONTENT
-    assert path == cache / "digits"
-    assert path.read_bytes() == CONTENT
-    assert kept() == {"digits": len(CONTENT)}
-    assert find(file) == CONTENT
+@pytest.fixture
+def file(server: Server) -> RemoteFile:
+    """A file that the server offers."""
+    return remote("digits", CONTENT, server.serve("digits", CONTENT))
 
 
-def test_download_of_a_gz_is_kept_compressed_and_given_uncompressed(
-    server: Server, cache: Path
-) -> None:
-    packed = gzip.compress(CONTENT)
-    file = remote("digits", CONTENT, server.serve("digits.gz", packed))
-    data, path = download(file)
-    assert data == CONTENT
-    assert path == cache / "digits.gz"
-    assert path.read_bytes() == packed
-    assert find(file) == CONTENT
+# ---- finding
 
 
-def test_download_from_a_server_that_does_not_tell_the_length(server: Server) -> None:
-    server.tells_length = False
-    told = []
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    data, _ = download(file, progress=lambda *report: told.append(report))
-    assert data == CONTENT
-    assert told[-1] == ("digits", len(CONTENT), 0)
+def test_the_cache_follows_xdg_and_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/draw")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("LOCALAPPDATA", "/local")
+    for platform, path in (
+        ("linux", Path.home() / ".cache/draw"),
+        ("darwin", Path.home() / "Library/Caches/draw"),
+        ("win32", Path("/local/draw")),
+    ):
+        monkeypatch.setattr("sys.platform", platform)
+        assert cache_dir() == path
 
 
-def test_a_resumed_download_of_unknown_length_does_not_invent_a_total(server: Server) -> None:
-    server.tells_length = False
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    cache_dir().mkdir(parents=True)
-    (cache_dir() / "digits.part").write_bytes(CONTENT[:BLOCK])
-    told = []
-    download(file, progress=lambda *report: told.append(report))
-    assert {total for _, _, total in told} <= {0, len(CONTENT)}
-
-
-def test_a_missing_file_is_an_error_that_tells_where_to_put_it(
-    server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DRAW_DATA", str(tmp_path / "env"))
-    file = remote("digits", CONTENT, server.url("digits"))
-    with pytest.raises(DataError) as caught:
-        download(file, tmp_path / "mine")
-    message = str(caught.value)
-    for part in ("digits", "digits.gz", server.url("digits"), "404", "--data-dir", "DRAW_DATA"):
-        assert part in message
-    for folder in (tmp_path / "mine", tmp_path / "env", cache):
-        assert str(folder) in message
-    assert "\n" not in message
-    assert kept() == {}
-
-
-@pytest.mark.parametrize(
-    ("served", "told"),
-    [
-        (CONTENT[:-1] + b"?", "SHA-256"),
-        (CONTENT[:-1], f"{len(CONTENT) - 1} bytes"),
-        (CONTENT + b"?", f"more than {len(CONTENT)} bytes"),
-        (b"<html>Log in</html>", "19 bytes"),
-        (b"", "0 bytes"),
-    ],
-    ids=["altered", "cut", "padded", "web page", "empty"],
-)
-def test_a_download_with_a_wrong_checksum_is_an_error_and_is_not_kept(
-    server: Server, served: bytes, told: str
-) -> None:
-    file = remote("digits", CONTENT, server.serve("digits", served))
-    with pytest.raises(DataError, match=told):
-        download(file)
-    assert kept() == {}
-
-
-def test_a_gz_with_wrong_content_or_none_is_an_error_and_is_not_kept(server: Server) -> None:
-    file = remote("digits", CONTENT, server.serve("digits.gz", gzip.compress(CONTENT[1:])))
-    with pytest.raises(DataError, match="uncompressed"):
-        download(file)
-    server.serve("digits.gz", CONTENT)  # not compressed at all
-    with pytest.raises(DataError, match="cannot be read"):
-        download(file)
-    assert kept() == {}
-
-
-def test_a_cut_download_goes_on_where_it_stopped(server: Server) -> None:
-    server.cuts = [2 * BLOCK]
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    data, _ = download(file)
-    assert data == CONTENT
-    assert server.ranges == [None, f"bytes={2 * BLOCK}-"]
-    assert kept() == {"digits": len(CONTENT)}
-
-
-def test_a_download_cut_twice_goes_on_twice(server: Server) -> None:
-    server.cuts = [BLOCK, 2 * BLOCK]
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    assert download(file)[0] == CONTENT
-    assert server.ranges == [None, f"bytes={BLOCK}-", f"bytes={3 * BLOCK}-"]
-
-
-def test_a_download_cut_before_the_first_byte_is_tried_again(server: Server) -> None:
-    server.cuts = [0]
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    assert download(file)[0] == CONTENT
-    assert server.ranges == [None, None]
-
-
-def test_a_cut_download_starts_again_where_the_server_knows_no_ranges(server: Server) -> None:
-    server.cuts = [2 * BLOCK]
-    server.knows_ranges = False
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    assert download(file)[0] == CONTENT
-    assert len(server.asked) == 2
-
-
-def test_a_download_that_keeps_breaking_fails_but_a_later_one_goes_on_from_it(
-    server: Server, cache: Path
-) -> None:
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    server.cuts = [BLOCK, BLOCK, BLOCK]
-    with pytest.raises(DataError, match="digits") as caught:
-        download(file)
-    assert "\n" not in str(caught.value)
-    assert server.cuts == []
-    assert kept() == {"digits.part": 3 * BLOCK}
-    assert (cache / "digits.part").read_bytes() == CONTENT[: 3 * BLOCK]
-    assert find(file) is None
-
-    server.asked.clear()
-    assert download(file)[0] == CONTENT
-    assert server.ranges == [f"bytes={3 * BLOCK}-"]
-    assert kept() == {"digits": len(CONTENT)}
-
-
-@pytest.mark.parametrize("surplus", [0, 10])
-def test_a_partial_download_that_leaves_nothing_to_fetch_is_fetched_afresh(
-    server: Server, cache: Path, surplus: int
-) -> None:
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    cache.mkdir(parents=True)
-    (cache / "digits.part").write_bytes(bytes(len(CONTENT) + surplus))
-    assert download(file)[0] == CONTENT
-    assert server.ranges == [f"bytes={len(CONTENT) + surplus}-", None]
-    assert kept() == {"digits": len(CONTENT)}
-
-
-def test_a_partial_download_of_another_file_is_an_error_once_and_then_forgotten(
-    server: Server, cache: Path
-) -> None:
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    cache.mkdir(parents=True)
-    (cache / "digits.part").write_bytes(bytes(BLOCK))
-    with pytest.raises(DataError, match="SHA-256"):
-        download(file)
-    assert kept() == {}
-    assert download(file)[0] == CONTENT
-
-
-def test_the_second_home_is_asked_when_the_first_has_no_such_file(server: Server) -> None:
-    home = server.serve("b/digits", CONTENT)
-    assert download(remote("digits", CONTENT, server.url("a/digits"), home))[0] == CONTENT
-    assert [path for path, _ in server.asked] == ["/a/digits", "/b/digits"]
-
-
-def test_the_second_home_is_asked_when_the_first_is_down(server: Server, closed: str) -> None:
-    home = server.serve("digits", CONTENT)
-    assert download(remote("digits", CONTENT, closed + "digits", home))[0] == CONTENT
-
-
-def test_the_second_home_goes_on_where_the_first_kept_breaking(server: Server) -> None:
-    homes = server.serve("a/digits", CONTENT), server.serve("b/digits", CONTENT)
-    server.cuts = [BLOCK, 0, 0]
-    assert download(remote("digits", CONTENT, *homes))[0] == CONTENT
-    assert server.asked[-1] == ("/b/digits", f"bytes={BLOCK}-")
-
-
-def test_where_fetching_is_forbidden_nobody_is_asked_and_the_error_says_where_to_put_it(
-    server: Server, cache: Path
-) -> None:
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    with pytest.raises(DataError) as caught:
-        download(file, fetch=False)
-    message = str(caught.value)
-    assert "downloaded" not in message
-    for part in ("digits", str(cache), "--data-dir", "DRAW_DATA"):
-        assert part in message
-    assert server.asked == []
-
-
-def test_without_a_network_the_error_is_one_line_that_names_every_home(closed: str) -> None:
-    homes = (closed + "a/digits", closed + "b/digits")
-    with pytest.raises(DataError) as caught:
-        download(remote("digits", CONTENT, *homes))
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in (*homes, "no connection", "--data-dir", "DRAW_DATA"):
-        assert part in message
-
-
-def test_progress_never_falls_and_ends_at_the_total(server: Server) -> None:
-    told = []
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    download(file, progress=lambda *report: told.append(report))
-    done = [so_far for _, so_far, _ in told]
-    assert done == sorted(done)
-    assert len(done) > 1
-    assert {(name, total) for name, _, total in told} == {("digits", len(CONTENT))}
-    assert done[-1] == len(CONTENT)
-
-
-def test_progress_of_a_resumed_download_counts_what_was_there(server: Server) -> None:
-    server.cuts = [2 * BLOCK]
-    told = []
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    download(file, progress=lambda *report: told.append(report))
-    assert [so_far for _, so_far, _ in told] == [
-        *(BLOCK, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK),
-        len(CONTENT),
-    ]
-    assert {total for _, _, total in told} == {len(CONTENT)}
-
-
-def test_the_folders_are_searched_in_the_order_data_dir_environment_cache(
+def test_find_searches_data_dir_then_the_environment_then_the_cache(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine, env = tmp_path / "mine", tmp_path / "env"
-    assert search_path(None) == [cache]
-    assert search_path(mine) == [mine, cache]
-    monkeypatch.setenv("DRAW_DATA", str(env))
-    assert search_path(mine) == [mine, env, cache]
+    mine, environment = tmp_path / "mine", tmp_path / "environment"
     monkeypatch.setenv("DRAW_DATA", "")
-    assert search_path(None) == [cache]
-
-
-def test_find_takes_the_first_folder_that_has_the_file(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine, env = tmp_path / "mine", tmp_path / "env"
-    monkeypatch.setenv("DRAW_DATA", str(env))
-    file = remote("digits", CONTENT)
-    assert find(file, mine) is None
-    for folder in (cache, env, mine):  # the last in order first: each newcomer hides the others
+    assert Source().folders == [cache]
+    monkeypatch.setenv("DRAW_DATA", str(environment))
+    file, source = remote("digits", CONTENT), Source(mine)
+    assert source.find(file) is None
+    for folder in (cache, environment, mine):  # each one hides those before it
         folder.mkdir(parents=True)
         (folder / "digits").write_bytes(CONTENT)
-        assert find(file, mine) == CONTENT
-        (folder / "digits").write_bytes(b"spoilt")
+        assert source.find(file) == folder / "digits"
+        (folder / "digits").write_bytes(b"damaged")
         with pytest.raises(DataError, match=str(folder / "digits")):
-            find(file, mine)
-
-
-def test_find_prefers_the_uncompressed_file(tmp_path: Path) -> None:
-    file = remote("digits", CONTENT)
-    (tmp_path / "digits.gz").write_bytes(b"spoilt")
-    (tmp_path / "digits").write_bytes(CONTENT)
-    assert find(file, tmp_path) == CONTENT
+            source.find(file)
 
 
 @pytest.mark.parametrize("level", [0, 9])
-def test_find_checks_the_uncompressed_bytes_however_they_were_compressed(
-    tmp_path: Path, level: int
-) -> None:
+def test_find_checks_the_uncompressed_bytes_of_a_gz(tmp_path: Path, level: int) -> None:
     (tmp_path / "digits.gz").write_bytes(gzip.compress(CONTENT, level))
-    assert find(remote("digits", CONTENT), tmp_path) == CONTENT
+    file, source = remote("digits", CONTENT), Source(tmp_path)
+    assert source.find(file) == tmp_path / "digits.gz"
+    assert source.read(file) == CONTENT
+    (tmp_path / "digits.gz").write_bytes(b"damaged")
+    (tmp_path / "digits").write_bytes(CONTENT)  # preferred
+    assert source.read(file) == CONTENT
 
 
-def test_find_ignores_a_folder_of_that_name(tmp_path: Path) -> None:
+def test_find_ignores_a_folder_with_the_name_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "digits").mkdir()
-    assert find(remote("digits", CONTENT), tmp_path) is None
+    assert Source(tmp_path).find(remote("digits", CONTENT)) is None
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
-        ("digits", CONTENT[:-1], f"holds {len(CONTENT) - 1} bytes"),
-        ("digits", CONTENT + b"\0", f"holds more than {len(CONTENT)} bytes"),
-        ("digits", b"", "holds 0 bytes"),
+        ("digits", CONTENT[:-1], f"has {len(CONTENT) - 1} bytes"),
+        ("digits", CONTENT + b"\0", f"has more than {len(CONTENT)} bytes"),
+        ("digits", b"", "has 0 bytes"),
         ("digits", b"\0" + CONTENT[1:], "SHA-256"),
-        ("digits.gz", gzip.compress(CONTENT)[:-1000], "cannot be read"),
-        ("digits.gz", gzip.compress(CONTENT) + b"padding", "cannot be read"),
-        ("digits.gz", gzip.compress(CONTENT + b"\0"), "holds more than"),
-        ("digits.gz", gzip.compress(CONTENT[:-1]), f"holds {len(CONTENT) - 1} bytes"),
+        ("digits.gz", gzip.compress(CONTENT)[:-1000], "cannot be decompressed"),
+        ("digits.gz", gzip.compress(CONTENT) + b"padding", "cannot be decompressed"),
+        ("digits.gz", gzip.compress(CONTENT + bytes(1 << 25), 1), "has more than"),
+        ("digits.gz", gzip.compress(CONTENT[:-1]), f"has {len(CONTENT) - 1} bytes"),
         ("digits.gz", gzip.compress(b"\0" + CONTENT[1:]), "SHA-256"),
-        ("digits.gz", gzip.compress(b"a" * 99)[:10] + b"\xff" * 99, "cannot be read"),
-        ("digits.gz", CONTENT, "cannot be read"),
+        ("digits.gz", gzip.compress(b"a" * 99)[:10] + b"\xff" * 99, "cannot be decompressed"),
+        ("digits.gz", CONTENT, "cannot be decompressed"),
     ],
 )
-def test_find_refuses_a_file_that_is_not_the_published_one(
-    tmp_path: Path, name: str, content: bytes, told: str
+def test_a_file_that_differs_from_the_published_one_is_an_error(
+    tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=told) as caught:
-        find(remote("digits", CONTENT), tmp_path)
+    with pytest.raises(DataError, match=message) as caught:
+        Source(tmp_path).find(remote("digits", CONTENT))
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_find_does_not_unpack_more_than_the_file_should_hold(tmp_path: Path) -> None:
-    (tmp_path / "digits.gz").write_bytes(gzip.compress(bytes(1 << 25), 1))  # 32 MiB of zeros
-    tracemalloc.start()
-    try:
-        with pytest.raises(DataError, match="more than 10 bytes"):
-            find(remote("digits", bytes(10)), tmp_path)
-        assert tracemalloc.get_traced_memory()[1] < 1 << 22  # the reader's buffers and to spare
-    finally:
-        tracemalloc.stop()
+def test_without_a_published_checksum_only_the_size_is_checked(tmp_path: Path) -> None:
+    file, path = RemoteFile("set.tar.gz", len(CONTENT), None), tmp_path / "set.tar.gz"
+    path.write_bytes(bytes(len(CONTENT)))
+    assert Source(tmp_path).find(file) == path
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(DataError, match="bytes"):
+        Source(tmp_path).find(file)
 
 
-def test_check_accepts_the_published_bytes_only() -> None:
-    file = remote("digits", CONTENT)
-    check(file, CONTENT, "here")
-    with pytest.raises(DataError, match="here has SHA-256"):
-        check(file, os.urandom(len(CONTENT)), "here")
+# ---- downloading
 
 
-# ---- files that are used as they are
+@pytest.mark.parametrize("name", ["digits", "digits.gz"])
+def test_a_download_is_cached_as_served_and_used_again(
+    server: Server, cache: Path, name: str
+) -> None:
+    content = gzip.compress(CONTENT) if name.endswith(".gz") else CONTENT
+    file = remote("digits", CONTENT, server.serve(name, content))
+    for _ in range(2):
+        assert Source().get(file) == cache / name
+        assert Source().read(file) == CONTENT
+    assert cached() == {name: len(content)}
+    assert len(server.requests) == 1
 
 
-def test_retrieve_keeps_the_file_in_the_cache_as_it_is(server: Server, cache: Path) -> None:
+def test_an_archive_is_checked_and_cached_without_decompression(
+    server: Server, cache: Path
+) -> None:
     packed = gzip.compress(CONTENT)
     file = remote("set.tar.gz", packed, server.serve("set.tar.gz", packed))
-    assert locate(file) is None
-    assert retrieve(file) == cache / "set.tar.gz"
-    assert locate(file) == cache / "set.tar.gz"
-    assert (cache / "set.tar.gz").read_bytes() == packed
+    assert Source().get(file).read_bytes() == packed
+
+
+def test_a_missing_file_is_an_error_that_says_where_to_copy_it(
+    server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRAW_DATA", str(tmp_path / "environment"))
+    file = remote("digits", CONTENT, server.url("digits"))
+    with pytest.raises(DataError) as caught:
+        Source(tmp_path / "mine").get(file)
+    message = str(caught.value)
+    for part in ("digits", server.url("digits"), "404", "--data-dir", "DRAW_DATA"):
+        assert part in message
+    for folder in (tmp_path / "mine", tmp_path / "environment", cache):
+        assert str(folder) in message
+    assert "\n" not in message
+    assert cached() == {}
+
+
+def test_nothing_is_requested_if_downloads_are_forbidden(
+    server: Server, file: RemoteFile, cache: Path
+) -> None:
+    with pytest.raises(DataError, match=f"digits is not in any of {cache}") as caught:
+        Source(fetch=False).get(file)
+    assert "download" not in str(caught.value)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
-    ("served", "told"),
+    ("name", "served", "message"),
     [
-        (CONTENT[:-1] + b"?", "SHA-256"),
-        (CONTENT[:-1], f"holds {len(CONTENT) - 1} bytes"),
-        (CONTENT + b"?", f"holds more than {len(CONTENT)} bytes"),
-        (b"", "holds 0 bytes"),
+        ("digits", CONTENT[:-1] + b"?", "SHA-256"),
+        ("digits", CONTENT[:-1], f"{len(CONTENT) - 1} bytes"),
+        ("digits", CONTENT + b"?", f"more than {len(CONTENT)} bytes"),
+        ("digits", b"<html>Log in</html>", "19 bytes"),
+        ("digits", b"", "0 bytes"),
+        ("digits.gz", gzip.compress(CONTENT[1:]), "bytes"),
+        ("digits.gz", CONTENT, "cannot be decompressed"),
     ],
-    ids=["altered", "cut", "padded", "empty"],
 )
-def test_what_is_used_as_it_is_must_be_the_published_file(
-    server: Server, tmp_path: Path, served: bytes, told: str
+def test_a_download_that_differs_from_the_published_file_is_discarded(
+    server: Server, name: str, served: bytes, message: str
 ) -> None:
-    file = remote("set", CONTENT, server.serve("set", served))
-    with pytest.raises(DataError, match=told):
-        retrieve(file)
-    assert kept() == {}
-    (tmp_path / "set").write_bytes(served)
-    with pytest.raises(DataError, match=f"{tmp_path / 'set'}.*{told}") as caught:
-        locate(file, tmp_path)
-    assert "uncompressed" not in str(caught.value)
-    assert (tmp_path / "set").read_bytes() == served
+    with pytest.raises(DataError, match=message):
+        Source().get(remote("digits", CONTENT, server.serve(name, served)))
+    assert cached() == {}
 
 
-def test_where_no_checksum_was_published_the_size_alone_is_checked(tmp_path: Path) -> None:
-    file = RemoteFile("set", len(CONTENT), None, ())
-    path = tmp_path / "set"
-    path.write_bytes(bytes(len(CONTENT)))
-    check_whole(file, path, "here")
-    assert locate(file, tmp_path) == path
-    path.write_bytes(CONTENT[:-1])
-    with pytest.raises(DataError, match="here holds"):
-        check_whole(file, path, "here")
-
-
-def test_locate_takes_the_first_folder_that_has_the_file_or_what_came_out_of_it(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cuts", "starts"), [([2], [None, 2]), ([1, 2], [None, 1, 3]), ([0], [None, None])]
+)
+def test_an_interrupted_download_resumes(
+    server: Server, file: RemoteFile, cuts: list[int], starts: list[int | None]
 ) -> None:
-    mine, env = tmp_path / "mine", tmp_path / "env"
-    monkeypatch.setenv("DRAW_DATA", str(env))
-    file = remote("set", CONTENT)
-    (cache / "unpacked").mkdir(parents=True)
-    assert locate(file, mine) is None
-    assert locate(file, mine, unpacked="unpacked") == cache / "unpacked"
-    env.mkdir()
-    (env / "set").write_bytes(CONTENT)
-    assert locate(file, mine, unpacked="unpacked") == env / "set"
-    (mine / "unpacked").mkdir(parents=True)
-    assert locate(file, mine, unpacked="unpacked") == mine / "unpacked"
-    (mine / "set").write_bytes(CONTENT)
-    assert locate(file, mine, unpacked="unpacked") == mine / "set"
+    server.cuts = [cut * BLOCK for cut in cuts]
+    assert Source().read(file) == CONTENT
+    assert server.ranges == [start and f"bytes={start * BLOCK}-" for start in starts]
+    assert cached() == {"digits": len(CONTENT)}
 
 
-def test_a_missing_file_that_is_used_as_it_is_is_asked_for_under_its_name_alone(
-    server: Server,
+def test_a_download_starts_over_if_the_server_does_not_support_ranges(
+    server: Server, file: RemoteFile
 ) -> None:
-    file = remote("set.tar.gz", CONTENT, server.url("set.tar.gz"))
-    for fetch in (True, False):
-        with pytest.raises(DataError, match=r"set\.tar\.gz is in none of") as caught:
-            retrieve(file, fetch=fetch)
-        assert "set.tar.gz.gz" not in str(caught.value)
-        assert ("404" in str(caught.value)) == fetch
+    server.cuts, server.supports_ranges = [2 * BLOCK], False
+    assert Source().read(file) == CONTENT
+    assert len(server.requests) == 2
 
 
-def test_a_server_without_an_end_fills_no_disk(server: Server, monkeypatch) -> None:
-    monkeypatch.setattr(module, "SLACK", 1 << 17)
+def test_a_download_that_fails_repeatedly_is_resumed_later(
+    server: Server, file: RemoteFile
+) -> None:
+    server.cuts = [BLOCK, BLOCK, BLOCK]
+    with pytest.raises(DataError, match="connection closed") as caught:
+        Source().get(file)
+    assert "\n" not in str(caught.value)
+    assert cached() == {"incomplete/digits": 3 * BLOCK}
+    assert Source().find(file) is None
+    server.requests.clear()
+    assert Source().read(file) == CONTENT
+    assert server.ranges == [f"bytes={3 * BLOCK}-"]
+
+
+@pytest.mark.parametrize("surplus", [0, 10])
+def test_a_partial_file_that_is_not_shorter_is_downloaded_again(
+    server: Server, file: RemoteFile, cache: Path, surplus: int
+) -> None:
+    (cache / "incomplete").mkdir(parents=True)
+    (cache / "incomplete" / "digits").write_bytes(bytes(len(CONTENT) + surplus))
+    assert Source().read(file) == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT) + surplus}-", None]
+
+
+def test_a_partial_file_with_wrong_bytes_is_discarded(file: RemoteFile, cache: Path) -> None:
+    (cache / "incomplete").mkdir(parents=True)
+    (cache / "incomplete" / "digits").write_bytes(bytes(BLOCK))
+    with pytest.raises(DataError, match="SHA-256"):
+        Source().get(file)
+    assert Source().read(file) == CONTENT
+
+
+def test_the_second_mirror_is_used_if_the_first_lacks_the_file_or_is_down(
+    server: Server, closed: str
+) -> None:
+    mirrors = closed + "digits", server.url("a/digits"), server.serve("b/digits", CONTENT)
+    assert Source().read(remote("digits", CONTENT, *mirrors)) == CONTENT
+    assert [path for path, _ in server.requests] == ["/a/digits", "/b/digits"]
+
+
+def test_the_second_mirror_resumes_what_the_first_interrupted(server: Server) -> None:
+    mirrors = server.serve("a/digits", CONTENT), server.serve("b/digits", CONTENT)
+    server.cuts = [BLOCK, 0, 0]
+    assert Source().read(remote("digits", CONTENT, *mirrors)) == CONTENT
+    assert server.requests[-1] == ("/b/digits", f"bytes={BLOCK}-")
+
+
+def test_without_a_network_the_error_names_every_mirror_in_one_line(closed: str) -> None:
+    mirrors = (closed + "a/digits", closed + "b/digits")
+    with pytest.raises(DataError) as caught:
+        Source().get(remote("digits", CONTENT, *mirrors))
+    assert "\n" not in str(caught.value)
+    assert all(mirror in str(caught.value) for mirror in mirrors)
+
+
+def test_concurrent_requests_for_a_file_download_it_once(server: Server, file: RemoteFile) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: Source().read(file), range(4))) == {CONTENT}
+    assert len(server.requests) == 1
+
+
+def test_progress_counts_bytes_including_those_of_a_resumed_download(
+    server: Server, file: RemoteFile
+) -> None:
+    server.cuts = [2 * BLOCK]
+    reports: list[tuple[str, int, int]] = []
+    Source(progress=lambda *report: reports.append(report)).get(file)
+    counts = [BLOCK, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK, len(CONTENT)]
+    assert reports == [("digits", count, len(CONTENT)) for count in counts]
+
+
+@pytest.mark.parametrize("length", [None, "many", "-5"])
+def test_a_missing_or_invalid_length_leaves_the_total_unknown(
+    server: Server, file: RemoteFile, length: str | None
+) -> None:
+    server.content_length = length
+    reports: list[Any] = []
+    source = Source(progress=lambda *report: reports.append(report))
+    assert source.read(file) == CONTENT
+    assert reports[-1] == ("digits", len(CONTENT), 0)
+
+
+def test_an_endless_response_does_not_fill_the_disk(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1 << 17)
     file = remote("digits", CONTENT, server.serve("digits", CONTENT + bytes(1 << 23)))
-    told = []
+    reports: list[Any] = []
     with pytest.raises(DataError, match=f"more than {len(CONTENT)} bytes"):
-        download(file, progress=lambda *report: told.append(report))
-    assert max(have for _, have, _ in told) <= len(CONTENT) + (1 << 17)
-    assert kept() == {}
+        Source(progress=lambda *report: reports.append(report)).get(file)
+    assert cached() == {}
+    assert max(have for _, have, _ in reports) <= len(CONTENT) + (1 << 17) + BLOCK
 
 
-@pytest.mark.parametrize("length", ["many", "-5", "9" * 5_000, "\xb2"])
-def test_a_length_that_is_none_is_not_believed(
-    server: Server, length: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    get = requests.get
+# ---- archives
 
-    def lying(*args: object, **options: object) -> requests.Response:
-        response = get(*args, **options)
-        response.headers["Content-Length"] = length
-        return response
+FILES = {"set/b": b"2nd" * 5000, "set/a": b"1st", "other": b"no", "set/c": b""}
+GOOD = tar_gz(FILES)
 
-    monkeypatch.setattr(requests, "get", lying)
-    told = []
-    file = remote("digits", CONTENT, server.serve("digits", CONTENT))
-    assert download(file, progress=lambda *report: told.append(report))[0] == CONTENT
-    assert told[-1] == ("digits", len(CONTENT), 0)
+
+def read(folder: Path, content: bytes, *names: str) -> list[tuple[str, bytes]]:
+    path = folder / "set.tar.gz"
+    path.write_bytes(content)
+    return list(archive_members(path, names, max_bytes=1 << 16))
+
+
+def test_members_come_in_the_order_of_the_archive(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD, "set/a", "set/c", "set/b")
+    assert found == [(name, FILES[name]) for name in ("set/b", "set/a", "set/c")]
+    assert read(tmp_path, tar_gz({"./set/a": b"1st"}), "set/a") == [("set/a", b"1st")]
+
+
+@pytest.mark.parametrize("name", ["set/d", "a", "../set/a"])
+def test_a_missing_member_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"set.tar.gz lacks {name}"):
+        read(tmp_path, GOOD, "set/b", name)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
+def test_links_and_folders_are_not_files(tmp_path: Path, kind: bytes) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo("a")
+        member.type, member.linkname = kind, "/etc/hostname"
+        tar.addfile(member)
+    with pytest.raises(DataError, match="lacks a"):
+        read(tmp_path, packed.getvalue(), "a")
+
+
+def test_a_member_that_is_too_large_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"a has {1 << 20} bytes, but at most {1 << 16} "):
+        read(tmp_path, tar_gz({"a": bytes(1 << 20)}), "a")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        GOOD[: len(GOOD) // 2],
+        GOOD[:-1],
+        GOOD[:-8] + bytes([GOOD[-8] ^ 1]) + GOOD[-7:],
+        GOOD[:20] + bytes([GOOD[20] ^ 255]) + GOOD[21:],
+        gzip.decompress(GOOD),
+        gzip.compress(b"no archive" * 1000),
+        gzip.compress(gzip.decompress(GOOD)[:700]),
+        gzip.compress(os.urandom(20 << 10)),
+    ],
+    ids=[
+        *("empty", "cut in half", "last byte cut", "wrong checksum", "altered"),
+        *("not compressed", "no archive", "cut before compression", "noise"),
+    ],
+)
+def test_a_damaged_archive_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(DataError, match=r"set\.tar\.gz") as caught:
+        read(tmp_path, content, "set/a", "set/b")
+    assert "\n" not in str(caught.value)

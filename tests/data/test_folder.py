@@ -1,277 +1,173 @@
-"""A folder of pictures: its splits, its bad ones, and the packed form in which it is kept."""
+"""A folder of pictures: its splits, its damaged files, and the cache of decoded pictures."""
 
 import logging
 import os
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from draw.data.folder import _split, folder
+from draw.data import SPLITS, folder
+from draw.data.dataset import Images
+from draw.data.download import Progress, Source
+from draw.data.packed import TAIL_BYTES
 from draw.errors import DataError
 
-SPLITS = ("train", "valid", "test")
+Shape = tuple[int, int, int]
+
+
+def load(
+    path: Path, split: str = "train", shape: Shape = (1, 2, 2), progress: Progress | None = None
+) -> Images:
+    return folder.folder(split, Source(path, progress), shape)
 
 
 def split_of(path: Path) -> dict[str, list[Path]]:
-    """The pictures of a folder by split."""
-    found = _split(path, pytest.fail, Counter())
+    """The paths of the pictures by split."""
+    found = folder.split_pictures(path, Counter())
     return {split: [picture.path for picture in pictures] for split, pictures in found.items()}
 
 
-def shades(split: str, path: Path) -> list[int]:
-    """Which of the pictures made by `fill` are in a split."""
-    return sorted(folder(split, path, (1, 2, 2)).pixels[:, 0, 0, 0].tolist())
+def shades(images: Images) -> list[int]:
+    """The numbers of the pictures created by `fill`."""
+    return images.pixels[:, 0, 0, 0].tolist()
+
+
+def all_shades(path: Path) -> list[int]:
+    return sorted(chain(*(shades(load(path, split)) for split in SPLITS)))
 
 
 def fill(path: Path, numbers: range) -> None:
-    """Pictures whose grey is their number."""
+    """Create pictures whose grey is their number."""
     path.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         Image.new("L", (2, 2), number).save(path / f"{number}.png")
 
 
-def test_the_pictures_are_in_the_range_0_to_255_and_never_binarised(tmp_path: Path) -> None:
+def test_the_images_are_grey_or_colour_and_not_binarised(tmp_path: Path) -> None:
     fill(tmp_path, range(3))
-    images = folder("train", tmp_path, (3, 8, 5))
+    images = load(tmp_path, shape=(3, 8, 5))
     assert images.pixels.dtype == torch.uint8
     assert images.shape == (3, 8, 5)
     assert images.binarisation == "none"
     assert images.labels is None
 
 
+# ---- splits
+
+
 @pytest.mark.parametrize("count", [3, 4, 9, 20, 29, 100])
-def test_the_splits_are_disjoint_complete_and_never_empty(tmp_path: Path, count: int) -> None:
+def test_the_splits_are_disjoint_complete_and_not_empty(tmp_path: Path, count: int) -> None:
     fill(tmp_path, range(count))
-    parts = [shades(split, tmp_path) for split in SPLITS]
-    assert all(parts)
-    assert sorted(chain(*parts)) == list(range(count))
+    parts = split_of(tmp_path)
+    assert all(parts.values())
+    assert sorted(chain(*parts.values())) == sorted(tmp_path.iterdir())
 
 
-def test_one_picture_in_ten_is_for_validation_and_one_for_the_test(tmp_path: Path) -> None:
+def test_each_tenth_picture_is_for_validation_and_for_the_test(tmp_path: Path) -> None:
     for number in range(2000):
         (tmp_path / f"{number}.png").touch()
     sizes = {split: len(paths) for split, paths in split_of(tmp_path).items()}
-    assert sizes["train"] + sizes["valid"] + sizes["test"] == 2000
-    for part in ("valid", "test"):  # 200 in expectation, with a standard deviation of 13
+    assert sum(sizes.values()) == 2000
+    for part in ("valid", "test"):  # 200 expected, with a standard deviation of 13
         assert 150 < sizes[part] < 250
+    held_out = [int(path.stem) for path in split_of(tmp_path)["test"]]
+    assert max(held_out) - min(held_out) > 400  # not a run of neighbouring names
 
 
 def test_a_picture_stays_in_its_split_when_others_are_added(tmp_path: Path) -> None:
-    """Or else pictures that were trained on would be tested on."""
+    """The test set must never contain pictures of an earlier training set."""
     fill(tmp_path, range(100))
-    before = {split: set(shades(split, tmp_path)) for split in SPLITS}
+    before = {split: set(paths) for split, paths in split_of(tmp_path).items()}
     fill(tmp_path, range(100, 200))
-    for split, pictures in before.items():
-        assert pictures <= set(shades(split, tmp_path))
+    for split, paths in split_of(tmp_path).items():
+        assert before[split] <= set(paths)
 
 
-def test_the_splits_depend_on_the_names_alone(tmp_path: Path) -> None:
+def test_the_splits_depend_only_on_the_names(tmp_path: Path) -> None:
     fill(tmp_path / "a", range(30))
     fill(tmp_path / "elsewhere" / "b", range(29, -1, -1))
     for split in SPLITS:
-        assert shades(split, tmp_path / "a") == shades(split, tmp_path / "elsewhere" / "b")
-        assert shades(split, tmp_path / "a") == shades(split, tmp_path / "a")
+        expected = shades(load(tmp_path / "a", split))
+        assert shades(load(tmp_path / "elsewhere" / "b", split)) == expected
 
 
-def test_the_split_is_no_run_of_neighbouring_names(tmp_path: Path) -> None:
-    fill(tmp_path, range(100))
-    held = shades("test", tmp_path)
-    assert max(held) - min(held) > 20
+# ---- which files are pictures
 
 
-def test_nested_folders_odd_names_and_capital_suffixes_are_found(tmp_path: Path) -> None:
+def test_nested_folders_unusual_names_and_capital_suffixes_are_found(tmp_path: Path) -> None:
     names = [
         *("a.png", "b c.JPG", "d/e.Jpeg", "d/f/g h.webp", "ü/Ελλάδα.gif", "日本 1.PNG"),
         *("50%.png", "#1?.png", "[x].png", "-o.png", ".hidden.png", "two.dots.png"),
+        os.fsdecode("Gemälde.png".encode("latin-1")),  # not valid Unicode
     ]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (5, 5)).save(tmp_path / name)
-    assert sum(len(folder(split, tmp_path, (3, 5, 5))) for split in SPLITS) == len(names)
+        with (tmp_path / name).open("wb") as file:
+            Image.new("RGB", (5, 5)).save(file, "PNG")
+    assert sum(len(load(tmp_path, split)) for split in SPLITS) == len(names)
 
 
-def test_a_name_that_is_not_unicode_is_found(tmp_path: Path) -> None:
-    fill(tmp_path, range(3))
-    old_name = os.fsdecode("Gemälde.png".encode("latin-1"))  # as an old archive unpacks it
-    (tmp_path / "0.png").rename(tmp_path / old_name)
-    assert sorted(chain(*(shades(split, tmp_path) for split in SPLITS))) == [0, 1, 2]
-
-
-def test_what_is_no_picture_by_its_name_is_ignored(tmp_path: Path) -> None:
+def test_other_files_are_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(tmp_path, range(3))
     for name in ("notes.txt", "movie.mp4", "png", "x.png.part", "Thumbs.db"):
         (tmp_path / name).write_bytes(b"no picture")
     (tmp_path / "folder.png").mkdir()
-    assert [len(folder(split, tmp_path, (1, 2, 2))) for split in SPLITS] == [1, 1, 1]
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    assert all_shades(tmp_path) == [0, 1, 2]
+    assert caplog.messages == []
 
 
-def test_pictures_of_kinds_that_are_not_read_are_counted_once_in_the_log(
+def test_unsupported_formats_are_counted_in_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path / "pictures", range(20))
     for name in ("a.HEIC", "b.heic", "pictures/c.bmp", "notes.txt"):
         (tmp_path / name).write_bytes(b"no picture")
-    with caplog.at_level(logging.WARNING, "draw"):
-        counts = [len(folder(split, tmp_path, (1, 2, 2))) for split in SPLITS]
-    assert sum(counts) == 20
-    kinds = ".gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp"
-    assert caplog.messages == [f"left out, as only {kinds} are read: 1 .bmp, 2 .heic"]
+    assert all_shades(tmp_path) == list(range(20))
+    formats = ".gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp"
+    assert caplog.messages == [f"skipped, not {formats}: 1 .bmp, 2 .heic"]
 
 
-def test_too_few_pictures_are_told_with_those_of_kinds_that_are_not_read(tmp_path: Path) -> None:
-    (tmp_path / "a.tiff").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"; it also holds 1 \.tiff, which are not read$"):
-        folder("train", tmp_path, (1, 2, 2))
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_than_three_pictures_are_an_error_that_tells_their_number(
-    tmp_path: Path, count: int
-) -> None:
-    fill(tmp_path, range(count))
-    with pytest.raises(DataError, match=rf"holds {count} pictures .*\.png.* at least one each"):
-        folder("train", tmp_path, (1, 2, 2))
-
-
-def test_a_missing_folder_or_a_file_in_its_place_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone is not a folder; --data-dir"):
-        folder("train", tmp_path / "gone", (1, 2, 2))
-    fill(tmp_path, range(1))
-    with pytest.raises(DataError, match=r"0\.png is not a folder; --data-dir"):
-        folder("train", tmp_path / "0.png", (1, 2, 2))
-
-
-def test_no_folder_at_all_is_an_error_that_names_the_option() -> None:
-    with pytest.raises(DataError, match="needs --data-dir"):
-        folder("train", None, (1, 2, 2))
-
-
-@pytest.fixture
-def with_a_bad_one(tmp_path: Path) -> tuple[Path, str]:
-    """Twenty pictures of which one of the training set is damaged, and its name."""
-    fill(tmp_path, range(20))
-    bad = tmp_path / f"{shades('train', tmp_path)[5]}.png"
-    bad.write_bytes(bad.read_bytes()[:40])
-    return tmp_path, bad.name
-
-
-def test_an_undecodable_picture_is_an_error_that_names_it_and_the_way_out(
-    with_a_bad_one: tuple[Path, str],
-) -> None:
-    path, bad = with_a_bad_one
-    with pytest.raises(DataError, match="--skip-bad") as caught:
-        folder("train", path, (1, 2, 2))
-    assert str(path / bad) in str(caught.value)
-
-
-def test_an_undecodable_picture_spoils_its_own_split_only(with_a_bad_one: tuple[Path, str]) -> None:
-    path, _ = with_a_bad_one
-    assert len(folder("valid", path, (1, 2, 2))) == len(split_of(path)["valid"])
-    assert len(folder("test", path, (1, 2, 2))) == len(split_of(path)["test"])
-
-
-def test_skip_bad_leaves_it_out_with_a_warning_that_names_it(
-    with_a_bad_one: tuple[Path, str], caplog: pytest.LogCaptureFixture
-) -> None:
-    path, bad = with_a_bad_one
-    with caplog.at_level(logging.WARNING, "draw"):
-        images = folder("train", path, (1, 2, 2), skip_bad=True)
-    assert len(images) == len(split_of(path)["train"]) - 1
-    assert int(bad.removesuffix(".png")) not in images.pixels.flatten().tolist()
-    (warning,) = caplog.messages
-    assert str(path / bad) in warning
-
-
-def test_skip_bad_warns_of_nothing_where_all_is_well(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    fill(tmp_path, range(5))
-    with caplog.at_level(logging.WARNING, "draw"):
-        assert len(folder("train", tmp_path, (1, 2, 2), skip_bad=True)) == 3
-    assert caplog.messages == []
-
-
-def test_skip_bad_with_nothing_left_is_an_error(tmp_path: Path) -> None:
-    for number in range(20):
-        (tmp_path / f"{number}.png").write_bytes(b"no picture")
-    count = len(split_of(tmp_path)["train"])
-    with pytest.raises(DataError, match=f"none of the {count} train pictures"):
-        folder("train", tmp_path, (1, 2, 2), skip_bad=True)
-
-
-def test_the_log_tells_how_many_pictures_were_converted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    fill(tmp_path, range(20))
-    with caplog.at_level(logging.INFO, "draw"):
-        folder("train", tmp_path, (1, 2, 2))
-        assert caplog.messages == []
-        folder("train", tmp_path, (3, 2, 2))
-    (line,) = caplog.messages
-    count = len(split_of(tmp_path)["train"])
-    assert line.startswith(f"{count} of {count} train pictures")
-    assert line.endswith("2 x 2 RGB")
-
-
-@pytest.mark.parametrize("bad", [0, 3])
-def test_progress_counts_every_picture_even_those_left_out(tmp_path: Path, bad: int) -> None:
-    fill(tmp_path, range(20))
-    for number in shades("train", tmp_path)[:bad]:
-        (tmp_path / f"{number}.png").write_bytes(b"no picture")
-    told: list[tuple[str, int, int]] = []
-    folder("train", tmp_path, (3, 2, 2), lambda *report: told.append(report), skip_bad=True)
-    total = len(split_of(tmp_path)["train"])
-    assert told == [("train pictures", count, total) for count in range(1, total + 1)]
-
-
-# ---- hostile folders
-
-
-def test_links_to_pictures_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
+def test_links_to_pictures_are_followed_but_not_links_to_folders(tmp_path: Path) -> None:
     album = tmp_path / "album"
-    fill(album, range(3))
+    fill(album / "deep", range(3))
     fill(tmp_path / "outside", range(100, 103))
     (album / "3.png").symlink_to(tmp_path / "outside" / "100.png")
     (album / "4.png").symlink_to("../outside/101.png")
     (album / "outside").symlink_to(tmp_path / "outside")
-    assert sorted(chain(*(shades(split, album) for split in SPLITS))) == [0, 1, 2, 100, 101]
+    (album / "deep" / "circle").symlink_to(album)
+    (album / "self.png").symlink_to("self.png")
+    (album / "dangling.png").symlink_to("missing.png")
+    assert all_shades(album) == [0, 1, 2, 100, 101]
 
 
-def test_links_in_a_circle_and_to_nowhere_are_no_pictures(tmp_path: Path) -> None:
-    fill(tmp_path / "deep" / "er", range(3))
-    (tmp_path / "deep" / "er" / "round").symlink_to(tmp_path)
-    (tmp_path / "self.png").symlink_to("self.png")
-    (tmp_path / "one.png").symlink_to("other.png")
-    (tmp_path / "other.png").symlink_to("one.png")
-    (tmp_path / "nowhere.png").symlink_to("gone.png")
-    assert sorted(chain(*(shades(split, tmp_path) for split in SPLITS))) == [0, 1, 2]
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_fewer_than_three_pictures_are_an_error(tmp_path: Path, count: int) -> None:
+    fill(tmp_path, range(count))
+    (tmp_path / "a.tiff").write_bytes(b"no picture")
+    message = rf"has {count} pictures .*\.png.* and 1 \.tiff, .* not supported; .* at least one"
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
 
 
-def test_what_is_no_file_is_no_picture(tmp_path: Path) -> None:
-    """Or else a pipe would be waited for."""
-    fill(tmp_path, range(3))
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "null.png").symlink_to("/dev/null")
-    (tmp_path / "zero.png").symlink_to("/dev/zero")
-    assert sorted(chain(*(shades(split, tmp_path) for split in SPLITS))) == [0, 1, 2]
-
-
-@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "\r", os.fsdecode(b"\xe4\xff"), "--out"])
-def test_an_odd_name_is_told_in_one_line(tmp_path: Path, name: str) -> None:
-    fill(tmp_path, range(30))
-    for part in range(10):  # one of them is for training
-        (tmp_path / f"{name}{part}.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="cannot be decoded") as caught:
-        folder("train", tmp_path, (1, 2, 2))
-    assert str(caught.value).isprintable()
-    assert repr(name).strip("'") in str(caught.value)
-    assert len(folder("train", tmp_path, (1, 2, 2), skip_bad=True)) >= 20
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("missing", "file"):
+        with pytest.raises(DataError, match=f"{name} is not a folder"):
+            load(tmp_path / name)
+    with pytest.raises(DataError, match="needs --data-dir"):
+        folder.folder("train", Source(), (1, 2, 2))
 
 
 Lock = Callable[[Path, int], None]
@@ -279,9 +175,9 @@ Lock = Callable[[Path, int], None]
 
 @pytest.fixture
 def lockable(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Lock]]:
-    """Pictures, some of them in a folder `locked`, and what changes permissions.
+    """Pictures, some in a folder `locked`, and a function that changes permissions.
 
-    From then on nobody's permissions count: those of root would let it read everything.
+    Root can read everything, so that function also gives up its privileges.
     """
     with TemporaryDirectory() as name:
         path = Path(name)
@@ -304,27 +200,309 @@ def lockable(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Lock]]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"),
+    ("mode", "message"),
     [
-        (0o000, "locked cannot be listed: Permission denied; --skip-bad"),
-        (0o444, r"locked/\d+\.png cannot be read: Permission denied; --skip-bad"),
+        (0o000, "locked cannot be listed: Permission denied"),
+        (0o444, "locked/129.png cannot be read: Permission denied"),
     ],
-    ids=["not listed", "listed and not read"],
 )
-def test_a_folder_without_permission_is_named(
-    lockable: tuple[Path, Lock], mode: int, told: str
+def test_a_folder_without_permission_is_skipped_with_a_warning(
+    lockable: tuple[Path, Lock], caplog: pytest.LogCaptureFixture, mode: int, message: str
 ) -> None:
     album, lock = lockable
     lock(album / "locked", mode)
-    with pytest.raises(DataError, match=told):
-        folder("train", album, (1, 2, 2))
-    assert folder("train", album, (1, 2, 2), skip_bad=True).pixels.max() < 3
+    assert load(album).pixels.max() < 3
+    assert message in caplog.text
 
 
-def test_a_picture_without_permission_is_named(lockable: tuple[Path, Lock]) -> None:
-    album, lock = lockable
-    train = split_of(album)["train"]
-    lock(train[0], 0o000)
-    with pytest.raises(DataError, match=rf"{train[0]} cannot be decoded.* Permission denied"):
-        folder("train", album, (1, 2, 2))
-    assert len(folder("train", album, (1, 2, 2), skip_bad=True)) == len(train) - 1
+# ---- damaged pictures
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    fill(tmp_path / "album", range(60))
+    return tmp_path / "album"
+
+
+@pytest.fixture
+def bad(album: Path) -> Path:
+    """A training picture that cannot be decoded."""
+    path = split_of(album)["train"][3]
+    path.write_bytes(path.read_bytes()[:40])
+    return path
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the pictures that are decoded from now on."""
+    names: list[str] = []
+
+    def counted(paths: Sequence[Path], shape: Shape) -> Any:
+        names.extend(path.name for path in paths)
+        return decode_all(paths, shape)
+
+    decode_all = folder.decode_all
+    monkeypatch.setattr(folder, "decode_all", counted)
+    return names
+
+
+def names(album: Path) -> list[str]:
+    """The names of the training pictures, in order."""
+    return [path.name for path in split_of(album)["train"]]
+
+
+def assert_as_new(images: Images, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels, order and digest equal those of a folder that is loaded without a cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(album.parent / "another"))
+    new = load(album, shape=images.shape)
+    assert torch.equal(images.pixels, new.pixels)
+    assert images.digest() == new.digest() == Images(pixels=new.pixels.clone()).digest()
+
+
+def test_a_damaged_picture_is_skipped_with_a_warning_at_every_start(
+    album: Path, bad: Path, decoded: list[str], cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = load(album)
+    assert len(first) == len(names(album)) - 1
+    assert int(bad.stem) not in shades(first)
+    (packed,) = cache.glob("*.packed")
+    inode = packed.stat().st_ino
+    decoded.clear()
+    second = load(album)
+    assert decoded == [bad.name]
+    assert torch.equal(first.pixels, second.pixels)
+    assert packed.stat().st_ino == inode  # not written again
+    assert len(caplog.messages) == 2
+    assert all(message.startswith(f"skipped: {bad} cannot be") for message in caplog.messages)
+    load(album, "valid")
+    assert len(caplog.messages) == 2
+
+
+def test_a_repaired_picture_is_used(
+    album: Path, bad: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(album)
+    decoded.clear()
+    Image.new("L", (2, 2), 200).save(bad)
+    images = load(album)
+    assert decoded == [bad.name]
+    assert shades(images)[3] == 200
+    assert_as_new(images, album, monkeypatch)
+
+
+def test_an_error_is_raised_if_no_picture_can_be_decoded(album: Path) -> None:
+    load(album)
+    for path in album.iterdir():
+        path.write_bytes(b"no picture")
+    for _ in range(2):
+        with pytest.raises(DataError, match=rf"none of the {len(names(album))} train pictures"):
+            load(album)
+
+
+def test_a_picture_that_disappears_before_it_is_read_is_skipped(
+    album: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = folder.split_pictures(album, Counter())
+    monkeypatch.setattr(folder, "split_pictures", lambda *_: found)
+    last = found["train"][-1].path
+    last.unlink()
+    assert len(load(album)) == len(found["train"]) - 1
+    assert caplog.messages == [f"skipped: {last}: no such picture"]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "\r", os.fsdecode(b"\xe4\xff"), "--out"])
+def test_a_warning_quotes_names_with_control_characters(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, range(30))
+    for part in range(10):  # some of them are for training
+        (tmp_path / f"{name}{part}.png").write_bytes(b"no picture")
+    assert len(load(tmp_path)) >= 20
+    assert all(message.isprintable() for message in caplog.messages)
+    assert repr(name).strip("'") in caplog.messages[0]
+
+
+@pytest.mark.parametrize("bad_count", [0, 3])
+def test_progress_counts_every_picture(album: Path, bad_count: int) -> None:
+    for name in names(album)[:bad_count]:
+        (album / name).write_bytes(b"no picture")
+    reports: list[tuple[str, int, int]] = []
+    load(album, progress=lambda *report: reports.append(report))
+    total = len(names(album))
+    assert reports == [("train pictures", count, total) for count in range(1, total + 1)]
+
+
+# ---- the cache
+
+
+def test_a_second_start_decodes_nothing_and_equals_the_first(
+    album: Path, decoded: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    reports: list[object] = []
+    with caplog.at_level(logging.INFO, "draw"):
+        first = load(album, shape=(3, 2, 2))
+        assert decoded == names(album)
+        decoded.clear()
+        second = load(album, shape=(3, 2, 2), progress=lambda *report: reports.append(report))
+    assert decoded == reports == []
+    assert torch.equal(first.pixels, second.pixels)
+    assert first.known_digest == second.digest() == Images(pixels=first.pixels.clone()).digest()
+    count = len(first)
+    message = f"{count} of {count} train pictures resized, cropped or converted to 2 x 2 RGB"
+    assert caplog.messages == [message] * 2
+
+
+def test_only_added_pictures_are_decoded(
+    album: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(album)
+    before = names(album)
+    decoded.clear()
+    fill(album, range(60, 70))
+    images = load(album)
+    assert sorted(decoded) == sorted(set(names(album)) - set(before))
+    assert decoded
+    assert shades(images) == [int(name.removesuffix(".png")) for name in names(album)]
+    assert_as_new(images, album, monkeypatch)
+
+
+def test_removed_pictures_are_dropped_without_decoding(
+    album: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(album)
+    decoded.clear()
+    removed = album / names(album)[3]
+    removed.unlink()
+    images = load(album)
+    assert decoded == []
+    assert int(removed.stem) not in shades(images)
+    assert_as_new(images, album, monkeypatch)
+
+
+@pytest.mark.parametrize("change", ["time", "size"])
+def test_only_changed_pictures_are_decoded_again(
+    album: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    load(album)
+    decoded.clear()
+    path = album / names(album)[3]
+    before = path.stat()
+    Image.new("L", (2, 2), 200).save(path, compress_level=0 if change == "size" else 6)
+    if change == "time":
+        assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(0, before.st_mtime_ns + (change == "time")))
+    images = load(album)
+    assert decoded == [path.name]
+    assert shades(images)[3] == 200
+    assert_as_new(images, album, monkeypatch)
+
+
+def test_renamed_pictures_keep_their_pixels(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(album)
+    one, other = (album / name for name in names(album)[3:5])
+    one.rename(album / "x")
+    other.rename(one)
+    (album / "x").rename(other)
+    assert_as_new(load(album), album, monkeypatch)
+
+
+def test_each_folder_split_and_shape_has_its_own_cache(
+    album: Path, decoded: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(album)
+    load(album, shape=(1, 3, 2))
+    load(album, "valid")
+    assert len(list(cache.glob("*.packed"))) == 3
+    decoded.clear()
+    monkeypatch.chdir(album)
+    (album.parent / "link").symlink_to(album)
+    for name in (".", "../album", "../link"):
+        load(Path(name))
+    assert decoded == []
+    album.rename(album.parent / "moved")
+    load(album.parent / "moved")
+    assert len(list(cache.glob("*.packed"))) == 4
+
+
+def test_another_decoder_decodes_everything_again(
+    album: Path, decoded: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(album)
+    decoded.clear()
+    monkeypatch.setattr(folder, "DECODER", "Pillow 99")
+    load(album)
+    assert decoded == names(album)
+    assert len(list(cache.glob("*.packed"))) == 1
+
+
+@pytest.mark.parametrize("size", [0, 10, TAIL_BYTES, TAIL_BYTES + 37, -37, -1])
+def test_a_truncated_cache_is_rebuilt(
+    album: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    load(album)
+    (packed,) = cache.glob("*.packed")
+    whole = packed.stat().st_size
+    os.truncate(packed, size if size >= 0 else whole + size)
+    images = load(album)
+    assert packed.stat().st_size == whole
+    assert_as_new(images, album, monkeypatch)
+
+
+def test_an_interruption_leaves_no_cache(album: Path, cache: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(album, progress=interrupt)
+    assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(album: Path, cache: Path) -> None:
+    cache.parent.mkdir()
+    cache.write_bytes(b"a file in its place")
+    with pytest.raises(DataError, match=r"cannot be cached in .* XDG_CACHE_HOME"):
+        load(album)
+
+
+def test_concurrent_starts_decode_once(album: Path, decoded: list[str]) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(load, [album, album])
+    assert torch.equal(one.pixels, other.pixels)
+    assert sorted(decoded) == sorted(names(album))
+
+
+MEASURE_MEMORY = """
+import os, sys
+from pathlib import Path
+import torch
+from draw.data import load
+
+def anonymous():  # MiB; mapped pages of files can be dropped at any time
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) >> 10
+
+os.cpu_count = lambda: 2
+measured = [anonymous()]
+for start in range(2):
+    images = load(
+        "folder",
+        "train",
+        shape=(3, 768, 768),
+        data_dir=Path(sys.argv[1]),
+        progress=lambda *_: measured.append(anonymous()),
+    )
+    assert images.reference_pixels() is images.pixels
+    images.digest(), images.batch(torch.arange(2)), images.subset(2)
+    measured.append(anonymous())
+print(len(images), max(measured) - measured[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory in use from Linux")
+def test_the_memory_in_use_does_not_grow_with_the_number_of_pictures(album: Path) -> None:
+    """Caching and reading about fifty pictures of 1.7 MiB takes less than half of their size."""
+    command = [sys.executable, "-c", MEASURE_MEMORY, str(album)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    count, grown = map(int, output.split())
+    assert count > 40
+    assert grown < 1.7 * count / 2

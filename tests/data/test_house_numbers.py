@@ -1,9 +1,8 @@
-"""House numbers cut out of photographs by boxes, from files of our own making in both formats."""
+"""Reading boxes from digitStruct.mat, and cutting house numbers out of photographs."""
 
 import io
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -17,12 +16,11 @@ from draw.errors import DataError
 
 Digit = tuple[float, float, float, float]  # left, top, width, height
 Numbers = dict[str, list[Digit]]
-Boxes = dict[str, house_numbers.Box]
 FIELDS = ("left", "top", "width", "height", "label")
 
 
 def digit_struct(numbers: Numbers, leave_out: str = "") -> bytes:
-    """A digitStruct.mat as MATLAB 7.3 writes it: HDF5 with object references, behind 512 bytes."""
+    """Encode a digitStruct.mat like MATLAB 7.3: HDF5 with object references, after 512 bytes."""
     file = io.BytesIO()
     with h5py.File(file, "w", userblock_size=512) as mat:
         refs = mat.create_group("#refs#")
@@ -64,18 +62,6 @@ def plain(shade: int, width: int = 40, height: int = 30) -> bytes:
 # ---- the boxes
 
 
-@pytest.fixture
-def boxes_of(tmp_path: Path) -> Callable[[bytes], Boxes]:
-    """The boxes of a digitStruct.mat of this content."""
-
-    def read(content: bytes) -> Boxes:
-        (tmp_path / "digitStruct.mat").write_bytes(content)
-        with (tmp_path / "digitStruct.mat").open("rb") as file:
-            return read_boxes(file, "the boxes")
-
-    return read
-
-
 @pytest.mark.parametrize(
     ("digits", "box"),
     [
@@ -85,11 +71,11 @@ def boxes_of(tmp_path: Path) -> Callable[[bytes], Boxes]:
     ],
     ids=["a single digit", "three digits", "outside and between pixels"],
 )
-def test_the_box_of_a_number_holds_all_its_digits(
-    boxes_of: Callable[[bytes], Boxes], digits: list[Digit], box: house_numbers.Box
+def test_the_box_of_a_number_encloses_all_its_digits(
+    digits: list[Digit], box: house_numbers.Box
 ) -> None:
     numbers = {"1.png": digits, "2.png": [(1, 2, 3, 4)]}
-    assert boxes_of(digit_struct(numbers)) == {"1.png": box, "2.png": (1, 2, 4, 6)}
+    assert read_boxes(digit_struct(numbers), "") == {"1.png": box, "2.png": (1, 2, 4, 6)}
 
 
 GOOD = digit_struct({"1.png": [(7, 5, 10, 20)], "2.png": [(1, 1, 9, 9), (8, 1, 9, 9)]})
@@ -133,15 +119,13 @@ def with_null_names() -> bytes:
         *("a name outside", "a name at the root", "another suffix", "a long name"),
     ],
 )
-def test_boxes_of_another_form_are_an_error_that_names_the_file(
-    boxes_of: Callable[[bytes], Boxes], content: bytes
-) -> None:
+def test_a_damaged_file_is_an_error_that_names_it(content: bytes) -> None:
     with pytest.raises(DataError, match="the boxes cannot be read"):
-        boxes_of(content)
+        read_boxes(content, "the boxes")
 
 
 def altered(path: str, change: Callable[[Any, str], object]) -> bytes:
-    """The good file, but for what lies at this path."""
+    """The good file with another object at this path."""
     file = io.BytesIO(GOOD)
     with h5py.File(file, "r+") as mat:
         group = mat.require_group(path.rpartition("/")[0] or "/")
@@ -169,15 +153,15 @@ def virtual(group: Any, name: str) -> None:
     group.create_virtual_dataset(name, layout)
 
 
-def gigantic(group: Any, name: str) -> None:
+def huge(group: Any, name: str) -> None:
     group.create_dataset(name, (1 << 40, 1), h5py.ref_dtype, chunks=(1 << 10, 1))
 
 
-def in_gigantic_parts(group: Any, name: str) -> None:
+def in_huge_chunks(group: Any, name: str) -> None:
     group.create_dataset(name, (2, 1), h5py.ref_dtype, chunks=(1 << 22, 1), maxshape=(None, 1))
 
 
-def of_gigantic_texts(group: Any, name: str) -> None:
+def of_huge_strings(group: Any, name: str) -> None:
     group.create_dataset(name, (2, 1), f"S{1 << 30}", chunks=(1, 1))
 
 
@@ -189,48 +173,48 @@ def of_gigantic_texts(group: Any, name: str) -> None:
         softly_linked,
         stored_outside,
         virtual,
-        gigantic,
-        in_gigantic_parts,
-        of_gigantic_texts,
+        huge,
+        in_huge_chunks,
+        of_huge_strings,
     ],
 )
-def test_boxes_are_of_the_file_alone_and_not_larger_than_published_ones(
-    boxes_of: Callable[[bytes], Boxes], field: str, change: Callable[[Any, str], object]
+def test_links_external_data_and_huge_arrays_are_refused(
+    field: str, change: Callable[[Any, str], object]
 ) -> None:
     with pytest.raises(DataError, match="the boxes cannot be read") as caught:
-        boxes_of(altered(field, change))
+        read_boxes(altered(field, change), "the boxes")
     if field == "digitStruct/name":
-        assert re.search("in it|has .* values|kept in another file|holds", str(caught.value))
+        assert re.search("it has no|has .* values|stored in another file|holds", str(caught.value))
 
 
 # ---- cutting out
 
 
 def cut(pixels: np.ndarray, *box: float) -> np.ndarray:
-    made = cut_out(png(pixels), tuple(map(float, box)), "1.png")
-    assert made.shape == (3, 64, 64)
-    assert made.dtype == np.uint8
-    return made.astype(np.float64)
+    result = cut_out(png(pixels), tuple(map(float, box)), "1.png")
+    assert result.shape == (3, 64, 64)
+    assert result.dtype == np.uint8
+    return result.astype(np.float64)
 
 
-def test_the_box_is_enlarged_by_30_percent_about_its_middle() -> None:
-    """Shades that rise with x in red and with y in green tell from where each pixel came."""
+def test_the_box_is_enlarged_by_30_percent_around_its_centre() -> None:
+    """Red increases with x and green with y, so the colour of a pixel identifies its origin."""
     y, x = np.mgrid[:200, :250]
     ramps = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
-    made = cut(ramps, 100, 50, 140, 110)  # 40 x 60 about (120, 80) becomes 52 x 78
+    result = cut(ramps, 100, 50, 140, 110)  # 40 x 60 around (120, 80) becomes 52 x 78
     centres = (np.arange(64) + 0.5) / 64
-    inner = slice(3, -3)  # at the edges the resizing has fewer neighbours to weigh
+    inner = slice(3, -3)  # at the edges the filter has fewer neighbours
     red = np.broadcast_to(94 + 52 * centres - 0.5, (64, 64))
     green = np.broadcast_to(41 + 78 * centres - 0.5, (64, 64)).T
-    np.testing.assert_allclose(made[0][inner, inner], red[inner, inner], atol=1)
-    np.testing.assert_allclose(made[1][inner, inner], green[inner, inner], atol=1)
-    assert made[2].max() == 0
+    np.testing.assert_allclose(result[0][inner, inner], red[inner, inner], atol=1)
+    np.testing.assert_allclose(result[1][inner, inner], green[inner, inner], atol=1)
+    assert result[2].max() == 0
 
 
 @pytest.mark.parametrize(
     "box", [(0, 0, 64, 64), (-9, -50, 80, 64), (5, 5, 59, 59), (-1e9, -1e9, 1e9, 1e9)]
 )
-def test_what_sticks_out_of_the_photograph_is_left_away(box: house_numbers.Box) -> None:
+def test_the_enlarged_box_is_clipped_to_the_photograph(box: house_numbers.Box) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     np.testing.assert_array_equal(cut(noise, *box), noise.transpose(2, 0, 1))
 
@@ -240,8 +224,8 @@ def test_grey_and_palette_photographs_become_rgb() -> None:
     assert set(np.unique(grey)) == {77}
     file = io.BytesIO()
     Image.new("RGB", (40, 30), (0, 51, 102)).convert("P").save(file, "PNG")
-    made = cut_out(file.getvalue(), (5.0, 5.0, 25.0, 25.0), "1.png")
-    assert made[:, 9, 9].tolist() == [0, 51, 102]
+    result = cut_out(file.getvalue(), (5.0, 5.0, 25.0, 25.0), "1.png")
+    assert result[:, 9, 9].tolist() == [0, 51, 102]
 
 
 @pytest.mark.parametrize(
@@ -254,12 +238,12 @@ def test_grey_and_palette_photographs_become_rgb() -> None:
         (20, 10, 10, 20),
         (float("nan"), 0, 10, 10),
     ],
-    ids=["right", "left", "below", "empty", "turned over", "NaN"],
+    ids=["right", "left", "below", "empty", "reversed", "NaN"],
 )
-def test_a_box_outside_of_its_photograph_is_an_error_that_names_both(
+def test_a_box_outside_its_photograph_is_an_error(
     box: house_numbers.Box,
 ) -> None:
-    with pytest.raises(DataError, match=r"train/1\.png: the box .* outside of its 40 x 30 pixels"):
+    with pytest.raises(DataError, match=r"train/1\.png: the box .* outside its 40 x 30 pixels"):
         cut_out(plain(0), tuple(map(float, box)), "train/1.png")
 
 
@@ -273,7 +257,7 @@ def jpeg() -> bytes:
 
 
 def bomb() -> bytes:
-    """A PNG whose header promises 20,000 x 20,000 pixels."""
+    """A PNG of 20,000 x 20,000 pixels."""
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
     return file.getvalue()
@@ -284,6 +268,6 @@ def bomb() -> bytes:
     [b"", b"no picture", plain(0)[:30], NOISE[: len(NOISE) // 2], jpeg(), bomb()],
     ids=["empty", "text", "cut header", "cut", "a JPEG", "far too many pixels"],
 )
-def test_a_photograph_that_is_no_png_is_an_error_that_names_it(content: bytes) -> None:
+def test_a_photograph_that_is_not_a_png_is_an_error_that_names_it(content: bytes) -> None:
     with pytest.raises(DataError, match=r"train/1\.png cannot be decoded as a PNG"):
         cut_out(content, (0.0, 0.0, 9.0, 9.0), "train/1.png")

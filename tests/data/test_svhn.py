@@ -1,45 +1,40 @@
-"""SVHN, from photographs, boxes and digits of our own making in the published formats."""
+"""SVHN, from small files in the published formats."""
 
 import gzip
 import hashlib
-import importlib
 import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
-from draw.data import SPLITS, house_numbers, load
-from draw.data.house_numbers import BYTES
-from draw.data.images import Images
-from draw.data.packed import TAIL
-from draw.data.svhn import ARCHIVES, DIGITS, read_mat, svhn_cropped
-from draw.data.synthetic import RandomCrop
+from draw.data import SPLITS, house_numbers, load, svhn, svhn_cropped
+from draw.data.dataset import Images
+from draw.data.house_numbers import IMAGE_BYTES
+from draw.data.packed import TAIL_BYTES
+from draw.data.svhn import ARCHIVES
+from draw.data.transforms import RandomCrop
 from draw.errors import DataError
 from tests.data.conftest import Server, remote, tar_gz
-from tests.data.test_house_numbers import GOOD, Numbers, digit_struct, plain
+from tests.data.test_house_numbers import Numbers, digit_struct, plain
 
-svhn = importlib.import_module("draw.data.svhn")  # draw.data.svhn is its function
-
-
-# ---- the data set of house numbers
+# ---- house numbers
 
 COUNTS = {"train": 7, "extra": 5, "test": 3}
 SHADES = {part: 40 * number for number, part in enumerate(COUNTS, start=1)}
 
 
 def shade(part: str, number: int) -> int:
-    """The grey of a photograph, its own in all parts."""
+    """The grey of a photograph, different for each of all parts."""
     return SHADES[part] + number
 
 
 def files(part: str) -> dict[str, bytes]:
-    """A part as in its archive: photographs of many sizes, numbers of one to four digits."""
+    """The files of a part: photographs of many sizes, numbers of one to four digits."""
     numbers: Numbers = {}
     archive = {}
     for k in range(1, COUNTS[part] + 1):
@@ -65,7 +60,7 @@ def publish(server: Server, monkeypatch: pytest.MonkeyPatch, **contents: bytes) 
 
 
 def shades(images: Images) -> list[int]:
-    """The grey of each picture, in order."""
+    """The grey of each image, in order."""
     assert (images.pixels.flatten(1) == images.pixels.flatten(1)[:, :1]).all()
     return images.pixels[:, 0, 0, 0].tolist()
 
@@ -85,94 +80,98 @@ def assert_is_svhn(data_dir: Path | None = None) -> None:
     assert shades(valid) == everything[:1]
     assert shades(train) == everything[1:]
     assert shades(test) == in_hash_order("test")
-    assert train.composition == RandomCrop((3, 54, 54))
+    assert train.transform == RandomCrop((3, 54, 54))
     for images in (train, valid, test):
         assert images.shape == (3, 54, 54)
         assert images.binarisation == "none"
         assert images.labels is None
     assert train.batch(torch.tensor([3, 0])).shape == (2, 3, 54, 54)
-    assert valid.composition is None
-    assert test.composition is None
+    assert valid.transform is None
+    assert test.transform is None
 
 
-def test_archives_are_fetched_once_and_decoded_once(
+def test_archives_are_downloaded_once_and_read_once(
     server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     publish(server, monkeypatch)
     assert_is_svhn()
-    assert [path for path, _ in server.asked] == [f"/{part}.tar.gz" for part in COUNTS]
+    assert [path for path, _ in server.requests] == [f"/{part}.tar.gz" for part in COUNTS]
     assert {path.name: path.stat().st_size for path in cache.glob("*.packed")} == {
-        "svhn-train-extra.packed": 12 * BYTES + TAIL,
-        "svhn-test.packed": 3 * BYTES + TAIL,
+        "svhn-train-extra.packed": 12 * IMAGE_BYTES + TAIL_BYTES,
+        "svhn-test.packed": 3 * IMAGE_BYTES + TAIL_BYTES,
     }
-    monkeypatch.setattr(svhn, "pack", None)  # would be called if they were decoded again
+    monkeypatch.setattr(svhn, "pack", None)  # to fail if they were cut out again
     assert_is_svhn()
     for part in COUNTS:
         (cache / f"{part}.tar.gz").unlink()
     assert_is_svhn()
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
-def test_folders_do_as_well(tmp_path: Path, server: Server) -> None:
+def test_unpacked_folders_are_used(tmp_path: Path, server: Server) -> None:
     unpack(tmp_path, *COUNTS)
     assert_is_svhn(tmp_path)
-    assert server.asked == []
+    assert server.requests == []
 
 
-def test_a_folder_and_an_archive_do_together(
+def test_a_folder_can_be_combined_with_an_archive(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     publish(server, monkeypatch)
     unpack(tmp_path, "extra")
     assert_is_svhn(tmp_path)
-    assert [path for path, _ in server.asked] == ["/train.tar.gz", "/test.tar.gz"]
+    assert [path for path, _ in server.requests] == ["/train.tar.gz", "/test.tar.gz"]
 
 
-def test_validation_is_as_many_as_the_papers_of_all_that_were_published(
-    monkeypatch: pytest.MonkeyPatch,
+def test_validation_has_as_many_images_as_in_the_paper(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    everything = torch.zeros(1, 3, 64, 64, dtype=torch.uint8).expand(235_755, 3, 64, 64)
-    monkeypatch.setattr(svhn, "_house_numbers", lambda *_: everything)
+    cache.mkdir(parents=True)
+    with (cache / "svhn-train-extra.packed").open("wb") as file:
+        file.truncate(235_755 * IMAGE_BYTES + TAIL_BYTES)  # a hole that needs no disk space
+    monkeypatch.setattr(svhn, "CROP", 0)
     assert len(load("svhn", "valid")) == 4_701
     assert len(load("svhn", "train")) == 231_054
 
 
-def test_validation_and_test_show_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_and_test_images_are_central_crops(cache: Path) -> None:
     noise = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
-    monkeypatch.setattr(svhn, "_house_numbers", lambda *_: noise)
+    cache.mkdir(parents=True)
+    for name in ("svhn-train-extra.packed", "svhn-test.packed"):
+        (cache / name).write_bytes(noise.numpy().tobytes() + bytes(TAIL_BYTES))
     assert torch.equal(load("svhn", "test").pixels, noise[:, :, 5:-5, 5:-5])
     assert torch.equal(load("svhn", "valid").pixels, noise[:1, :, 5:-5, 5:-5])
 
 
-def test_the_pictures_are_mapped_not_read(tmp_path: Path, cache: Path) -> None:
+def test_the_images_are_mapped_not_read(tmp_path: Path, cache: Path) -> None:
     unpack(tmp_path, *COUNTS)
     before = maps().count("svhn-train-extra.packed")
     images = load("svhn", "train", data_dir=tmp_path)
     assert maps().count("svhn-train-extra.packed") == before + 1
     content = (cache / "svhn-train-extra.packed").read_bytes()
-    images.pixels[0] = 0  # a picture that is changed in memory stays what it is on the disk
+    images.pixels[0] = 0  # changes the memory, not the file
     assert (cache / "svhn-train-extra.packed").read_bytes() == content
 
 
 def maps() -> str:
     path = Path("/proc/self/maps")
     if not path.exists():
-        pytest.skip("this system does not tell what is mapped")
+        pytest.skip("this system does not list mapped files")
     return path.read_text()
 
 
-def test_progress_tells_both_passes(tmp_path: Path) -> None:
+def test_progress_reports_both_passes(tmp_path: Path) -> None:
     unpack(tmp_path, "test")
-    told: list[tuple[str, int, int]] = []
-    load("svhn", "test", data_dir=tmp_path, progress=lambda *report: told.append(report))
-    assert told == [
+    reports: list[tuple[str, int, int]] = []
+    load("svhn", "test", data_dir=tmp_path, progress=lambda *report: reports.append(report))
+    assert reports == [
         *(("boxes of house numbers", count, 3) for count in (1, 2, 3)),
         *(("house numbers", count, 3) for count in (1, 2, 3)),
     ]
 
 
 @pytest.mark.parametrize("change", ["time", "size"])
-def test_when_a_source_has_changed_it_is_decoded_again(tmp_path: Path, change: str) -> None:
+def test_a_changed_source_is_read_again(tmp_path: Path, change: str) -> None:
     unpack(tmp_path, "test")
     assert shades(load("svhn", "test", data_dir=tmp_path)) == in_hash_order("test")
     for k in range(1, 4):
@@ -186,8 +185,8 @@ def test_when_a_source_has_changed_it_is_decoded_again(tmp_path: Path, change: s
     assert shades(load("svhn", "test", data_dir=tmp_path)) == [9, 9, 9]
 
 
-@pytest.mark.parametrize("size", [0, 10, TAIL, BYTES + TAIL, 3 * BYTES])
-def test_a_damaged_packed_file_is_made_again_or_if_that_cannot_be_an_error_that_names_it(
+@pytest.mark.parametrize("size", [0, TAIL_BYTES, IMAGE_BYTES + TAIL_BYTES, 3 * IMAGE_BYTES])
+def test_a_truncated_cache_is_rebuilt_or_without_sources_an_error(
     tmp_path: Path, cache: Path, size: int
 ) -> None:
     unpack(tmp_path, "test")
@@ -195,13 +194,13 @@ def test_a_damaged_packed_file_is_made_again_or_if_that_cannot_be_an_error_that_
     packed = cache / "svhn-test.packed"
     with packed.open("rb+") as file:
         file.truncate(size)
-    with pytest.raises(DataError, match=r"svhn-test\.packed .* cut or padded"):
+    with pytest.raises(DataError, match=r"svhn-test\.packed is incomplete"):
         load("svhn", "test")
     assert shades(load("svhn", "test", data_dir=tmp_path)) == in_hash_order("test")
 
 
 def changed(part: str, **contents: bytes | None) -> bytes:
-    """The archive of a part with other files, named without part and suffix; None removes one."""
+    """Build the archive of a part with some contents, named by stem, replaced or removed (None)."""
     inside = files(part)
     for name, content in contents.items():
         path = next(path for path in inside if Path(path).stem == name)
@@ -217,7 +216,7 @@ OUTSIDE = digit_struct({"1.png": [(99, 5, 10, 20)], "2.png": [(5, 5, 9, 9)]})
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (WHOLE[:-100], "cannot be read"),
         (WHOLE[:-8] + bytes([WHOLE[-8] ^ 1]) + WHOLE[-7:], "CRC"),
@@ -235,18 +234,18 @@ OUTSIDE = digit_struct({"1.png": [(99, 5, 10, 20)], "2.png": [(5, 5, 9, 9)]})
         *("box outside", "one number", "no PNG", "a huge photograph"),
     ],
 )
-def test_an_archive_of_another_form_is_an_error_and_leaves_nothing_packed(
-    server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path, content: bytes, told: str
+def test_a_damaged_archive_is_an_error_and_leaves_no_cache(
+    server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path, content: bytes, message: str
 ) -> None:
-    monkeypatch.setattr(house_numbers, "LARGEST_PNG", 1 << 16)
+    monkeypatch.setattr(house_numbers, "MAX_PNG_BYTES", 1 << 16)
     publish(server, monkeypatch, test=content)
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         load("svhn", "test")
     assert "\n" not in str(caught.value)
-    assert [path.name for path in cache.iterdir()] == ["test.tar.gz"]
+    assert list(cache.glob("*.packed")) == []
 
 
-def test_a_folder_that_lacks_a_photograph_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_missing_photograph_is_an_error_that_names_it(tmp_path: Path) -> None:
     unpack(tmp_path, "test")
     missing = tmp_path / "test/3.png"
     missing.unlink()
@@ -254,107 +253,63 @@ def test_a_folder_that_lacks_a_photograph_is_an_error_that_names_it(tmp_path: Pa
         load("svhn", "test", data_dir=tmp_path)
 
 
-def test_an_archive_must_have_its_published_size(tmp_path: Path) -> None:
+def test_an_archive_of_another_size_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "test.tar.gz"
     path.write_bytes(WHOLE)
-    with pytest.raises(DataError, match=f"{path} holds .* has 276555967"):
+    with pytest.raises(DataError, match=f"{path} has .* has 276555967"):
         load("svhn", "test", data_dir=tmp_path)
 
 
-def test_without_h5py_it_is_told_what_to_install_before_anything_is_fetched(
+def test_without_h5py_the_error_names_the_extra_before_any_download(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(server, monkeypatch)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(DataError, match=r"pip install 'draw\[svhn\]'"):
         load("svhn", "test")
-    assert server.asked == []
+    assert server.requests == []
 
 
 # ---- single digits
 
 
-def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """X and y as published: pixels [32, 32, 3, n], and labels 1 to 10 in a column."""
-    X = np.random.default_rng(0).integers(0, 256, (32, 32, 3, count), np.uint8)
-    return X, (1 + np.arange(count, dtype=np.uint8) % 10)[:, None]
-
-
-def mat(compressed: bool = True, **arrays: Any) -> bytes:
+def mat(count: int) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """A file as published: pixels [32, 32, 3, n], and labels 1 to 10 in a column."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, count), np.uint8)
+    labels = (1 + np.arange(count, dtype=np.uint8) % 10)[:, None]
     file = io.BytesIO()
-    savemat(file, arrays, do_compression=compressed)
-    return file.getvalue()
+    savemat(file, {"X": pixels, "y": labels}, do_compression=True)
+    return file.getvalue(), pixels, labels
 
 
-X, Y = digits(20)
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_the_label_of_a_digit_is_the_digit(tmp_path: Path, compressed: bool) -> None:
-    path = tmp_path / "x.mat"
-    path.write_bytes(mat(compressed, X=X, y=Y))
-    pixels, labels = read_mat(path)
-    assert labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 2
-    for n, channel, row, column in ((0, 0, 0, 0), (7, 2, 31, 5), (19, 1, 3, 30)):
-        assert pixels[n, channel, row, column] == X[row, column, channel, n]
-
-
-def test_validation_are_the_last_of_the_published_training_digits(
+def test_single_digits_are_labelled_and_validation_is_the_end_of_the_training_set(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(svhn, "DIGITS_HELD_OUT", 6)
-    for part, content in (("train", mat(X=X, y=Y)), ("test", mat(X=X[..., :5], y=Y[:5]))):
+    monkeypatch.setattr(svhn_cropped, "VALIDATION_IMAGES", 6)
+    contents = {"train": mat(20), "test": mat(5)}
+    for part, (content, _, _) in contents.items():
         name = f"{part}_32x32.mat"
-        monkeypatch.setitem(DIGITS, part, remote(name, content, server.serve(name, content)))
-    everything = torch.from_numpy(X).permute(3, 2, 0, 1)
-    for split, part in {"train": slice(14), "valid": slice(14, 20), "test": slice(5)}.items():
+        file = remote(name, content, server.serve(name, content))
+        monkeypatch.setitem(svhn_cropped.FILES, part, file)
+    for split, rows in {"train": slice(14), "valid": slice(14, 20), "test": slice(5)}.items():
+        _, pixels, labels = contents["test" if split == "test" else "train"]
         images = load("svhn-cropped", split, shape=(3, 32, 32))
-        assert torch.equal(images.pixels, everything[part])
+        np.testing.assert_array_equal(images.pixels, pixels.transpose(3, 2, 0, 1)[rows])
         assert images.labels is not None
         assert images.labels.dtype == torch.int64
-        assert images.labels.tolist() == (Y[part, 0] % 10).tolist()
+        assert images.labels.tolist() == (labels[rows, 0] % 10).tolist()
         assert images.binarisation == "none"
-    assert [path for path, _ in server.asked] == ["/train_32x32.mat", "/test_32x32.mat"]
+    assert [path for path, _ in server.requests] == ["/train_32x32.mat", "/test_32x32.mat"]
 
 
-def test_the_users_digits_are_checked(tmp_path: Path) -> None:
+def test_your_file_of_digits_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "test_32x32.mat"
-    path.write_bytes(mat(X=X, y=Y))
-    with pytest.raises(DataError, match=f"{path} holds .* has 64275384"):
-        svhn_cropped("test", tmp_path)
+    path.write_bytes(mat(20)[0])
+    with pytest.raises(DataError, match=f"{path} has .* has 64275384"):
+        load("svhn-cropped", "test", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        mat(X=X, y=Y)[:-100],
-        mat(X=X, y=Y)[:200],
-        GOOD,
-        mat(X=X),
-        mat(y=Y),
-        mat(X=X, y=Y[:-1]),
-        mat(X=X, y=Y.T),
-        mat(X=X[:28], y=Y),
-        mat(X=X[:, :, :1], y=Y),
-        mat(X=X.astype(np.float64), y=Y),
-        mat(X=X, y=Y.astype(np.float64)),
-        mat(X=X, y=Y - 1),
-        mat(X=X, y=Y + 1),
-        mat(X=X[..., :0], y=Y[:0]),
-        mat(X=X, y=np.array(["a"] * 20, object)[:, None]),
-        mat(X={"a": X}, y=Y),
-    ],
-    ids=[
-        *("empty", "cut", "cut header", "MATLAB 7.3", "no labels", "no pixels", "a label missing"),
-        *("labels in a row", "28 rows", "grey", "real pixels", "real labels", "labels from 0"),
-        *("labels to 11", "no digits", "cells", "a struct"),
-    ],
-)
-def test_digits_of_another_form_are_an_error_that_names_the_file(
-    tmp_path: Path, content: bytes
-) -> None:
-    path = tmp_path / "x_32x32.mat"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=f"{path} cannot be read as SVHN's digits"):
-        read_mat(path)
+def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(DataError, match=r"needs SciPy: pip install 'draw\[svhn\]'"):
+        load("svhn-cropped", "test")

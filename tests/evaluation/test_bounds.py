@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from draw.data.images import Images
+from draw.data.dataset import Images
 from draw.errors import ConfigError, RunError
 from draw.evaluation import bounds, evaluate
 from draw.model import DRAW, DRAWConfig

@@ -235,7 +235,7 @@ def cut_for_good(trial: Trial, server: Server) -> None:
 
 
 def killed_meanwhile(trial: Trial, server: Server) -> None:
-    part = trial.lab.scratch / "cache/draw/binarized_mnist_train.amat.part"
+    part = trial.lab.scratch / "cache/draw/incomplete/binarized_mnist_train.amat"
     life = trial.start()
     while life.process.is_alive() and not part.exists():
         time.sleep(0.001)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from draw.data.binarized_mnist import FILES as BINARIZED_FILES
 from draw.data.download import RemoteFile
-from draw.data.mnist import BINARIZED_FILES
 from draw.training.step import Stepper
 
 MARK = "fault: "  # before what a victim tells of its fault on standard error

@@ -19,7 +19,7 @@ import torch
 
 from draw import training
 from draw.classifier import ClassifierConfig
-from draw.data.images import Images
+from draw.data.dataset import Images
 from draw.errors import ConfigError, RunError
 from draw.model import DRAWConfig
 from draw.objectives import elbo

@@ -12,7 +12,7 @@ from draw.classifier import GlimpseClassifier
 from draw.commands import console, render
 from draw.commands.render import Style
 from draw.data import load_picture
-from draw.decoding import printable
+from draw.data.picture_files import printable
 
 
 @dataclass(frozen=True, kw_only=True)

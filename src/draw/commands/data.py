@@ -1,4 +1,4 @@
-"""draw data: the data sets."""
+"""The command `draw data`: list the data sets, or fetch one."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from draw.data import DATASETS, SPLITS, load
 from draw.errors import ConfigError, DataError
 
 USAGE = """\
-draw data list                          what there is
-draw data fetch NAME [--data-dir DIR]   find a data set, or download it, and check it"""
+draw data list                          list the data sets
+draw data fetch NAME [--data-dir DIR]   find or download a data set and check it"""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
+    """Run the command and return its exit status."""
     match arguments:
         case ["-h" | "--help"]:
             print(USAGE)
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
             for name, function in DATASETS.items():
                 print(f"{name:<17}{(function.__doc__ or '').splitlines()[0]}")
         case ["fetch", "folder", *_]:
-            raise DataError("the data set 'folder' is your own pictures; there is nothing to fetch")
+            raise DataError("'folder' is a folder of your own pictures and cannot be fetched")
         case ["fetch", name]:
             _fetch(name, None)
         case ["fetch", name, "--data-dir", folder]:
@@ -34,4 +34,4 @@ def _fetch(name: str, data_dir: Path | None) -> None:
     with console.progress_bar() as bar:
         for split in SPLITS:
             images = load(name, split, data_dir=data_dir, progress=console.reporter(bar))
-            console.say(f"{name} {split}: {len(images):,} images, ready", bar)
+            console.say(f"{name} {split}: {len(images):,} images", bar)

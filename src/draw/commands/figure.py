@@ -142,7 +142,7 @@ def _curves(options: Options, path: Path) -> None:
 def _neighbours(options: Options, path: Path) -> None:
     model, config = options.load(DRAW)
     _, images = console.load_images(model, config, options.data, options.data_dir, "train")
-    render.neighbours(model, path, images.pictures(), seed=options.seed)
+    render.neighbours(model, path, images.reference_pixels(), seed=options.seed)
 
 
 def _glimpses(options: Options, path: Path) -> None:

@@ -12,7 +12,7 @@ from draw import figures, zoo
 from draw.commands import console, render
 from draw.commands.render import PaintingStyle
 from draw.data import load_picture
-from draw.decoding import printable
+from draw.data.picture_files import printable
 from draw.errors import ConfigError
 from draw.evaluation import check_images_fit
 from draw.model import DRAW

@@ -28,10 +28,7 @@ def subject(measured: dict[str, Any]) -> str:
     count = f"{measured['images']:,}"
     if measured["images"] < measured["images_in_split"]:
         count += f" of {measured['images_in_split']:,}"
-    note = f" ({measured['note']})" if "note" in measured else ""
-    images = (
-        f"{measured['data']} {measured['split']}{note}, {count} images, seed {measured['seed']}"
-    )
+    images = f"{measured['data']} {measured['split']}, {count} images, seed {measured['seed']}"
     return f"{images}: {measured['likelihood']}" if "likelihood" in measured else images
 
 

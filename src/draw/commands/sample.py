@@ -89,4 +89,4 @@ def _training_pixels(options: Options, model: DRAW, config: TrainConfig | None) 
             raise
         console.say(f"without the nearest training images: {error}")
         return None
-    return images.pictures()
+    return images.reference_pixels()

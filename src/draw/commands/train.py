@@ -209,7 +209,7 @@ def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Ima
     model = load(run.path)
     if isinstance(model, DRAW):
         count = render.at_once(model.config, 64)
-        training, shown = images.pictures(), validation.first(min(count, 32))
+        training, shown = images.reference_pixels(), validation.first(min(count, 32))
         render.sample(model, run.path, count=count, seed=config.seed, training=training)
         render.reconstruct(model, run.path, shown, seed=config.seed)
         made = _painted(model.config)

@@ -1,38 +1,44 @@
-"""The data sets: a dict from name to function.
+"""The data sets, by name.
 
-A file is looked for in the given folder, then in `$DRAW_DATA`, then in the user's cache, and is
-downloaded if it is nowhere; where a SHA-256 was published for it, it is checked in every case. What
-came out of an archive has none of its own; the sets that take it say so.
+A file is looked up in the given folder, then in `$DRAW_DATA`, then in the user's cache, and is
+downloaded if it is in none of them. Wherever it comes from, it is compared with its published
+SHA-256. Only SVHN's archives of house numbers have none.
 """
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from draw.data.cifar import cifar10
-from draw.data.download import Progress
-from draw.data.folder import folder, load_picture
-from draw.data.images import Batches, Images
-from draw.data.mnist import SIDE, binarized_mnist, digits5k, mnist
-from draw.data.svhn import svhn, svhn_cropped
-from draw.data.synthetic import cluttered_60, cluttered_100, two_digits
+from draw.data import (
+    binarized_mnist,
+    cifar,
+    digits5k,
+    folder,
+    mnist,
+    svhn,
+    svhn_cropped,
+    synthetic,
+)
+from draw.data.dataset import Batches, Images, Transform
+from draw.data.download import Progress, Source
+from draw.data.folder import load_picture
 from draw.errors import DataError
 
-__all__ = ["DATASETS", "SPLITS", "Batches", "Images", "load", "load_picture"]
+__all__ = ["DATASETS", "SPLITS", "Batches", "Images", "Transform", "load", "load_picture"]
 
 SPLITS = ("train", "valid", "test")
 
 DATASETS: dict[str, Callable[..., Images]] = {
-    "digits5k": digits5k,
-    "binarized-mnist": binarized_mnist,
-    "mnist": mnist,
-    "cluttered-100": cluttered_100,
-    "cluttered-60": cluttered_60,
-    "two-digits": two_digits,
-    "cifar10": cifar10,
-    "svhn": svhn,
-    "svhn-cropped": svhn_cropped,
-    "folder": folder,
+    "digits5k": digits5k.digits5k,
+    "binarized-mnist": binarized_mnist.binarized_mnist,
+    "mnist": mnist.mnist,
+    "cluttered-100": synthetic.cluttered_100,
+    "cluttered-60": synthetic.cluttered_60,
+    "two-digits": synthetic.two_digits,
+    "cifar10": cifar.cifar10,
+    "svhn": svhn.svhn,
+    "svhn-cropped": svhn_cropped.svhn_cropped,
+    "folder": folder.folder,
 }
 
 
@@ -42,40 +48,39 @@ def load(
     *,
     shape: tuple[int, int, int] | None = None,
     data_dir: Path | None = None,
-    skip_bad: bool = False,
     progress: Progress | None = None,
     fetch: bool = True,
 ) -> Images:
-    """One split of a data set.
+    """Load one split of a data set.
 
     Args:
         name: a key of `DATASETS`.
         split: `train`, `valid` or `test`.
-        shape: (C, H, W) that the pictures must have; a folder's are converted to it, or to
-            (1, 28, 28).
-        data_dir: where to look first; for `folder`, the pictures themselves.
-        skip_bad: leave out a folder's undecodable pictures instead of stopping.
-        progress: called with (what, done, in all) while downloading or decoding.
-        fetch: whether files that are not at hand are downloaded.
+        shape: the required (C, H, W) of the images. The pictures of a `folder` are converted to
+            it, or to (1, 28, 28) by default.
+        data_dir: the folder to search first; for `folder`, the folder of your pictures.
+        progress: called with (what, done, total) while downloading or decoding.
+        fetch: whether to download missing files.
 
     Raises:
-        DataError: no such data set or split, or its files are missing or damaged.
+        DataError: if the data set or split is unknown, or if its files are missing or damaged.
 
     >>> images = load("digits5k", "valid")
     >>> images.shape, len(images), images.binarisation
     ((1, 28, 28), 500, 'dynamic')
     """
     if name not in DATASETS:
-        raise DataError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}")
+        raise DataError(f"unknown data set {name!r}; choose from {', '.join(DATASETS)}")
     if split not in SPLITS:
-        raise DataError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
+        raise DataError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
     function = DATASETS[name]
     if name == "folder":
-        function = partial(function, shape=shape or (1, SIDE, SIDE), skip_bad=skip_bad)
-    images = function(split, data_dir=data_dir, progress=progress, fetch=fetch)
+        function = partial(function, shape=shape or (1, mnist.SIDE, mnist.SIDE))
+    images = function(split, source=Source(data_dir, progress, fetch))
     if shape is not None and images.shape != shape:
         raise DataError(
-            f"{name} has pictures of {_describe(images.shape)}, the model takes {_describe(shape)}"
+            f"{name} has images of {_describe(images.shape)}, but the model takes "
+            f"{_describe(shape)}"
         )
     return images
 

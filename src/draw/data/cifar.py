@@ -1,25 +1,15 @@
 """CIFAR-10 in its binary version: records of a label and the red, green and blue of an image."""
 
-import logging
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from draw.data.archive import members
-from draw.data.download import Progress, RemoteFile, locate, read_bounded, retrieve
-from draw.data.images import Images
-from draw.errors import DataError
+from draw.data.dataset import Images
+from draw.data.download import RemoteFile, Source, archive_members, read_data
 
 SHAPE = 3, 32, 32
-CLASSES = 10
-RECORDS = 10_000  # a batch
-RECORD = 1 + 3 * 32 * 32  # bytes
+RECORD_BYTES = 1 + 3 * 32 * 32
+BATCH_BYTES = 10_000 * RECORD_BYTES
 FOLDER = "cifar-10-batches-bin"
-BATCHES = {
-    "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-    "test": ("test_batch.bin",),
-}
 ARCHIVE = RemoteFile(
     "cifar-10-binary.tar.gz",
     170052171,
@@ -27,83 +17,47 @@ ARCHIVE = RemoteFile(
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
 
-log = logging.getLogger("draw")
+
+def _batch(name: str, sha256: str) -> RemoteFile:
+    return RemoteFile(f"{FOLDER}/{name}.bin", BATCH_BYTES, sha256)
 
 
-def cifar10(
-    split: str,
-    data_dir: Path | None = None,
-    progress: Progress | None = None,
-    fetch: bool = True,
-) -> Images:
+BATCHES = {
+    "train": (
+        _batch("data_batch_1", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
+        _batch("data_batch_2", "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
+        _batch("data_batch_3", "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
+        _batch("data_batch_4", "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
+        _batch("data_batch_5", "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
+    ),
+    "test": (
+        _batch("test_batch", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+    ),
+}
+
+
+def cifar10(split: str, source: Source) -> Images:
     """CIFAR-10 in colour, 32 x 32, with labels (Krizhevsky 2009; section 4.5).
 
-    45,000 / 5,000 / 10,000 images; validation is the last tenth of the published training set.
-
-    What came out of the archive does as well, a folder `cifar-10-batches-bin` with `.bin` or
-    `.bin.gz` files, and even some of the training batches; but only the archive has a published
-    checksum, so a warning tells that such files are unverified, and so does every figure that is
-    measured on them.
+    45,000 / 5,000 / 10,000 images; validation is the last tenth of the published training set. The
+    archive may also be unpacked, as a folder `cifar-10-batches-bin` of `.bin` or `.bin.gz` files.
     """
-    names = BATCHES["test" if split == "test" else "train"]
-    path = locate(ARCHIVE, data_dir, FOLDER) or retrieve(ARCHIVE, data_dir, progress, fetch)
-    batches = _unpacked(path, names) if path.is_dir() else _archived(path, names)
-    note = _note(path, split, len(batches), len(names)) if path.is_dir() else ""
-    records = np.concatenate([parse_batch(data, name) for name, data in batches.items()])
+    batches = BATCHES["test" if split == "test" else "train"]
+    paths = [path for path in map(source.find, batches) if path is not None]
+    if len(paths) == len(batches):
+        contents = [read_data(path) for path in paths]
+    else:
+        names = [batch.name for batch in batches]
+        members = dict(archive_members(source.get(ARCHIVE), names, BATCH_BYTES))
+        contents = [members[name] for name in names]
+    records = np.frombuffer(b"".join(contents), np.uint8).reshape(-1, RECORD_BYTES)
     held_out = len(records) // 10
     part = {
         "train": slice(None, -held_out),
         "valid": slice(-held_out, None),
         "test": slice(None),
     }[split]
-    pixels, labels = records[part, 1:].reshape(-1, *SHAPE), records[part, 0]
     return Images(
-        pixels=torch.from_numpy(pixels).contiguous(),
-        labels=torch.from_numpy(labels.astype(np.int64)),
-        note=note,
+        pixels=torch.tensor(records[part, 1:].reshape(-1, *SHAPE)),
+        labels=torch.tensor(records[part, 0].astype(np.int64)),
     )
-
-
-def _note(folder: Path, split: str, there: int, published: int) -> str:
-    """What must be told of files that cannot be compared with the published checksum."""
-    some = f", {there} of {published} training batches" if there < published else ""
-    log.warning("%s %s: unverified files%s", folder, split, some)
-    return f"unverified files{some}"
-
-
-def parse_batch(data: bytes, name: str) -> np.ndarray:
-    """The records of a batch, a label and 3 x 1,024 bytes each; uint8 `[10000, 3073]`.
-
-    Raises:
-        DataError: the size is another one, or a label is out of range.
-    """
-    if len(data) != RECORDS * RECORD:
-        raise DataError(
-            f"{name} is not {RECORDS} records of {RECORD} bytes ({len(data)} bytes were read): it "
-            f"was cut or padded; fetch it again"
-        )
-    records = np.frombuffer(data, np.uint8).reshape(RECORDS, RECORD)
-    largest = records[:, 0].max()
-    if largest >= CLASSES:
-        raise DataError(
-            f"{name} has the label {largest}, but the classes are 0 to {CLASSES - 1}: it is "
-            f"damaged, or no batch of CIFAR-10; fetch it again"
-        )
-    return records
-
-
-def _archived(archive: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    """The batches of these names by their paths, from the published archive."""
-    paths = [f"{FOLDER}/{name}" for name in names]
-    found = {path: file.read() for path, file in members(archive, paths, RECORDS * RECORD)}
-    return {f"{archive}: {path}": found[path] for path in paths}
-
-
-def _unpacked(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    """Those of these batches that a folder has, by their paths."""
-    either = [(folder / name, folder / f"{name}.gz") for name in names]
-    there = [[path for path in pair if path.is_file()] for pair in either]
-    paths = [found[0] for found in there if found]
-    if not paths:
-        raise DataError(f"{folder} has none of {', '.join(names)}, nor their .gz; add them to it")
-    return {str(path): read_bounded(path, RECORDS * RECORD) for path in paths}

@@ -1,260 +1,232 @@
-"""Finds a data file where the user keeps it, or downloads it; checks it in either case."""
+"""Find a data file on this machine or download it, and check it either way."""
 
 import gzip
 import hashlib
 import os
-import re
-import shutil
+import ssl
+import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
-import pooch
-import requests
+from filelock import FileLock
 
 from draw.errors import DataError, one_line
+from draw.storage.files import cache_dir
 
-T = TypeVar("T")
-Progress = Callable[
-    [str, int, int], None
-]  # what, done, in all (0: unknown): bytes of a file, or pictures
+Progress = Callable[[str, int, int], None]  # (what, done, total); a total of 0 is unknown
 
-SLACK = 1 << 20  # bytes that a download may have more than the file, as a .gz of noise has
-
-pooch.get_logger().setLevel("WARNING")
+ATTEMPTS = 3  # per URL, after connections that broke
+TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 16
+MAX_EXTRA_BYTES = 1 << 20  # a .gz file of incompressible data is slightly larger than the data
+NETWORK_ERRORS = URLError, ConnectionError, TimeoutError, HTTPException, ssl.SSLError
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: its name, size and SHA-256, and its homes.
+    """A published file.
 
-    `find` and `download` give its uncompressed bytes, and both are of these; `locate` and
-    `retrieve` tell where a file lies that is used as it is, such as an archive.
+    It may be stored as `NAME` or `NAME.gz`; size and SHA-256 refer to the uncompressed bytes. An
+    archive, whose own name ends in `.gz`, is checked as it is.
     """
 
     name: str
-    size: int
-    sha256: str | None  # None where none was published; then the size alone is checked
-    urls: tuple[str, ...]
+    size: int  # bytes
+    sha256: str | None  # None if none was published; then only the size is checked
+    urls: tuple[str, ...] = ()  # mirrors, in order of preference
 
 
-def cache_dir() -> Path:
-    """The user's cache for data: `$XDG_CACHE_HOME/draw` or what the system uses instead."""
-    return Path(pooch.os_cache("draw"))
+@dataclass(frozen=True)
+class Source:
+    """The folders to search for data files, and how to download missing ones."""
+
+    data_dir: Path | None = None  # searched first, before $DRAW_DATA and the user's cache
+    progress: Progress | None = None
+    fetch: bool = True  # download missing files
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders to search, in order."""
+        environment = os.environ.get("DRAW_DATA")
+        folders = self.data_dir, Path(environment) if environment else None, cache_dir()
+        return [folder for folder in folders if folder is not None]
+
+    def find(self, file: RemoteFile) -> Path | None:
+        """Search the folders for a file and check it.
+
+        Returns:
+            The path of `NAME` or `NAME.gz`, or None if neither exists.
+
+        Raises:
+            DataError: if the file exists but differs from the published one.
+        """
+        suffixes = ("",) if file.name.endswith(".gz") else ("", ".gz")
+        for folder in self.folders:
+            for path in (folder / f"{file.name}{suffix}" for suffix in suffixes):
+                if path.is_file():
+                    check(file, path, str(path))
+                    return path
+        return None
+
+    def get(self, file: RemoteFile) -> Path:
+        """Find a file, or download it into the cache.
+
+        Raises:
+            DataError: if the file exists but differs from the published one, or if it is missing
+                and no mirror serves it.
+        """
+        found = self.find(file)
+        if found is not None:
+            return found
+        failures = []
+        if self.fetch:
+            cache_dir().mkdir(parents=True, exist_ok=True)
+            with FileLock(cache_dir() / f"{file.name}.lock"):
+                found = self.find(file)  # another process may have downloaded it
+                if found is not None:
+                    return found
+                for url in file.urls:
+                    try:
+                        return self._download(file, url)
+                    except DataError as error:
+                        failures.append(str(error))
+        failed = f"; the download failed ({'; '.join(failures)})" if failures else ""
+        raise DataError(
+            f"{file.name} is not in any of {', '.join(map(str, self.folders))}{failed}. Copy it "
+            f"into one of these folders, or pass its folder with --data-dir or DRAW_DATA"
+        )
+
+    def read(self, file: RemoteFile) -> bytes:
+        """Find or download a file and return its uncompressed bytes; see `get`."""
+        return read_data(self.get(file))
+
+    def _download(self, file: RemoteFile, url: str) -> Path:
+        """Download a file from one mirror; the caller holds the lock of the file."""
+        name = url.rsplit("/", 1)[-1]
+        partial = cache_dir() / "incomplete" / name
+        partial.parent.mkdir(exist_ok=True)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                _resume(url, partial, file.size + MAX_EXTRA_BYTES, self.progress)
+                break
+            except NETWORK_ERRORS as error:
+                if isinstance(error, HTTPError) or attempt == ATTEMPTS or not partial.exists():
+                    raise DataError(f"{url}: {one_line(error)}") from error
+        try:
+            check(file, partial, url)
+        except DataError:
+            partial.unlink()
+            raise
+        return partial.replace(cache_dir() / name)
 
 
-def search_path(data_dir: Path | None) -> list[Path]:
-    """The folders in which a data file is looked for, in order."""
-    from_environment = os.environ.get("DRAW_DATA")
-    folders = [data_dir, Path(from_environment) if from_environment else None, cache_dir()]
-    return [folder for folder in folders if folder is not None]
-
-
-def find(file: RemoteFile, data_dir: Path | None = None) -> bytes | None:
-    """The uncompressed bytes of `NAME` or `NAME.gz` from the search path; None if not there.
-
-    Raises:
-        DataError: the file is there but not the published one.
-    """
-    for folder in search_path(data_dir):
-        for path in (folder / file.name, folder / f"{file.name}.gz"):
-            if path.is_file():
-                data = read_bounded(path, file.size)
-                check(file, data, str(path))
-                return data
-    return None
-
-
-def locate(file: RemoteFile, data_dir: Path | None = None, unpacked: str = "") -> Path | None:
-    """Where a file lies in the search path that is used as it is; None if not there.
+def check(file: RemoteFile, path: Path, origin: str) -> None:
+    """Compare a stored file with the published one.
 
     Args:
-        unpacked: what came out of it and does as well, by its name; it cannot be checked.
+        origin: the path or URL to name in an error.
 
     Raises:
-        DataError: the file is there but not the published one.
+        DataError: if the size or the SHA-256 of the uncompressed bytes differs, or if the file
+            cannot be decompressed.
     """
-    for folder in search_path(data_dir):
-        path = folder / file.name
-        if path.is_file():
-            check_whole(file, path, str(path))
-            return path
-        loose = folder / unpacked
-        if unpacked and (loose.is_dir() or loose.is_file()):
-            return loose
-    return None
-
-
-def download(
-    file: RemoteFile,
-    data_dir: Path | None = None,
-    progress: Progress | None = None,
-    fetch: bool = True,
-) -> tuple[bytes, Path]:
-    """Fetch a file into the cache: its uncompressed bytes, and where the download lies.
-
-    A download that was cut short goes on where it stopped, if the server allows it.
-
-    Raises:
-        DataError: no home gave the published file, or `fetch` forbids to ask.
-    """
-
-    def checked(path: Path, url: str) -> tuple[bytes, Path]:
-        data = read_bounded(path, file.size)
-        check(file, data, url)
-        return data, path
-
-    return _fetched(file, f"{file.name} (or {file.name}.gz)", data_dir, progress, fetch, checked)
-
-
-def retrieve(
-    file: RemoteFile,
-    data_dir: Path | None = None,
-    progress: Progress | None = None,
-    fetch: bool = True,
-) -> Path:
-    """Fetch a file that is used as it is into the cache: where it lies; otherwise as `download`."""
-
-    def checked(path: Path, url: str) -> Path:
-        check_whole(file, path, url)
-        return path
-
-    return _fetched(file, file.name, data_dir, progress, fetch, checked)
-
-
-def _fetched(
-    file: RemoteFile,
-    wanted: str,
-    data_dir: Path | None,
-    progress: Progress | None,
-    fetch: bool,
-    checked: Callable[[Path, str], T],
-) -> T:
-    """What `checked` makes of a download and its URL; if it refuses one, the next home is asked."""
-    reasons = []
-    for url in file.urls if fetch else ():
-        name = url.rsplit("/", 1)[-1]
+    size, sha256 = path.stat().st_size, hashlib.sha256()
+    if path.suffix == ".gz" and not file.name.endswith(".gz"):
+        size = 0
         try:
-            path = Path(
-                pooch.retrieve(
-                    url,
-                    known_hash=None,  # it is checked below
-                    fname=name,
-                    path=cache_dir(),
-                    downloader=_Resuming(cache_dir() / f"{name}.part", file.size, progress),
-                )
-            )
-        except requests.RequestException as error:
-            reasons.append(f"{url}: {_reason(error)}")
-            continue
-        try:
-            return checked(path, url)
-        except DataError as error:
-            path.unlink()
-            reasons.append(str(error))
-    looked = ", ".join(map(str, search_path(data_dir)))
-    tried = f", and could not be downloaded ({'; '.join(reasons)})" if fetch else ""
-    raise DataError(
-        f"{wanted} is in none of {looked}{tried}. Put it into one of these folders, or name its "
-        f"folder with --data-dir or DRAW_DATA"
-    )
-
-
-def check(file: RemoteFile, data: bytes, origin: str) -> None:
-    """Compare uncompressed bytes with the published file.
-
-    Raises:
-        DataError: the size or the SHA-256 differs.
-    """
-    _compare(file, len(data), lambda: hashlib.sha256(data).hexdigest(), origin, " uncompressed")
-
-
-def check_whole(file: RemoteFile, path: Path, origin: str) -> None:
-    """Compare a file as it is with the published one; see `check`."""
-
-    def sha256() -> str:
+            with gzip.open(path) as unzipped:
+                while size <= file.size and (chunk := unzipped.read(CHUNK_BYTES)):
+                    size += len(chunk)
+                    sha256.update(chunk)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{origin} cannot be decompressed: {one_line(error)}; download it again"
+            ) from error
+    elif size == file.size and file.sha256 is not None:
         with path.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-
-    _compare(file, path.stat().st_size, sha256, origin, "")
-
-
-def _compare(file: RemoteFile, size: int, sha256: Callable[[], str], origin: str, how: str) -> None:
+            sha256 = hashlib.file_digest(opened, "sha256")
     if size != file.size:
         shown = f"more than {file.size}" if size > file.size else str(size)
         raise DataError(
-            f"{origin} holds {shown} bytes{how}, but {file.name} has {file.size}; "
-            f"it was cut or altered: delete it and fetch it again"
+            f"{origin} has {shown} bytes, but the published {file.name} has {file.size}; "
+            f"download it again"
         )
-    if file.sha256 is not None and (digest := sha256()) != file.sha256:
+    if file.sha256 is not None and sha256.hexdigest() != file.sha256:
         raise DataError(
-            f"{origin} has SHA-256 {digest}{how}, but {file.name} has {file.sha256}; "
-            f"it was damaged or altered: delete it and fetch it again"
+            f"{origin} has SHA-256 {sha256.hexdigest()}, but the published {file.name} has "
+            f"{file.sha256}; download it again"
         )
 
 
-def read_bounded(path: Path, size: int) -> bytes:
-    """At most `size` + 1 bytes of a file, decompressed if its name says so.
+def read_data(path: Path) -> bytes:
+    """Read a file that `check` accepts, decompressing `.gz`."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return file.read()
+
+
+def archive_members(
+    archive: Path, names: Iterable[str], max_bytes: int
+) -> Iterator[tuple[str, bytes]]:
+    """Read files from a .tar.gz archive, in the order of the archive.
+
+    Reading continues to the end, so that gzip verifies its checksum of the whole.
+
+    Args:
+        max_bytes: the largest size accepted for each file.
 
     Raises:
-        DataError: it cannot be decompressed.
+        DataError: if the archive is damaged, lacks one of the files or holds a larger one.
     """
+    missing = set(names)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data: bytes = file.read(size + 1)
-        return data
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if name not in missing or not member.isreg():
+                    continue
+                if member.size > max_bytes:
+                    raise DataError(
+                        f"{archive}: {name} has {member.size} bytes, but at most {max_bytes} are "
+                        f"expected; download the archive again"
+                    )
+                missing.remove(name)
+                content = tar.extractfile(member)
+                assert content is not None
+                yield name, content.read()
+            while unzipped.read(CHUNK_BYTES):
+                pass
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(
-            f"{path} cannot be read: {one_line(error)}; delete it and fetch it again"
+            f"{archive} cannot be read: {one_line(error)}; delete it and download it again"
         ) from error
+    if missing:
+        raise DataError(f"{archive} lacks {min(missing)}; delete it and download it again")
 
 
-class _Resuming:
-    """A downloader for pooch that keeps what came of a cut download and asks for the rest."""
-
-    attempts = 3
-
-    def __init__(self, part: Path, size: int, progress: Progress | None) -> None:
-        self.part = part
-        self.largest = size + SLACK
-        self.progress = progress
-
-    def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
-        for attempt in range(self.attempts):
-            try:
-                self._fetch_rest(url)
-                break
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                if attempt == self.attempts - 1 or not self.part.exists():
-                    raise
-        shutil.move(self.part, output_file)
-
-    def _fetch_rest(self, url: str) -> None:
-        have = self.part.stat().st_size if self.part.exists() else 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as response:
-            if have and response.status_code == requests.codes.requested_range_not_satisfiable:
-                self.part.unlink()  # nothing is left to fetch: it is whole, or another file's
-                return self._fetch_rest(url)
-            response.raise_for_status()
-            if response.status_code != requests.codes.partial_content:
-                have = 0  # the server sends all of it again
-            length = response.headers.get("Content-Length", "")
-            total = have + int(length) if re.fullmatch("[0-9]{1,18}", length) else 0
-            self.part.parent.mkdir(parents=True, exist_ok=True)
-            with self.part.open("ab" if have else "wb") as file:
-                for chunk in response.iter_content(1 << 16):
-                    file.write(chunk)
-                    have += len(chunk)
-                    if have > self.largest:
-                        break  # it is another file, and may have no end
-                    if self.progress:
-                        self.progress(self.part.stem, have, total)
-
-
-def _reason(error: requests.RequestException) -> str:
-    if error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    return "no connection" if isinstance(error, requests.ConnectionError) else one_line(error)
+def _resume(url: str, partial: Path, max_bytes: int, progress: Progress | None) -> None:
+    """Download what `partial` lacks; start over if the server ignores or refuses the range."""
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"User-Agent": "draw"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
+    except HTTPError as error:
+        if not have or error.code != 416:  # range not satisfiable: no bytes left to download
+            raise
+        partial.unlink()
+        return _resume(url, partial, max_bytes, progress)
+    with response:
+        have = have if response.status == 206 else 0
+        total = have + response.length if response.length else 0
+        with partial.open("ab" if have else "wb") as file:
+            while have <= max_bytes and (chunk := response.read(CHUNK_BYTES)):
+                file.write(chunk)
+                have += len(chunk)
+                if progress:
+                    progress(partial.name, have, total)
+        if have < total and have <= max_bytes:
+            raise ConnectionError(f"the connection closed after {have} of {total} bytes")

@@ -1,94 +1,93 @@
-"""House numbers cut out of SVHN's photographs, and kept packed in one file."""
+"""Cut SVHN's house numbers out of its photographs, and cache them in one packed file."""
 
 import hashlib
 import io
 import math
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from draw.data.archive import members
-from draw.data.download import Progress
-from draw.data.packed import TAIL
+from draw.data.download import Progress, archive_members
+from draw.data.packed import TAIL_BYTES
+from draw.data.picture_files import strict_pillow
 from draw.errors import DataError, one_line
 from draw.storage.files import atomic_path
 
-SHAPE = 3, 64, 64  # of a packed picture, one byte a value
-BYTES = 3 * 64 * 64
-MARGIN = 0.3  # of the digits' box, that is added to its width and to its height
-MOST_NUMBERS = 1 << 20  # of a part; the largest published one has 202,353
-MOST_DIGITS = 32  # of a number; the longest published one has 6
-LONGEST_NAME = 100  # characters
-LARGEST_MAT, LARGEST_PNG = 1 << 32, 1 << 24  # bytes; far more than the published ones have
+SHAPE = 3, 64, 64  # of a house number
+IMAGE_BYTES = math.prod(SHAPE)
+MARGIN = 0.3  # added to the width and to the height of the digits' box
+MAX_NUMBERS = 1 << 20  # per part; the largest published part has 202,353
+MAX_DIGITS = 32  # per number; the longest published one has 6
+MAX_NAME_LENGTH = 100
+MAX_MAT_BYTES, MAX_PNG_BYTES = 1 << 28, 1 << 24  # far more than the published files
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom edge; pixels from the corner
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def pack(sources: Mapping[str, Path], target: Path, progress: Progress | None = None) -> None:
-    """Cut out every house number and pack them in the order of their names' hashes.
+    """Cut out every house number and write them in the order of their names' hashes.
 
-    The tail of the packed file tells what was packed.
+    The tail of the packed file identifies the sources.
 
     Args:
-        sources: by part, such as `train`: its archive `train.tar.gz`, or the `digitStruct.mat` of
-            the folder `train` that it was unpacked into.
+        sources: for each part, such as `train`, its archive `train.tar.gz`, or the
+            `digitStruct.mat` of its unpacked folder `train`.
 
     Raises:
-        DataError: a source is damaged or incomplete, or h5py is not installed.
+        DataError: if a source is damaged or incomplete, or h5py is not installed.
     """
     boxes: dict[str, dict[str, Box]] = {}
     for part, source in sources.items():
-        for name, file in _files(source, [f"{part}/digitStruct.mat"], LARGEST_MAT):
-            found = read_boxes(file, f"{source}: {name}", progress)
+        for name, content in _files(source, [f"{part}/digitStruct.mat"], MAX_MAT_BYTES):
+            found = read_boxes(content, f"{source}: {name}", progress)
             boxes[part] = {f"{part}/{picture}": box for picture, box in found.items()}
     names = sorted((name for part in boxes.values() for name in part), key=_hash)
     if len(names) < 2:
         raise DataError(
-            f"{', '.join(map(str, sources.values()))}: {len(names)} house numbers, where two or "
-            f"more are expected; fetch them again"
+            f"{', '.join(map(str, sources.values()))}: {len(names)} house numbers, but at least 2 "
+            f"are expected; download them again"
         )
     rows = {name: row for row, name in enumerate(names)}
     with atomic_path(target) as partial, partial.open("wb") as packed:
         for part, source in sources.items():
-            for name, file in _files(source, boxes[part], LARGEST_PNG):
-                pixels = cut_out(file.read(), boxes[part][name], f"{source}: {name}")
-                packed.seek(rows.pop(name) * BYTES)
+            for name, content in _files(source, boxes[part], MAX_PNG_BYTES):
+                pixels = cut_out(content, boxes[part][name], f"{source}: {name}")
+                packed.seek(rows.pop(name) * IMAGE_BYTES)
                 packed.write(pixels.tobytes())
                 if progress:
                     progress("house numbers", len(names) - len(rows), len(names))
-        packed.seek(len(names) * BYTES)
+        packed.seek(len(names) * IMAGE_BYTES)
         packed.write(_stamp(sources))
 
 
 def is_packed(sources: Mapping[str, Path], target: Path) -> bool:
-    """Whether a file was packed from just these sources, by their sizes and times."""
+    """Check whether a file was packed from these sources, by their sizes and times."""
     with target.open("rb") as packed:
-        packed.seek(max(0, target.stat().st_size - TAIL))
+        packed.seek(max(0, target.stat().st_size - TAIL_BYTES))
         return packed.read() == _stamp(sources)
 
 
-def read_boxes(file: IO[bytes], origin: str, progress: Progress | None = None) -> dict[str, Box]:
-    """The box around all digits of each photograph, from a `digitStruct.mat` (MATLAB 7.3, HDF5).
+def read_boxes(content: bytes, origin: str, progress: Progress | None = None) -> dict[str, Box]:
+    """Read the box around all digits of each photograph from a `digitStruct.mat`.
 
-    Its struct array `digitStruct` has the fields `name` and `bbox`, which has `left`, `top`,
-    `width` and `height` of each digit; edges are counted from 0.
+    The file is MATLAB 7.3, which is HDF5. Its struct array `digitStruct` has the fields `name` and
+    `bbox`; the latter has `left`, `top`, `width` and `height` of each digit.
 
     Raises:
-        DataError: the file is damaged or of another form.
+        DataError: if the file is damaged or has another structure.
     """
     h5py = import_h5py()
     boxes: dict[str, Box] = {}
     try:
-        with h5py.File(file) as mat:
+        with h5py.File(io.BytesIO(content)) as mat:
             struct = _member(mat, "digitStruct")
             names, digits = (
-                _checked(_member(struct, field), MOST_NUMBERS) for field in ("name", "bbox")
+                _checked(_member(struct, field), MAX_NUMBERS) for field in ("name", "bbox")
             )
             pairs = zip(names[:, 0], digits[:, 0], strict=True)
             for count, (name, digit) in enumerate(pairs, start=1):
@@ -101,33 +100,33 @@ def read_boxes(file: IO[bytes], origin: str, progress: Progress | None = None) -
                 boxes[_name(mat[name])] = *corner, *opposite
                 if progress:
                     progress("boxes of house numbers", count, len(names))
-    except Exception as error:  # h5py raises many kinds on damaged files
+    except Exception as error:  # h5py raises many types on damaged files
         raise DataError(
-            f"{origin} cannot be read as SVHN's digitStruct: {one_line(error)}; fetch it again"
+            f"{origin} cannot be read as SVHN's digitStruct: {one_line(error)}; download it again"
         ) from error
     return boxes
 
 
 def import_h5py() -> Any:
-    """h5py, which comes with an extra.
+    """Import h5py.
 
     Raises:
-        DataError: it is not installed.
+        DataError: if h5py is not installed.
     """
     try:
         import h5py
     except ImportError as error:
-        raise DataError("the data set svhn needs: pip install 'draw[svhn]'") from error
+        raise DataError("the data set svhn needs h5py: pip install 'draw[svhn]'") from error
     return h5py
 
 
 def cut_out(photograph: bytes, box: Box, origin: str) -> UInt8[np.ndarray, "3 64 64"]:
-    """A house number of a PNG at 64 x 64 pixels: its box enlarged by 30 % both ways, and resized.
+    """Cut a house number out of a PNG: enlarge its box by 30 % and resize it to 64 x 64 pixels.
 
-    Where the enlarged box sticks out of the photograph, its part inside is taken.
+    An enlarged box that exceeds the photograph is clipped.
 
     Raises:
-        DataError: the photograph cannot be decoded, or the box lies outside of it.
+        DataError: if the photograph cannot be decoded, or the box lies outside it.
 
     >>> red = io.BytesIO()
     >>> Image.new("RGB", (100, 40), (255, 0, 0)).save(red, "PNG")
@@ -135,13 +134,11 @@ def cut_out(photograph: bytes, box: Box, origin: str) -> UInt8[np.ndarray, "3 64
     [255, 0, 0]
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what Pillow mends by itself
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(photograph), formats=["PNG"]) as opened:
-                whole = opened.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        with strict_pillow(), Image.open(io.BytesIO(photograph), formats=["PNG"]) as opened:
+            whole = opened.convert("RGB")
+    except Exception as error:  # Pillow raises many types on damaged files
         raise DataError(
-            f"{origin} cannot be decoded as a PNG: {one_line(error)}; fetch it again"
+            f"{origin} cannot be decoded as a PNG: {one_line(error)}; download it again"
         ) from error
     left, top, right, bottom = box
     dx, dy = MARGIN / 2 * (right - left), MARGIN / 2 * (bottom - top)
@@ -149,57 +146,56 @@ def cut_out(photograph: bytes, box: Box, origin: str) -> UInt8[np.ndarray, "3 64
     right, bottom = min(right + dx, whole.width), min(bottom + dy, whole.height)
     if not (left < right and top < bottom):
         raise DataError(
-            f"{origin}: the box {box} of its digits lies outside of its {whole.width} x "
-            f"{whole.height} pixels; fetch it again"
+            f"{origin}: the box {box} lies outside its {whole.width} x {whole.height} pixels; "
+            f"download it again"
         )
     _, H, W = SHAPE
     resized = whole.resize((W, H), Image.Resampling.LANCZOS, box=(left, top, right, bottom))
     return np.asarray(resized).transpose(2, 0, 1)
 
 
-def _files(source: Path, names: Iterable[str], largest: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """Files `PART/NAME` of an archive, or of the folder that it was unpacked into."""
+def _files(source: Path, names: Iterable[str], max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    """Read the files `PART/NAME` of an archive, or of its unpacked folder."""
     if source.suffix == ".gz":
-        yield from members(source, names, largest)
+        yield from archive_members(source, names, max_bytes)
         return
     for name in names:
         path = source.parent.parent / name
-        if not path.is_file() or path.stat().st_size > largest:
-            raise DataError(f"{path} is missing, or no file of SVHN; unpack {source.parent} again")
-        with path.open("rb") as file:
-            yield name, file
+        if not path.is_file() or path.stat().st_size > max_bytes:
+            raise DataError(f"{path} is missing or too large; unpack {source.parent} again")
+        yield name, path.read_bytes()
 
 
 def _member(group: Any, name: str) -> Any:
-    """What lies in a group under this name; a link, which may lead to any file, is refused."""
+    """Get a member of a group; refuse links, which may lead to any file."""
     if not isinstance(group.get(name, getlink=True), import_h5py().HardLink):
-        raise ValueError(f"there is no {name} in it")
+        raise ValueError(f"it has no {name}")
     return group[name]
 
 
-def _checked(array: Any, most: int) -> Any:
-    """An array of so many values at most: numbers or references, in the file and nowhere else."""
-    sizes = array.size, math.prod(array.chunks or ())
-    if not 0 < sizes[0] <= most or sizes[1] > MOST_NUMBERS:
-        raise ValueError(f"an array has {sizes[0]} values in parts of {sizes[1]}")
+def _checked(array: Any, max_size: int) -> Any:
+    """Refuse an array that is large, stored elsewhere, or neither numbers nor references."""
+    size, chunk = array.size, math.prod(array.chunks or ())
+    if not 0 < size <= max_size or chunk > MAX_NUMBERS:
+        raise ValueError(f"an array has {size} values in chunks of {chunk}")
     if array.external or array.is_virtual:
-        raise ValueError("an array is kept in another file")
+        raise ValueError("an array is stored in another file")
     if array.dtype.kind not in "uf" and not import_h5py().check_ref_dtype(array.dtype):
         raise ValueError(f"an array holds {array.dtype}")
     return array
 
 
 def _name(text: Any) -> str:
-    """The name of a photograph, from the characters of a MATLAB string."""
-    name = "".join(map(chr, _checked(text, LONGEST_NAME)[:, 0]))
+    """Decode the name of a photograph from the characters of a MATLAB string."""
+    name = "".join(map(chr, _checked(text, MAX_NAME_LENGTH)[:, 0]))
     if not re.fullmatch(r"\w+\.png", name):
-        raise ValueError(f"a photograph is called {name!r}")
+        raise ValueError(f"{name!r} is not the name of a photograph")
     return name
 
 
 def _values(mat: Any, field: Any) -> np.ndarray:
-    """A field of each digit: of a single one it lies there, of several it is referred to."""
-    values = _checked(field, MOST_DIGITS)[()].ravel()
+    """Read a field of all digits: a single value is stored directly, several by reference."""
+    values = _checked(field, MAX_DIGITS)[()].ravel()
     if values.dtype.kind == "O":
         values = [_checked(mat[reference], 1)[0, 0] for reference in values]
     return np.asarray(values, np.float64)
@@ -211,4 +207,4 @@ def _hash(name: str) -> bytes:
 
 def _stamp(sources: Mapping[str, Path]) -> bytes:
     stats = [(part, source.stat()) for part, source in sources.items()]
-    return hashlib.sha256(repr([(p, s.st_size, s.st_mtime_ns) for p, s in stats]).encode()).digest()
+    return _hash(" ".join(f"{part} {s.st_size} {s.st_mtime_ns}" for part, s in stats))

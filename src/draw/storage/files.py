@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,17 @@ from draw.errors import ConfigError, one_line
 
 PARTIAL = ".partial"
 MAX_JSON_BYTES = 1 << 16  # a configuration needs a few hundred
+
+
+def cache_dir() -> Path:
+    """Return the user's cache folder for downloads, decoded pictures and compiled kernels."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base, "draw")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "draw"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local", "draw")
+    return Path.home() / ".cache" / "draw"
 
 
 @contextmanager

@@ -102,7 +102,8 @@ def saved_type(name: str | Path) -> str | None:
         values = read_json(config_file)
     except ConfigError:
         return None
-    return values.get(TYPE) if isinstance(values, dict) else None
+    kind = values.get(TYPE) if isinstance(values, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def locate(name: str, **options: Any) -> list[Path]:

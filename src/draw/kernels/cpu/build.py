@@ -16,8 +16,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import pooch
 import torch
+
+from draw.storage.files import cache_dir
 
 log = logging.getLogger("draw")
 
@@ -86,7 +87,7 @@ def _key(compiler: list[str]) -> str:
 
 
 def _cache() -> Path:
-    return Path(pooch.os_cache("draw")) / "kernels"
+    return cache_dir() / "kernels"
 
 
 def _build(compiler: list[str], file: Path) -> None:

@@ -1,10 +1,12 @@
-"""Pictures of all kinds as users have them, brought to one shape."""
+"""Picture files of every kind, converted to one shape."""
 
 import io
 import os
 import struct
+import threading
 import warnings
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from draw.data import load_picture
+from draw.data import load_picture, picture_files
+from draw.data.picture_files import MAX_AHEAD, Decoded, decode, decode_all
 from draw.errors import DataError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -21,18 +24,18 @@ GREYS = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
 
 
 def pixels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """The pixels of a picture as a NumPy array [C, H, W]."""
+    """Load a picture as a NumPy array [C, H, W]."""
     return load_picture(path, shape)[0].numpy()
 
 
 def mode(path: Path) -> str:
-    """How Pillow calls the kind of the stored pixels."""
+    """Pillow's mode of the stored pixels."""
     with Image.open(path) as picture:
         return picture.mode
 
 
 def saved(kind: str, **options: object) -> bytes:
-    """A grey picture of 8 x 8 pixels in a format of Pillow's."""
+    """Encode a grey picture of 8 x 8 pixels."""
     file = io.BytesIO()
     Image.new("L", (8, 8), 9).save(file, kind, **options)
     return file.getvalue()
@@ -48,7 +51,7 @@ def png(header: bytes, rows: bytes) -> bytes:
 
 
 def declaring(kind: str, side: int) -> bytes:
-    """A picture that declares so many pixels each way, and has next to none."""
+    """Encode a picture that declares `side` x `side` pixels but stores almost none."""
     match kind:
         case "PNG":
             return png(struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0), bytes(100))
@@ -74,13 +77,13 @@ def declaring(kind: str, side: int) -> bytes:
     return bytes(content)
 
 
-# ---- what becomes of each kind
+# ---- formats and modes
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "gif", "PNG"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 37), (41, 3), (29, 27), (28, 28), (300, 201)])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 28, 28), (3, 12, 20), (1, 31, 7)])
-def test_every_format_and_size_is_brought_to_the_shape(
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (41, 3), (28, 28), (300, 201)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 20), (1, 31, 7)])
+def test_every_format_and_size_is_converted_to_the_shape(
     tmp_path: Path, suffix: str, size: tuple[int, int], shape: tuple[int, int, int]
 ) -> None:
     path = tmp_path / f"x.{suffix}"
@@ -89,10 +92,10 @@ def test_every_format_and_size_is_brought_to_the_shape(
     assert picture.shape == shape
     assert picture.dtype == torch.uint8
     assert picture.is_contiguous()
-    assert (picture.int() - 120).abs().max() <= 2  # JPEG's and WebP's own rounding
+    assert (picture.int() - 120).abs().max() <= 2  # JPEG and WebP round
 
 
-def test_a_picture_of_the_right_kind_keeps_every_pixel(tmp_path: Path) -> None:
+def test_a_picture_of_the_right_mode_and_size_keeps_every_pixel(tmp_path: Path) -> None:
     Image.fromarray(GREYS).save(tmp_path / "grey.png")
     np.testing.assert_array_equal(pixels(tmp_path / "grey.png", (1, 2, 3)), GREYS[None])
     colours = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
@@ -118,7 +121,7 @@ def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], 255 * (GREYS > 120))
 
 
-def test_a_wide_picture_loses_its_sides_and_a_tall_one_top_and_bottom(tmp_path: Path) -> None:
+def test_a_picture_of_another_aspect_ratio_is_cropped_at_its_centre(tmp_path: Path) -> None:
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, :10], wide[:, 10:20], wide[:, 20:] = RED, GREEN, BLUE
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -129,8 +132,8 @@ def test_a_wide_picture_loses_its_sides_and_a_tall_one_top_and_bottom(tmp_path: 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_upright_as_its_exif_says(tmp_path: Path, orientation: int) -> None:
-    stored = {  # how a camera held this way stores GREYS
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    stored = {  # how a camera in this orientation stores GREYS
         1: GREYS,
         2: np.fliplr(GREYS),
         3: np.rot90(GREYS, 2),
@@ -146,19 +149,8 @@ def test_a_picture_is_turned_upright_as_its_exif_says(tmp_path: Path, orientatio
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
 
 
-def test_a_turned_jpeg_photo_is_turned_upright(tmp_path: Path) -> None:
-    photo = np.zeros((16, 32), np.uint8)
-    photo[:, :16] = 255  # its left half is bright; turned by 90 degrees clockwise, the upper one
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(photo).save(tmp_path / "x.jpg", exif=exif)
-    upright = pixels(tmp_path / "x.jpg", (1, 32, 16))[0]
-    assert upright[:16].min() > 250
-    assert upright[16:].max() < 5
-
-
 @pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_transparency_lets_black_through(tmp_path: Path, suffix: str) -> None:
+def test_transparent_pixels_are_blended_with_black(tmp_path: Path, suffix: str) -> None:
     veiled = np.zeros((2, 2, 4), np.uint8)
     veiled[0] = (255, 255, 255, 255), (255, 255, 255, 128)
     veiled[1] = (255, 255, 255, 0), (255, 0, 0, 255)
@@ -167,7 +159,7 @@ def test_transparency_lets_black_through(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(pixels(tmp_path / f"x.{suffix}", (3, 2, 2)), expected)
 
 
-def test_transparent_grey_lets_black_through(tmp_path: Path) -> None:
+def test_transparent_grey_is_blended_with_black(tmp_path: Path) -> None:
     veiled = np.array([[[200, 255], [200, 0]], [[255, 128], [0, 255]]], np.uint8)
     Image.fromarray(veiled, "LA").save(tmp_path / "x.png")
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 2))[0], [[200, 0], [128, 0]])
@@ -213,16 +205,16 @@ def test_16_bits_with_a_transparent_shade_keep_their_range(
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], expected)
 
 
-def test_a_cmyk_jpeg_is_shown_in_its_colours(tmp_path: Path) -> None:
+def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
     assert mode(tmp_path / "x.jpg") == "CMYK"
     picture = pixels(tmp_path / "x.jpg", (3, 8, 8)).astype(int)
-    np.testing.assert_allclose(picture[:, 0, 0], RED, atol=3)  # JPEG's own rounding
+    np.testing.assert_allclose(picture[:, 0, 0], RED, atol=3)  # JPEG rounds
     assert abs(int(pixels(tmp_path / "x.jpg", (1, 8, 8))[0, 0, 0]) - GREY_OF[RED]) <= 3
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
-def test_of_an_animation_the_first_frame_counts(tmp_path: Path, suffix: str) -> None:
+def test_an_animation_is_represented_by_its_first_frame(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
     options = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:], **options)
@@ -231,12 +223,12 @@ def test_of_an_animation_the_first_frame_counts(tmp_path: Path, suffix: str) -> 
     assert (pixels(tmp_path / f"x.{suffix}", (3, 8, 8))[:, 0, 0] == RED).all()
 
 
-def test_a_picture_is_what_its_content_says_whatever_its_suffix(tmp_path: Path) -> None:
+def test_the_content_decides_the_format(tmp_path: Path) -> None:
     Image.fromarray(GREYS).save(tmp_path / "x.jpg", format="PNG")
     np.testing.assert_array_equal(pixels(tmp_path / "x.jpg", (1, 2, 3))[0], GREYS)
 
 
-def test_the_note_is_none_where_nothing_was_converted(tmp_path: Path) -> None:
+def test_the_note_is_none_if_nothing_changed(tmp_path: Path) -> None:
     Image.new("L", (6, 4)).save(tmp_path / "grey.png")
     Image.new("RGB", (6, 4)).save(tmp_path / "colour.png")
     assert load_picture(tmp_path / "grey.png", (1, 4, 6))[1] is None
@@ -254,25 +246,20 @@ def test_the_note_is_none_where_nothing_was_converted(tmp_path: Path) -> None:
         ("I;16", (6, 4), "6 x 4 I;16 converted to 6 x 4 L"),
     ],
 )
-def test_the_note_tells_what_was_converted(
+def test_the_note_describes_the_conversion(
     tmp_path: Path, mode: str, size: tuple[int, int], note: str
 ) -> None:
     Image.new(mode, size).save(tmp_path / "x.png")
     assert load_picture(tmp_path / "x.png", (1, 4, 6))[1] == note
 
 
-def test_the_note_tells_of_a_picture_that_fits_only_until_it_is_turned(tmp_path: Path) -> None:
+def test_the_note_covers_orientation_and_transparency(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("L", (6, 4)).save(tmp_path / "x.png", exif=exif)  # upright it is 4 x 6
-    assert load_picture(tmp_path / "x.png", (1, 4, 6))[1] is not None
-
-
-def test_the_note_tells_of_transparency_laid_on_black(tmp_path: Path) -> None:
-    Image.new("L", (6, 4), 200).save(tmp_path / "x.png", transparency=200)
-    picture, note = load_picture(tmp_path / "x.png", (1, 4, 6))
-    assert (picture == 0).all()
-    assert note is not None
+    Image.new("L", (6, 4)).save(tmp_path / "turned.png", exif=exif)  # upright it is 4 x 6
+    assert load_picture(tmp_path / "turned.png", (1, 4, 6))[1] is not None
+    Image.new("L", (6, 4), 200).save(tmp_path / "transparent.png", transparency=200)
+    assert load_picture(tmp_path / "transparent.png", (1, 4, 6))[1] is not None
 
 
 def test_a_missing_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -280,7 +267,7 @@ def test_a_missing_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
         load_picture(tmp_path / "gone.png", (1, 4, 6))
 
 
-def test_a_pipe_is_no_picture_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(DataError, match=r"x\.png: no such picture"):
         load_picture(tmp_path / "x.png", (1, 4, 6))
@@ -299,7 +286,7 @@ def test_a_picture_cut_short_is_an_error_that_names_it(tmp_path: Path, suffix: s
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"<svg/>"])
-def test_what_is_no_picture_is_an_error_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_other_content_is_an_error_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DataError, match=r"x\.png cannot be decoded") as caught:
         load_picture(tmp_path / "x.png", (1, 4, 6))
@@ -314,22 +301,24 @@ def test_what_is_no_picture_is_an_error_in_one_line(tmp_path: Path, content: byt
         *(("WebP", 12_000), ("WebP", 16_384), ("animated WebP", 30_000)),
     ],
 )
-def test_a_gigantic_picture_is_refused_by_its_header(tmp_path: Path, kind: str, side: int) -> None:
+def test_a_gigantic_picture_is_refused_before_it_is_decoded(
+    tmp_path: Path, kind: str, side: int
+) -> None:
     (tmp_path / "x.png").write_bytes(declaring(kind, side))
     pixels = f"{side**2} pixels"
-    with pytest.raises(DataError, match=rf"x\.png .*{pixels}.* exceeds limit"):  # not unpacked
+    with pytest.raises(DataError, match=rf"x\.png .*{pixels}.* exceeds limit"):
         load_picture(tmp_path / "x.png", (1, 28, 28))
 
 
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "BMP", "PDF"])
-def test_other_formats_are_not_even_tried(tmp_path: Path, kind: str) -> None:
-    """Some of them start other programs."""
+def test_other_formats_are_refused(tmp_path: Path, kind: str) -> None:
+    """Pillow runs other programs for some of them."""
     (tmp_path / "x.png").write_bytes(saved(kind))
     with pytest.raises(DataError, match=r"x\.png cannot be decoded .* cannot identify"):
         load_picture(tmp_path / "x.png", (1, 8, 8))
 
 
-def test_16_bits_a_channel_become_8(tmp_path: Path) -> None:
+def test_16_bits_per_channel_are_reduced_to_8(tmp_path: Path) -> None:
     shades = np.arange(0, 65_536, 1_365, np.uint16)[:48].reshape(4, 4, 3)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in shades)
     content = png(struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0), rows)
@@ -339,17 +328,85 @@ def test_16_bits_a_channel_become_8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exif", [b"II", b"MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03\0\0\0\x01\0\x06"])
-def test_damaged_exif_data_are_passed_over_in_silence(tmp_path: Path, exif: bytes) -> None:
+def test_damaged_exif_data_are_ignored_silently(tmp_path: Path, exif: bytes) -> None:
     (tmp_path / "x.jpg").write_bytes(saved("JPEG", exif=b"Exif\0\0" + exif))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         assert (pixels(tmp_path / "x.jpg", (1, 8, 8)) == 9).all()
-    assert told == []
+    assert caught == []
 
 
 @pytest.mark.parametrize("name", ["two\nlines.png", "\x1b[31mred.png", os.fsdecode(b"\xe4.png")])
-def test_a_name_that_would_spoil_the_line_is_quoted(tmp_path: Path, name: str) -> None:
+def test_an_error_quotes_names_with_control_characters(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"no picture")
     with pytest.raises(DataError) as caught:
         load_picture(tmp_path / name, (1, 8, 8))
     assert repr(name).strip("'") in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_a_small_picture_is_centred_on_black_if_it_must_not_be_enlarged(tmp_path: Path) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "x.png")
+    picture, _ = load_picture(tmp_path / "x.png", (1, 6, 7), enlarge=False)
+    expected = np.zeros((1, 6, 7), np.uint8)
+    expected[0, 2:4, 2:5] = GREYS
+    np.testing.assert_array_equal(picture, expected)
+
+
+# ---- many pictures
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    """Forty pictures: the eleventh is damaged, the twelfth has another size."""
+    paths = [tmp_path / f"{number}.png" for number in range(40)]
+    for number, path in enumerate(paths):
+        Image.new("L", (8, 8), number).save(path)
+    paths[10].write_bytes(b"no picture")
+    Image.new("L", (9, 9), 11).save(paths[11])
+    return paths
+
+
+def test_many_pictures_are_decoded_in_order_and_like_single_ones(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    for number, (path, result) in enumerate(zip(paths, decode_all(paths, (1, 8, 8)), strict=True)):
+        if number == 10:
+            assert isinstance(result, DataError)
+        else:
+            assert isinstance(result, Decoded)
+            assert (result.note is not None) == (number == 11)
+            assert (result.pixels == number).all()
+            np.testing.assert_array_equal(result.pixels, decode(path, (1, 8, 8)).pixels)
+
+
+def test_few_pictures_are_decoded_ahead_of_their_use(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    started: list[Path] = []
+
+    def attempt(path: Path, shape: object) -> DataError:
+        started.append(path)
+        return DataError("")
+
+    monkeypatch.setattr(picture_files, "_attempt", attempt)
+    for used, _ in enumerate(decode_all(paths, (1, 8, 8)), start=1):
+        assert len(started) <= used + 2 * MAX_AHEAD
+    assert started == paths
+
+
+def test_no_thread_remains_and_warnings_are_restored_if_the_work_is_abandoned(
+    paths: list[Path],
+) -> None:
+    threads, filters = threading.active_count(), list(warnings.filters)
+    with closing(decode_all(paths, (1, 8, 8))) as results:
+        next(results)
+    assert threading.active_count() == threads
+    assert warnings.filters == filters
+
+
+def test_a_gigantic_picture_among_many_is_refused(paths: list[Path]) -> None:
+    paths[20].write_bytes(declaring("PNG", 12_000))
+    results = list(decode_all(paths, (1, 8, 8)))
+    assert "exceeds limit" in str(results[20])

@@ -1,0 +1,164 @@
+"""A set of images, in memory or memory-mapped, and the minibatches drawn from it."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Generator, Tensor
+
+from draw.seeding import generator as seeded_generator
+
+Binarisation = Literal["static", "dynamic", "none"]
+MAX_REFERENCE_IMAGES = 20_000  # transformed images to search for nearest neighbours
+CHUNK_IMAGES = 1_000  # images transformed or hashed at a time
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Turns stored images into network input, at random: a crop, or digits among clutter.
+
+    `Images.digest` hashes its class name and its attributes, so they must determine the result.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the result."""
+
+    def __call__(
+        self, pixels: UInt8[Tensor, "B C h w"], generator: Generator | None
+    ) -> UInt8[Tensor, "B C H W"]:
+        """Transform a batch of images; all randomness comes from `generator`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """One split of a data set.
+
+    `binarisation` is `static` if the stored pixels are 0 or 1; `dynamic` if every batch samples
+    binary pixels with the intensities as probabilities; `none` if a batch holds the intensities
+    themselves, in [0, 1]. A `transform` is applied, with new random numbers, whenever an image is
+    used.
+
+    >>> images = Images(pixels=torch.full((4, 1, 8, 8), 255, dtype=torch.uint8))
+    >>> images.batch(torch.tensor([0, 2])).shape, len(images)
+    (torch.Size([2, 1, 8, 8]), 4)
+    """
+
+    pixels: UInt8[Tensor, "n C H W"]
+    labels: Int[Tensor, " n"] | None = None
+    binarisation: Binarisation = "none"
+    transform: Transform | None = None
+    known_digest: str | None = None  # the result of `digest`, if already computed
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images in a batch."""
+        if self.transform is not None:
+            return self.transform.shape
+        C, H, W = self.pixels.shape[1:]
+        return C, H, W
+
+    def batch(
+        self, indices: Int[Tensor, " B"], generator: Generator | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        """Return the selected images in [0, 1]; `generator` drives transform and binarisation."""
+        pixels = self.pixels[indices]
+        if self.transform is not None:
+            pixels = self.transform(pixels, generator)
+        intensities = pixels.float() / 255  # [B, C, H, W]
+        if self.binarisation == "dynamic":
+            return torch.bernoulli(intensities, generator=generator)
+        return intensities
+
+    def digest(self) -> str:
+        """Compute a SHA-256 of shape, transform, labels and pixels, in their order."""
+        if self.known_digest is not None:
+            return self.known_digest
+        digest = hashlib.sha256(str(tuple(self.pixels.shape)).encode())
+        if self.transform is not None:
+            digest.update(type(self.transform).__name__.encode())
+            for name, value in vars(self.transform).items():
+                _update(digest, name, value)
+        if self.labels is not None:
+            digest.update(str(self.labels.tolist()).encode())
+        for part in torch.split(self.pixels, CHUNK_IMAGES):
+            digest.update(part.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def transformed(self, seed: int) -> "Images":
+        """Apply the transform once to every image; the result is fixed by the seed.
+
+        >>> from draw.data.synthetic import Cluttered
+        >>> digits = torch.full((5, 1, 28, 28), 255, dtype=torch.uint8)
+        >>> images = Images(pixels=digits, transform=Cluttered(digits, size=60, pieces=4))
+        >>> images.transformed(seed=0).pixels.shape
+        torch.Size([5, 1, 60, 60])
+        """
+        if self.transform is None:
+            return self
+        generator = Generator().manual_seed(seed)
+        parts = torch.split(self.pixels, CHUNK_IMAGES)
+        pixels = torch.cat([self.transform(part, generator) for part in parts])
+        return replace(self, pixels=pixels, transform=None, known_digest=None)
+
+    def reference_pixels(self) -> UInt8[Tensor, "m C H W"]:
+        """Return pixels to compare samples with: all, or 20,000 if they must be transformed."""
+        if self.transform is None:
+            return self.pixels
+        return replace(self, pixels=self.pixels[:MAX_REFERENCE_IMAGES]).transformed(seed=0).pixels
+
+    def first(self, count: int, seed: int = 0) -> Float[Tensor, "B C H W"]:
+        """Return the first `count` images as a batch, or all if there are fewer."""
+        indices = torch.arange(min(count, len(self)))
+        return self.batch(indices, Generator().manual_seed(seed))
+
+    def subset(self, count: int, seed: int = 0) -> "Images":
+        """Select `count` images at random, or all if there are fewer.
+
+        Data files may be sorted by class, so the first images are not a fair sample.
+        """
+        if count >= len(self):
+            return self
+        chosen = torch.randperm(len(self), generator=Generator().manual_seed(seed))[:count]
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, pixels=self.pixels[chosen], labels=labels, known_digest=None)
+
+
+class Batches:
+    """The minibatches of a run by step: each epoch visits every image once, in a new order.
+
+    A minibatch is the images [B, C, H, W] and their labels [B], which are -1 if there are none.
+    """
+
+    def __init__(self, images: Images, batch_size: int, seed: int) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self._order: tuple[int, Tensor] | None = None  # the latest epoch and its permutation
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        n = len(self.images)
+        places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
+        indices = torch.cat([self._permutation(e)[places[places // n == e] % n] for e in epochs])
+        x = self.images.batch(indices, seeded_generator(self.seed, "binarisation", step))
+        labels = self.images.labels
+        return x, torch.full_like(indices, -1) if labels is None else labels[indices]
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            order = seeded_generator(self.seed, "order", epoch)
+            self._order = epoch, torch.randperm(len(self.images), generator=order)
+        return self._order[1]
+
+
+def _update(digest: Any, name: str, value: Any) -> None:
+    """Hash an attribute: its name and value, or for a tensor its name, shape and values."""
+    if isinstance(value, Tensor):
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().data)
+    else:
+        digest.update(f"{name}={value}".encode())

@@ -1,0 +1,148 @@
+"""Decode picture files to arrays of one shape, one at a time or many in parallel."""
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from draw.errors import DataError, one_line
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # Pillow runs other programs for some, such as EPS
+MAX_AHEAD = 2  # pictures decoded ahead of their use, per thread
+# What the pixels depend on besides the file and the shape: raise the number with each change of
+# `_fit`, so that cached pictures are decoded again.
+DECODER = f"Pillow {PIL.__version__}, version 1"
+
+
+class Decoded(NamedTuple):
+    """A decoded picture, and a description of its conversion (None if nothing changed)."""
+
+    pixels: UInt8[np.ndarray, "C H W"]
+    note: str | None
+
+
+def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> Decoded:
+    """Decode one picture upright, resize it to cover `shape` and crop its centre.
+
+    The content decides the format: PNG, JPEG, WebP or GIF. An animation is represented by its
+    first frame; transparent pixels are blended with black.
+
+    Args:
+        shape: (C, H, W) of the result; C = 1 is grey, 3 is RGB.
+        enlarge: whether to enlarge a picture that is smaller in both directions; if not, it is
+            centred on black.
+
+    Raises:
+        DataError: if the file is missing, cannot be decoded or has more than 89 million pixels.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "red.png"
+    >>> Image.new("RGB", (6, 4), "red").save(path)
+    >>> pixels, note = decode(path, (3, 2, 2))
+    >>> pixels[:, 0, 0].tolist(), note
+    ([255, 0, 0], '6 x 4 RGB converted to 2 x 2 RGB')
+    """
+    with strict_pillow():
+        return _decode(path, shape, enlarge)
+
+
+def decode_all(
+    paths: Sequence[Path], shape: tuple[int, int, int]
+) -> Generator[Decoded | DataError, None, None]:
+    """Decode pictures in several threads; yield each one, or its error, in order.
+
+    Only a few pictures are in memory at a time.
+
+    >>> [type(result).__name__ for result in decode_all([Path("missing.png")], (1, 28, 28))]
+    ['DataError']
+    """
+    workers = os.cpu_count() or 1
+    waiting: deque[Future[Decoded | DataError]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        with strict_pillow():
+            for path in paths:
+                if len(waiting) == MAX_AHEAD * workers:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(_attempt, path, shape))
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def strict_pillow() -> Iterator[None]:
+    """Silence Pillow's warnings about damage it repairs; refuse images of too many pixels.
+
+    Filters of warnings belong to the process, so threads must not change them one by one.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def printable(path: Path) -> str:
+    r"""Quote a path that contains line breaks or control characters.
+
+    >>> printable(Path("two words.png")), printable(Path("two\nlines.png"))
+    ('two words.png', "'two\\nlines.png'")
+    """
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+def _attempt(path: Path, shape: tuple[int, int, int]) -> Decoded | DataError:
+    try:
+        return _decode(path, shape, enlarge=True)
+    except DataError as error:
+        return error
+
+
+def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
+    C, H, W = shape
+    mode = {1: "L", 3: "RGB"}[C]
+    try:
+        if not path.is_file():  # opening a pipe would block
+            raise FileNotFoundError
+        fitted, original = _fit(path, mode, (W, H), enlarge)
+    except FileNotFoundError as error:
+        raise DataError(f"{printable(path)}: no such picture") from error
+    except Exception as error:  # Pillow raises many types on damaged files
+        raise DataError(
+            f"{printable(path)} cannot be decoded as a picture: {one_line(error)}"
+        ) from error
+    result = f"{W} x {H} {mode}"
+    pixels = np.ascontiguousarray(np.array(fitted).reshape(H, W, C).transpose(2, 0, 1))
+    return Decoded(pixels, None if original == result else f"{original} converted to {result}")
+
+
+def _fit(path: Path, mode: str, size: tuple[int, int], enlarge: bool) -> tuple[Image.Image, str]:
+    """Convert a picture to a mode and size, and describe the original."""
+    with Image.open(path, formats=FORMATS) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        original = f"{upright.width} x {upright.height} {opened.mode}"
+    if upright.has_transparency_data:
+        original += " with transparency"
+    if upright.mode.startswith("I"):  # `convert` would clip 16 bits per pixel
+        shades = np.asarray(upright).astype(np.float64)
+        shades[shades == upright.info.get("transparency", -1)] = 0
+        upright = Image.fromarray((shades / 257).astype(np.uint8))
+    elif upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+    converted = upright.convert(mode)
+    if enlarge or converted.width > size[0] or converted.height > size[1]:
+        return ImageOps.fit(converted, size, Image.Resampling.LANCZOS), original
+    canvas = Image.new(mode, size)
+    canvas.paste(converted, ((size[0] - converted.width) // 2, (size[1] - converted.height) // 2))
+    return canvas, original
