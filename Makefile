@@ -1,7 +1,7 @@
 # make demo     train a small model for a minute; look at what it and the best trained one paint
 # make test     the whole test suite
 # make torture  kill, starve and damage trainings again and again: nothing may be lost
-# make fuzz     the readers of files on thousands of damaged ones each
+# make fuzz     read thousands of damaged files of every kind
 # make bench    how fast it is, side by side; about four minutes
 # make lint     style and types
 # make clean    remove what these made

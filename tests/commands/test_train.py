@@ -557,7 +557,7 @@ def test_a_folder_without_pictures_is_refused(refused):
     Path("none").mkdir()
     Path("none/notes.txt").write_text("no picture")
     line = refused("train", "folder", "--data-dir", "none", "--out", "run")
-    assert "none holds 0 pictures" in line
+    assert "none has 0 pictures" in line
     assert "nowhere is not a folder" in refused("train", "folder", "--data-dir", "nowhere")
 
 
