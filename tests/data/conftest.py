@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         rest = content[start:]
-        if "gzip" in self.headers.get("Accept-Encoding", ""):  # as many servers do if allowed
+        if "gzip" in self.headers.get("Accept-Encoding", ""):  # common if the client accepts it
             rest = gzip.compress(rest)
             self.send_header("Content-Encoding", "gzip")
         if (length := self.server.content_length) is not None:

@@ -247,7 +247,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def names(album: Path) -> list[str]:
-    """The names of the training pictures, in order."""
+    """List the names of the pictures for training, in order."""
     return [path.name for path in split_of(album)["train"]]
 
 

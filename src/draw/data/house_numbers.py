@@ -18,7 +18,7 @@ from draw.data.picture_files import strict_pillow
 from draw.errors import DataError, one_line
 from draw.storage.files import atomic_path
 
-SHAPE = 3, 64, 64  # of a house number
+SHAPE = 3, 64, 64  # (C, H, W) of a packed house number
 IMAGE_BYTES = math.prod(SHAPE)
 MARGIN = 0.3  # added to the width and to the height of the digits' box
 MAX_NUMBERS = 1 << 20  # per part; the largest published part has 202,353

@@ -11,7 +11,7 @@ from draw.storage.files import cache_dir
 
 CROP = 54  # side of the images, pixels
 PUBLISHED_IMAGES = 33_402 + 202_353  # in train and extra
-VALIDATION_IMAGES = 4_701  # of the published ones, as in the paper
+VALIDATION_IMAGES = 4_701  # as many as in the paper
 HOME = "http://ufldl.stanford.edu/housenumbers/"
 
 ARCHIVES = {

@@ -5,7 +5,7 @@ from draw.data.download import Source
 from draw.data.mnist import mnist
 from draw.data.transforms import Cluttered, Pair
 
-SEEDS = {"valid": 1, "test": 2}  # of the fixed validation and test images
+SEEDS = {"valid": 1, "test": 2}  # seeds of the fixed validation and test images
 
 
 def cluttered_100(split: str, source: Source) -> Images:
