@@ -12,9 +12,8 @@ from datetime import date
 import torch
 from tasks import Run, measure, random_images, task
 
-from draw.data import Images
+from draw.data import Batches, Images
 from draw.model import DRAW, DRAWConfig
-from draw.seeding import Batches
 from draw.training.config import TrainConfig
 from draw.training.step import Stepper, TrainState
 

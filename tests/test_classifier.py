@@ -6,18 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from draw.tasks import CLASSIFYING
 from torch import Generator
 from torch.nn.functional import cross_entropy
 
 from draw.attention import box
 from draw.classifier import ClassifierConfig, ClassifierOutput, GlimpseClassifier
+from draw.data import Batches
 from draw.data.dataset import Images
 from draw.data.transforms import Cluttered
 from draw.errors import ConfigError
 from draw.evaluation import classify, wilson_interval
 from draw.objectives import log_probability
-from draw.seeding import Batches
-from draw.tasks import CLASSIFYING
 from draw.training.config import TrainConfig
 from draw.training.step import Stepper, TrainState
 from tests import twin

@@ -17,9 +17,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from draw import cli
+from draw.data import Batches
 from draw.distributed import SINGLE, World, _agreed_name, is_main, process_group
 from draw.errors import ConfigError, RunError
-from draw.seeding import Batches
 from draw.storage.run_folder import RunFolder
 from draw.training.step import Stepper, TrainState
 from tests.test_training import CONFIG, some_images
@@ -161,7 +161,7 @@ import weakref
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from draw.seeding import Batches
+from draw.data import Batches
 from draw.distributed import process_group
 from draw.training.step import Stepper, TrainState
 from tests.test_processes import WIDER

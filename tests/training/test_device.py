@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from draw import graph, kernels, tasks, training
 from draw.commands.console import prepare_device
+from draw.data import Batches
 from draw.errors import RunError
 from draw.evaluation import evaluate
-from draw.seeding import Batches
 from draw.storage.run_folder import RunFolder
 from draw.training.loop import train
 from draw.training.optim import create_optimizers

@@ -19,11 +19,12 @@ import torch
 
 from draw import training
 from draw.classifier import ClassifierConfig
+from draw.data import Batches
 from draw.data.dataset import Images
 from draw.errors import ConfigError, RunError
 from draw.model import DRAWConfig
 from draw.objectives import elbo
-from draw.seeding import Batches, generator
+from draw.seeding import generator
 from draw.storage.run_folder import RunFolder
 from draw.training import Validation, train
 from draw.training.config import TrainConfig
