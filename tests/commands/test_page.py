@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from draw import page, zoo
+from draw import zoo
+from draw.page import PageServer
 
 
-def test_export_writes_the_page_and_says_where(run, draw):
+def test_export_writes_the_page_and_prints_the_folder(run, draw):
     result = draw("page", run, "--export", "site")
     assert result.status == 0
     assert result.out.startswith("site: ")
@@ -25,7 +26,7 @@ def test_export_writes_the_page_and_says_where(run, draw):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_it_is_stopped(run, stop):
-    """Even where Ctrl-C was ignored when it started, as a shell does for what runs behind."""
+    """Even if the shell ignores Ctrl-C for background processes."""
     ignored = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     command = [sys.executable, "-m", "draw", "page", str(run), "--no-browser"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -39,10 +40,10 @@ def test_it_serves_until_it_is_stopped(run, stop):
         assert process.stderr.read() == b""
 
 
-def test_it_opens_the_browser_unless_told_not_to(run, draw, monkeypatch):
+def test_it_opens_the_browser_by_default(run, draw, monkeypatch):
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
-    monkeypatch.setattr(page.PageServer, "serve_forever", lambda _: None)
+    monkeypatch.setattr(PageServer, "serve_forever", lambda _: None)
     result = draw("page", run)
     assert result.status == 0
     assert opened == [result.out.split()[0]]
@@ -51,14 +52,14 @@ def test_it_opens_the_browser_unless_told_not_to(run, draw, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ("nowhere", "nowhere is not a run folder or a saved model's folder"),
+        ("nowhere", "nowhere is neither a run folder, nor a saved model's folder"),
         ("run run", "run"),
         ("run --port 70000", "--port is 70000; it must be from 0 to 65,535"),
-        ("run --export run", "run holds something other than a page; name a new folder"),
+        ("run --export run", "run contains files that are not a page; choose a new folder"),
         ("run --export run/run.json", "run/run.json"),
     ],
 )
-def test_what_cannot_be_done_is_refused(run, refused, arguments, told):
-    assert told in refused("page", *arguments.split())
+def test_invalid_arguments_are_rejected(run, refused, arguments, message):
+    assert message in refused("page", *arguments.split())

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw.figures import load_recording
 from draw.model import DRAW, DRAWConfig
 from draw.storage.run_folder import RunFolder
+from tests.page.test_trace_file import unpack
 
 from .conftest import frame_count
 
@@ -51,11 +51,11 @@ def test_film_and_trace_go_where_they_are_asked(run, pictures, draw):
     result = draw("reconstruct", run, pictures / "00.png", pictures / "01.png", *arguments)
     assert result.out.split() == ["out/reconstructions.png", "mine.webp", "trace.json"]
     assert frame_count(Path("mine.webp")) == 3 + 1
-    recording = load_recording(Path("trace.json"))
-    assert recording.labels == ("00", "01")
+    samples = json.loads(Path("trace.json").read_text())["samples"]
+    assert [sample["label"] for sample in samples] == ["00", "01"]
     with Image.open(pictures / "01.png") as opened:
-        assert (recording.inputs[1, 0].numpy() == np.asarray(opened)).all()
-    assert recording.kl_nats.shape == (3, 2)
+        assert (unpack(samples[1]["input"], 1, 12, 12)[0].numpy() == np.asarray(opened)).all()
+    assert len(samples[1]["kl_nats"]) == 3
 
 
 def test_a_picture_of_another_size_and_mode_is_converted_and_that_is_told(run, draw):
@@ -82,19 +82,17 @@ def test_a_model_of_binary_digits_is_shown_rounded_pixels_and_that_is_told(run, 
 
 def test_without_pictures_it_repaints_validation_images_of_the_model_s_own_data(run, draw):
     assert draw("reconstruct", run, "--trace", "trace.json").status == 0
-    recording = load_recording(Path("trace.json"))
-    assert recording.labels == ("validation image 0",)
+    [sample] = json.loads(Path("trace.json").read_text())["samples"]
+    assert sample["label"] == "validation image 0"
     validation = read_config(RunFolder(run)).load_images("valid")
-    assert (recording.inputs[0] == validation.pixels[0]).all()
+    assert (unpack(sample["input"], 1, 12, 12) == validation.pixels[0]).all()
     refusal = draw("reconstruct", run, "--data", "digits5k").err
     assert "digits5k has images of 28 x 28 pixels" in refusal
     DRAW(DRAWConfig(glimpses=2, hidden_size=4)).save_pretrained("saved")
     of_digits = ["--data", "digits5k", "--count", 2, "--trace", "digits.json"]
     assert draw("reconstruct", "saved", *of_digits).status == 0
-    assert load_recording(Path("digits.json")).labels == (
-        "validation image 0",
-        "validation image 1",
-    )
+    samples = json.loads(Path("digits.json").read_text())["samples"]
+    assert [sample["label"] for sample in samples] == ["validation image 0", "validation image 1"]
 
 
 def test_a_saved_model_will_do(run, pictures, draw):

@@ -1,5 +1,7 @@
 """The pictures that a model is asked for, and where they are put."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from draw.commands.render import PaintingStyle, Style
 from draw.errors import ConfigError
 from draw.figures.grid import GREEN, MARGIN, RED
 from draw.model import DRAW, DRAWConfig
+from tests.page.test_trace_file import unpack
 
 SCALE = 10  # 84 pixels over the 8 of the longer side
 
@@ -156,25 +159,29 @@ def test_the_trace_file_holds_the_samples_and_the_start(model, tmp_path):
     path = tmp_path / "trace.json"
     written = render.sample(model, tmp_path, count=4, seed=3, trace_file=path, name="mine")
     assert written[-1] == path
-    recording = figures.load_recording(path)
+    content = json.loads(path.read_text())
     trace = model.generate(4, generator=torch.Generator().manual_seed(3), record=True)
-    assert torch.equal(recording.means, (trace.mean * 255).round().to(torch.uint8))
-    assert torch.equal(recording.start, torch.full((1, 8, 6), 128, dtype=torch.uint8))
-    assert (recording.model, recording.config) == ("mine", model.config)
-    assert recording.labels[2] == "seed 3, number 2"
-    assert recording.inputs is None
+    sample = content["samples"][2]
+    assert torch.equal(
+        unpack(sample["means"], *trace.means[:, 2].shape), (trace.means[:, 2] * 255).round().byte()
+    )
+    assert content["model"] == "mine"
+    assert sample["label"] == "seed 3, number 2"
+    assert sample["input"] is None
 
 
 def test_the_trace_file_of_reconstructions_holds_the_images_and_the_bound(model, tmp_path):
     path = tmp_path / "trace.json"
     images = torch.rand(2, 1, 8, 6, generator=torch.Generator().manual_seed(6))
     render.reconstruct(model, tmp_path, images, seed=3, trace_file=path, labels=["a", "b"])
-    recording = figures.load_recording(path)
+    samples = json.loads(path.read_text())["samples"]
     trace = model(images, generator=torch.Generator().manual_seed(3), record=True)
-    assert torch.equal(recording.inputs, (images * 255).round().to(torch.uint8))
-    assert recording.labels == ("a", "b")
+    assert [sample["label"] for sample in samples] == ["a", "b"]
+    assert torch.equal(
+        unpack(samples[1]["input"], *images[1:].shape), (images[1:] * 255).round().byte()
+    )
     bound = trace.log_likelihood - trace.kl.sum(0)
-    assert torch.allclose(recording.elbo_nats, bound, rtol=1e-4)
+    assert [sample["elbo_nats"] for sample in samples] == pytest.approx(bound.tolist(), rel=1e-4)
 
 
 # ---------------------------------------------------------------------- the paper's figures

@@ -1,18 +1,23 @@
-"""A browser, and a server of the page with a few tiny models; skipped where no browser is."""
+"""A browser, and a server of the page with a few tiny models.
 
+Tests that need a browser are skipped where none is installed.
+"""
+
+import itertools
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from draw import DRAW, DRAWConfig
-from draw.page import PageServer, assemble
-
-from .chromium import Chromium, Page, executable
+from draw.page import PageServer, build_site
 
 TINY = {"height": 14, "width": 14, "glimpses": 6, "hidden_size": 16, "latent_size": 4}
 CONFIGS = {
@@ -23,11 +28,18 @@ CONFIGS = {
 
 T, Z = TINY["glimpses"], TINY["latent_size"]
 VIEWS = ("paint", "look", "finish", "fork", "compare", "window")
-BLANK = "blank.html"  # a page of the same origin in which nothing runs
+BLANK = "blank.html"  # a page of the same origin without scripts
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_OPTIONS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --force-color-profile=srgb"
+).split()
+VIEWPORT = {"width": 1280, "height": 800}
+MODULES = "attention examples gif ink model pictures random runs safetensors trace".split()
 
 
 def wild(config: DRAWConfig, seed: int = 0) -> DRAW:
-    """A model with weights of every size, so that canvases, windows and posteriors all move."""
+    """A model whose random weights are large enough to move canvases, windows and posteriors."""
     torch.manual_seed(seed)
     model = DRAW(config)
     with torch.no_grad():
@@ -44,9 +56,9 @@ def models() -> dict[str, DRAW]:
 
 @pytest.fixture(scope="session")
 def folder(models: dict[str, DRAW], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page with the models, assembled."""
+    """The folder of a page with the tiny models and the bundled ones."""
     path = tmp_path_factory.mktemp("page") / "site"
-    assemble(path, models)
+    build_site(path, models)
     add_blank(path)
     return path
 
@@ -57,13 +69,13 @@ def add_blank(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[[Path], str]]:
-    """Serves a folder; its address."""
+    """Serve a folder; the function returns its address."""
     servers = []
 
     def start(path: Path) -> str:
         server = PageServer(path)
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return server.url
 
     yield start
@@ -74,86 +86,135 @@ def serve() -> Iterator[Callable[[Path], str]]:
 
 @pytest.fixture(scope="session")
 def site(folder: Path, serve: Callable[[Path], str]) -> str:
-    """The page's address."""
+    """The address of the page."""
     return serve(folder)
 
 
+@pytest.fixture
+def without(folder: Path, serve: Callable[[Path], str], tmp_path: Path) -> Callable[[str], str]:
+    """Serve the page without the files that match a pattern; the function returns the address."""
+
+    def serve_without(pattern: str) -> str:
+        shutil.copytree(folder, tmp_path / "site")
+        for file in (tmp_path / "site").rglob(pattern):
+            file.unlink()
+        return serve(tmp_path / "site")
+
+    return serve_without
+
+
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    if executable() is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
-    chromium = Chromium(tmp_path_factory.mktemp("profile"))
-    yield chromium
-    chromium.close()
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip("the tests of the page need a browser: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def new_page(browser: Browser) -> Iterator[Page]:
+    """A page in a new context, with lists of its problems and requests."""
+    context = browser.new_context(viewport=VIEWPORT, has_touch=True)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.problems, page.requests = [], []
+
+    def add_message(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning", "assert"):
+            page.problems.append(f"{message.text} {message.location['url']}")
+
+    page.on("console", add_message)
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.clock.install()  # so that tests can skip ahead instead of waiting
+    yield page
+    context.close()
+
+
+def assert_faultless(page: Page) -> None:
+    """Assert that a page reported no problem and requested nothing from other sites."""
+    assert page.problems == []
+    assert all(url.startswith(("http://127.0.0.1:", "blob:", "data:")) for url in page.requests)
+
+
+@pytest.fixture(scope="session")
+def shared_page(browser: Browser) -> Iterator[Page]:
+    with new_page(browser) as page:
+        yield page
 
 
 @pytest.fixture
-def page(browser: Chromium, site: str) -> Iterator[Page]:
-    """A tab; nothing may go wrong in it that the test has not looked for, and removed."""
-    with browser.page() as tab:
-        yield tab
-        assert tab.problems == []
-        assert all(url.startswith((site, "blob:", "data:")) for url in tab.requests.values())
+def page(shared_page: Page) -> Iterator[Page]:
+    """A page that all tests share, because a new one takes much longer to start."""
+    page = shared_page
+    page.problems, page.requests = [], []
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    if page.viewport_size != VIEWPORT:
+        page.set_viewport_size(VIEWPORT)
+    yield page
+    assert_faultless(page)
+    page.evaluate("try { localStorage.clear() } catch {}")
+    page.goto("about:blank")
 
 
-@pytest.fixture(scope="module")
-def module(browser: Chromium, site: str) -> Iterator[Callable[[str], Any]]:
-    """Runs a script with the page's modules at hand: `random.normals(3, 1)`."""
-    with browser.page() as tab:
-        yield at_hand(tab, site)
-        assert tab.problems == []
+@pytest.fixture
+def faulty_page(page: Page) -> Iterator[Page]:
+    """A page that may report problems."""
+    yield page
+    page.problems, page.requests = [], []
 
 
-def at_hand(page: Page, url: str) -> Callable[[str], Any]:
-    names = "attention examples gif ink model pictures random runs safetensors trace".split()
-    imports = "".join(f'const {name} = await import("{url}{name}.js");' for name in names)
-    page.open(url + BLANK)
-    return lambda script: page.run(f"(async () => {{ {imports} {script} }})()")
+@pytest.fixture
+def own_page(browser: Browser) -> Iterator[Page]:
+    """A page for one test, which may add scripts that run before the page's."""
+    with new_page(browser) as page:
+        yield page
+        assert_faultless(page)
 
 
 @pytest.fixture
 def go(page: Page, site: str) -> Callable[..., Page]:
-    """Opens a view, in the light theme unless told otherwise, and waits until it can run."""
+    """Open a view and wait until it is ready."""
+    loads = itertools.count()
 
-    def open_(address: str, theme: str = "light", motion: str = "no-preference") -> Page:
-        page.prefer(prefers_color_scheme=theme, prefers_reduced_motion=motion)
-        page.open(f"{site}#{address}")
-        page.wait("document.querySelector('main section:not([hidden]) h1')")
+    def open_view(address: str, theme: str = "light", motion: str = "no-preference") -> Page:
+        page.emulate_media(color_scheme=theme, reduced_motion=motion)
+        # A new query reloads the page, which a new fragment alone would not.
+        page.goto(f"{site}?{next(loads)}#{address}")
+        page.locator("main section:not([hidden]) h1").wait_for()
         view = re.search(r"view=(\w+)", address)
         if view and view[1] in VIEWS[:5]:
-            page.wait(f"!document.querySelector('#{view[1]} .again').disabled")
+            page.locator(f"#{view[1]} .again:enabled").wait_for()
         if view and view[1] == "paint":
-            page.wait("!document.querySelector('#paint .gif').disabled")
+            page.locator("#paint .gif:enabled").wait_for()
         return page
 
-    return open_
-
-
-@pytest.fixture
-def noise(browser: Chromium, site: str) -> Callable[..., torch.Tensor]:
-    """The page's own noise, [T, Z], for a key."""
-
-    def draw(*key: int) -> torch.Tensor:
-        with browser.page() as tab:
-            tab.open(site + BLANK)
-            values = tab.run(
-                f"""import("{site}random.js").then(({{ normals }}) =>
-                    Array.from(normals({T * Z}, ...{[*key]})))"""
-            )
-            return torch.tensor(values).view(T, Z)
-
-    return draw
+    return open_view
 
 
 @pytest.fixture(scope="session")
-def weightless(
-    models: dict[str, DRAW],
-    serve: Callable[[Path], str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> str:
-    """The page's address, where the models' weights are missing."""
-    folder = tmp_path_factory.mktemp("weightless") / "site"
-    assemble(folder, models)
-    for file in folder.rglob("*.safetensors"):
-        file.unlink()
-    return serve(folder)
+def module(browser: Browser, site: str) -> Iterator[Callable[[str], Any]]:
+    """Run a script in which the page's modules are imported: `random.normals(3, 1)`."""
+    with new_page(browser) as page:
+        yield with_modules(page, site)
+        assert page.problems == []
+
+
+def with_modules(page: Page, url: str) -> Callable[[str], Any]:
+    imports = "".join(f'const {name} = await import("{url}{name}.js");' for name in MODULES)
+    page.goto(url + BLANK)
+    return lambda script: page.evaluate(f"(async () => {{ {imports} {script} }})()")
+
+
+@pytest.fixture
+def noise(module: Callable[[str], Any]) -> Callable[..., torch.Tensor]:
+    """The noise [T, Z] that the page uses for a key."""
+
+    def draw(*key: int) -> torch.Tensor:
+        values = module(f"return Array.from(random.normals({T * Z}, ...{[*key]}));")
+        return torch.tensor(values).view(T, Z)
+
+    return draw

@@ -1,89 +1,92 @@
-"""Films: play, pause, step and save."""
+"""Films: play, pause, seek and save."""
 
-import base64
 import io
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageSequence
+from playwright.sync_api import Page
 
-from .chromium import Page
 from .conftest import T
-from .seeing import (
+from .helpers import (
     HOLDING,
-    outlined,
+    assert_outlined,
+    finished,
+    glimpse,
     pixels,
-    prepare,
-    says,
+    played,
     settings,
     slide,
-    step,
-    steps,
+    text,
     tile,
     to_grey,
 )
 
 
-def test_a_film_plays_from_the_start_and_again(go):
-    tab = go("view=paint")
-    assert steps(tab, "paint") == set(range(T + 1))
-    assert says(tab, "#paint .play") == "Pause"
+def test_a_film_plays_from_the_start_and_repeats(go):
+    page = go("view=paint")
+    assert played(page, "paint") == set(range(T + 1))
+    assert text(page, "#paint .play") == "Pause"
 
 
 def test_play_pause_and_the_slider(go):
-    tab = go("view=paint")
-    tab.click("#paint .play")
-    assert says(tab, "#paint .play") == "Play"
-    at = step(tab, "paint")
-    assert settings(tab)["t"] == str(at)
-    assert step(tab, "paint") == at
-    slide(tab, "#paint .slider", 2)
-    assert says(tab, "#paint .step").replace("\u2007", "") == f"2 / {T}"
-    assert settings(tab)["t"] == "2"
-    tab.click("#paint .play")
-    tab.wait("document.querySelector('#paint .slider').value != 2")
-    assert "t" not in settings(tab)
+    page = go("view=paint")
+    page.click("#paint .play")
+    assert text(page, "#paint .play") == "Play"
+    t = glimpse(page, "paint")
+    assert settings(page)["t"] == str(t)
+    assert glimpse(page, "paint") == t
+    slide(page, "#paint .slider", 2)
+    assert text(page, "#paint .position").replace("\u2007", "") == f"2 / {T}"
+    assert settings(page)["t"] == "2"
+    page.click("#paint .play")
+    page.clock.run_for(400)
+    assert glimpse(page, "paint") > 2
+    assert "t" not in settings(page)
 
 
 def test_the_keys_play_pause_and_step(go):
-    tab = go("view=paint&t=3")
+    page = go("view=paint&t=3")
     for key, expected in (("ArrowRight", 4), ("ArrowLeft", 3), ("ArrowLeft", 2)):
-        tab.press(key)
-        assert step(tab, "paint") == expected
-    tab.press(" ")
-    tab.wait("document.querySelector('#paint .play').textContent === 'Pause'")
-    tab.press(" ")
-    tab.wait("document.querySelector('#paint .play').textContent === 'Play'")
-    tab.run("document.querySelector('#paint .slider').focus()")
-    slide(tab, "#paint .slider", 1)
-    tab.press("ArrowRight")  # the slider's own, once
-    assert step(tab, "paint") == 2
-    tab.run("document.querySelector('#paint .play').focus()")
-    tab.press(" ")  # the button's own, once
-    tab.wait("document.querySelector('#paint .play').textContent === 'Pause'")
+        page.keyboard.press(key)
+        assert glimpse(page, "paint") == expected
+    page.keyboard.press("Space")
+    assert text(page, "#paint .play") == "Pause"
+    page.keyboard.press("Space")
+    assert text(page, "#paint .play") == "Play"
+    page.focus("#paint .slider")
+    slide(page, "#paint .slider", 1)
+    page.keyboard.press("ArrowRight")  # moves the slider once
+    assert glimpse(page, "paint") == 2
+    page.keyboard.press("Space")
+    assert text(page, "#paint .play") == "Pause"
+    page.focus("#paint .play")
+    page.keyboard.press("Space")  # presses the button once
+    assert text(page, "#paint .play") == "Play"
 
 
-def test_who_prefers_no_motion_sees_the_finished_pictures(go):
-    tab = go("view=paint", motion="reduce")
-    assert (step(tab, "paint"), says(tab, "#paint .play")) == (T, "Play")
-    tab.click("#paint .play")
-    tab.wait("document.querySelector('#paint .slider').value == 1")
+def test_with_reduced_motion_the_finished_pictures_are_shown(go):
+    page = go("view=paint", motion="reduce")
+    assert (glimpse(page, "paint"), text(page, "#paint .play")) == (T, "Play")
+    page.click("#paint .play")
+    page.clock.run_for(400)
+    assert glimpse(page, "paint") > 0
 
 
-def test_the_write_window_is_where_torch_puts_it_and_can_be_hidden(go, models):
-    tab = go("view=paint&t=4")
+def test_the_write_window_equals_that_in_pytorch_and_can_be_hidden(go, models):
+    page = go("view=paint&t=4")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         trace = models["attentive"].generate(24, generator=generator, record=True)
-    tab.click("#paint .windows")
+    page.click("#paint .windows")
     for index in (0, 23):
-        shown = to_grey(pixels(tab, tile("paint", index)))
-        expected = 255 * trace.mean[3, index, 0].numpy()
+        shown = to_grey(pixels(page, tile("paint", index)))
+        expected = 255 * trace.means[3, index, 0].numpy()
         assert np.abs(shown - expected).max() < 2
-    tab.click("#paint .windows")
-    shown = pixels(tab, tile("paint", 0))
-    outlined(shown[..., 0] - shown[..., 1], trace.write, 3, 4)
+    page.click("#paint .windows")
+    shown = pixels(page, tile("paint", 0))
+    assert_outlined(shown[..., 0] - shown[..., 1], trace.write_window, 3, 4)
 
 
 def tiles(view: str, count: int) -> list[str | None]:
@@ -107,41 +110,28 @@ SHEETS = {  # columns of a saved film, and its pictures row by row; None is a ga
 }
 
 
-def saved(tab: Page, view: str) -> tuple[str, Image.Image]:
-    """Presses the button; the file's name and the film."""
-    tab.run(
-        """(() => {
-            const create = URL.createObjectURL;
-            URL.createObjectURL = (blob) => create((window.saved = blob));
-            HTMLAnchorElement.prototype.click = function () { window.called = this.download; };
-        })()"""
-    )
-    tab.click(f"#{view} .gif")
-    tab.wait("window.called")
-    data = tab.run(
-        """window.saved.arrayBuffer().then((buffer) => {
-            let text = "";
-            for (const byte of new Uint8Array(buffer)) text += String.fromCharCode(byte);
-            return btoa(text);
-        })"""
-    )
-    return tab.run("window.called"), Image.open(io.BytesIO(base64.b64decode(data)))
+def save(page: Page, view: str) -> tuple[str, Image.Image]:
+    """Save a film; return the file's name and the film."""
+    finished(page, view)
+    with page.expect_download() as download:
+        page.click(f"#{view} .gif")
+    path = download.value.path()
+    return download.value.suggested_filename, Image.open(io.BytesIO(path.read_bytes()))
 
 
-def middles(picture: np.ndarray) -> np.ndarray:
-    """The middle of each of the image's pixels."""
+def centres(picture: np.ndarray) -> np.ndarray:
+    """The centre of each of the image's pixels."""
     each = picture.shape[0] // 14
     return picture[each // 2 :: each, each // 2 :: each]
 
 
 @pytest.mark.parametrize("view", SHEETS)
-def test_a_film_is_saved_as_gif(go, view):
-    """Its frames hold what the screen shows, to the six bits that a GIF keeps."""
+def test_a_saved_gif_shows_the_pictures_of_the_page(go, view):
+    """Colours agree to the six bits per channel that a GIF stores."""
     columns, sheet = SHEETS[view]
-    t = 0 if view == "look" else 4  # Look's windows cannot be hidden
-    tab = go(f"view={view}&t={t}&windows=0" + ("" if view in ("paint", "compare") else "&seed=3"))
-    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
-    name, film = saved(tab, view)
+    t = 0 if view == "look" else 4  # the windows in Look cannot be hidden
+    page = go(f"view={view}&t={t}&windows=0" + ("" if view in ("paint", "compare") else "&seed=3"))
+    name, film = save(page, view)
     assert name == f"draw-{view}-attentive.gif"
     assert film.n_frames == T + 2
     width, height = film.size
@@ -158,56 +148,49 @@ def test_a_film_is_saved_as_gif(go, view):
         if selector is None:
             assert np.abs(cell - [0xF5, 0xF4, 0xF1]).max() <= 3
         else:
-            assert np.abs(middles(cell) - middles(pixels(tab, selector))).max() <= 3
+            assert np.abs(centres(cell) - centres(pixels(page, selector))).max() <= 3
 
 
-@pytest.mark.parametrize("view", ["paint", "fork", "compare"])
-def test_a_saved_film_shows_the_windows_but_at_its_ends(go, view):
-    tab = go(f"view={view}" + ("&seed=3" if view == "fork" else ""))
-    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
-    frames = ImageSequence.Iterator(saved(tab, view)[1])
+def test_a_saved_film_shows_the_windows_except_in_its_first_and_last_frame(go):
+    frames = ImageSequence.Iterator(save(go("view=compare"), "compare")[1])
     red = [np.array(frame.convert("RGB")).astype(int) for frame in frames]
     marked = [(frame[..., 0] - frame[..., 1] > 60).sum() for frame in red]
     assert marked[0] == marked[-1] == 0
     assert min(marked[1:-1]) > 0
 
 
-def test_films_are_saved_one_at_a_time_off_the_pages_thread(page, site):
-    prepare(page, HOLDING)
-    page.open(f"{site}#view=fork&seed=3")
-    page.wait("!document.querySelector('#fork .gif').disabled")
-    page.run(
-        """(() => {
-            window.saved = 0;
-            HTMLAnchorElement.prototype.click = () => (window.saved += 1);
-            hold();
-        })()"""
-    )
+def test_only_one_film_is_saved_at_a_time_and_errors_are_reported(own_page, site):
+    page = own_page
+    page.add_init_script(HOLDING)
+    page.goto(f"{site}#view=fork&seed=3")
+    finished(page, "fork")
+    page.evaluate("hold()")
     for _ in range(2):
         page.click("#fork .gif")
-        assert says(page, "#fork .gif") == "Save as GIF"
-    assert page.run("held.length") == 1
-    page.run("release()")
-    page.wait("window.saved && !document.querySelector('#fork .gif').ariaBusy")
-    page.run("hold()")
+    assert page.evaluate("held.length") == 1
+    with page.expect_download():
+        page.evaluate("release()")
+    page.locator("#fork .gif:not([aria-busy])").wait_for()
+    page.evaluate("hold()")
     page.click("#fork .gif")
-    page.run("held.pop()[0].onerror({ message: 'out of memory' })")
-    page.wait("!document.querySelector('#notice').hidden")
-    assert "out of memory" in says(page, "#notice")
-    page.run("release()")
-    page.click("#fork .gif")
-    page.wait("window.saved === 2")
-    page.problems.clear()  # what was told
+    page.evaluate("held.pop()[0].onerror({ message: 'out of memory' })")
+    page.locator("#notice").wait_for()
+    assert "out of memory" in text(page, "#notice")
+    page.evaluate("release()")
+    page.locator("#fork .gif:not([aria-busy])").wait_for()
+    save(page, "fork")
+    page.problems.clear()  # the error above
 
 
-@pytest.mark.parametrize("view", ["paint", "look", "finish", "fork", "compare"])
-def test_what_is_not_there_yet_is_not_saved(page, site, view):
-    prepare(page, HOLDING + "hold();")
-    page.open(f"{site}#view={view}&seed=3")
-    page.wait(f"document.querySelector('#{view} .status').textContent === 'Loading the model'")
-    assert page.run(f"document.querySelector('#{view} .gif').disabled")
-    page.run("release()")
-    page.wait(f"!document.querySelector('#{view} .gif').disabled")
-    page.run("hold()")
+@pytest.mark.parametrize("view", ["look", "compare"])
+def test_an_unfinished_film_cannot_be_saved(own_page, site, view):
+    page = own_page
+    page.add_init_script(HOLDING + "hold();")
+    page.goto(f"{site}#view={view}&seed=3")
+    page.locator(f"#{view} .status", has_text="Loading the model").wait_for()
+    assert page.locator(f"#{view} .gif").is_disabled()
+    page.evaluate("release()")
+    finished(page, view)
+    page.evaluate("hold()")
     page.click(f"#{view} .again")
-    assert page.run(f"document.querySelector('#{view} .gif').disabled")
+    assert page.locator(f"#{view} .gif").is_disabled()

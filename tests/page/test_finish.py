@@ -1,61 +1,64 @@
-"""Finish: proposals for the rest of a drawing."""
+"""Finish: completions of a drawing."""
 
 import json
 
 import torch
 
-from .chromium import Page
 from .conftest import T
-from .seeing import DIGIT, pixels, says, settings, tile, to_grey
+from .helpers import (
+    DIGIT,
+    address,
+    finished,
+    pixels,
+    settings,
+    stroke,
+    text,
+    tile,
+    to_grey,
+)
 
 
-def finished(tab: Page) -> None:
-    tab.wait("!document.querySelector('#finish .gif').disabled")
-
-
-def test_a_part_is_finished_in_nine_ways(go):
-    tab = go("view=finish", motion="reduce")
-    finished(tab)
-    tab.click("#finish .clear")
-    assert says(tab, "#finish .status") == "Draw part of a digit on the pad"
-    tab.stroke("#finish .pad", DIGIT[:3])
-    finished(tab)
-    ways = {pixels(tab, tile("finish", index)).tobytes() for index in range(9)}
-    assert len(ways) == 9
-    at = settings(tab)
+def test_nine_completions_which_the_address_reproduces(go):
+    page = go("view=finish", motion="reduce")
+    finished(page, "finish")
+    page.click("#finish .clear")
+    assert text(page, "#finish .status") == "Draw part of a digit on the pad"
+    stroke(page, "#finish .pad", DIGIT[:3])
+    finished(page, "finish")
+    proposals = {pixels(page, tile("finish", index)).tobytes() for index in range(9)}
+    assert len(proposals) == 9
+    at = settings(page)
     assert at.items() >= {"view": "finish", "t": str(T)}.items()
-    tab.click("#finish .again")
-    finished(tab)
-    assert settings(tab)["seed"] != at["seed"]
-    assert pixels(tab, tile("finish", 0)).tobytes() not in ways
-    tab.open("about:blank")
-    tab = go("&".join(f"{key}={value}" for key, value in at.items()))
-    finished(tab)
-    assert {pixels(tab, tile("finish", index)).tobytes() for index in range(9)} == ways
+    page.click("#finish .again")
+    finished(page, "finish")
+    assert settings(page)["seed"] != at["seed"]
+    assert pixels(page, tile("finish", 0)).tobytes() not in proposals
+    page = go(address(at))
+    finished(page, "finish")
+    assert {pixels(page, tile("finish", index)).tobytes() for index in range(9)} == proposals
 
 
-def test_the_pad_shows_the_pixels_that_are_fixed(go):
-    tab = go("view=finish", motion="reduce")
-    finished(tab)
-    tab.stroke("#finish .pad", [(0.25, 0.5), (0.75, 0.5)])
-    shown = to_grey(pixels(tab, "#finish .pad")) > 128
+def test_the_pad_shows_the_fixed_pixels(go):
+    page = go("view=finish", motion="reduce")
+    finished(page, "finish")
+    stroke(page, "#finish .pad", [(0.25, 0.5), (0.75, 0.5)])
+    shown = to_grey(pixels(page, "#finish .pad")) > 128
     assert shown.sum() in range(7, 25)
     assert not shown[:4].any()
 
 
-def test_the_visitors_ink_stays(go):
-    """Over the last picture, and over no earlier one."""
-    tab = go("view=finish&seed=3", motion="reduce")
-    finished(tab)
-    ink = to_grey(pixels(tab, "#finish .pad")) > 128
+def test_only_the_last_picture_includes_the_visitors_ink(go):
+    page = go("view=finish&seed=3", motion="reduce")
+    finished(page, "finish")
+    ink = to_grey(pixels(page, "#finish .pad")) > 128
     for index in range(9):
-        assert (to_grey(pixels(tab, tile("finish", index)))[ink] > 250).all()
-    tab.press("ArrowLeft")
-    assert any((to_grey(pixels(tab, tile("finish", i)))[ink] < 200).any() for i in range(9))
+        assert (to_grey(pixels(page, tile("finish", index)))[ink] > 250).all()
+    page.keyboard.press("ArrowLeft")
+    assert any((to_grey(pixels(page, tile("finish", i)))[ink] < 200).any() for i in range(9))
 
 
-def test_clamped_iterations_are_what_the_page_says(module, models, noise):
-    """Against a twin of ours on the page's own random numbers."""
+def test_clamped_iterations_equal_those_in_pytorch(module, models, noise):
+    """The PyTorch version uses the page's random numbers."""
     count, rounds, seed = 3, 4, 5
     ink = (torch.arange(196) % 9 == 0).view(1, 14, 14)
     found = module(
@@ -79,12 +82,12 @@ def test_clamped_iterations_are_what_the_page_says(module, models, noise):
         """
     )
     assert found["rounds"] == [1, 2, 3, 4]
-    chance = torch.full((count, 1, 14, 14), 0.1)
+    probability = torch.full((count, 1, 14, 14), 0.1)
     for round_ in range(rounds):
-        drawn = torch.tensor(found["uniforms"][round_]).view(chance.shape)
-        x = ((drawn < chance) | ink).float()
+        uniform = torch.tensor(found["uniforms"][round_]).view(probability.shape)
+        x = ((uniform < probability) | ink).float()
         eps = torch.stack([noise(3, seed, round_ + 1, b) for b in range(count)], 1)
         with torch.no_grad():
-            chance = models["attentive"](x, eps=eps).mean[-1]
-        shown = torch.tensor(found["last"][round_]).view(chance.shape) / 255
-        torch.testing.assert_close(shown, chance, rtol=0, atol=1 / 255)
+            probability = models["attentive"](x, eps=eps).mean
+        shown = torch.tensor(found["last"][round_]).view(probability.shape) / 255
+        torch.testing.assert_close(shown, probability, rtol=0, atol=1 / 255)

@@ -1,4 +1,4 @@
-"""Look: a visitor's digit, its repainting and its bound."""
+"""Look: the reconstruction of the visitor's digit, and its bound."""
 
 from collections.abc import Callable
 
@@ -8,298 +8,293 @@ import torch
 
 from draw import DRAW, Trace, elbo
 
-from .chromium import Page
-from .conftest import BLANK, T
-from .seeing import DIGIT, distances, outlined, pixels, says, settings, slide, step, to_grey
+from .conftest import T
+from .helpers import (
+    DIGIT,
+    assert_outlined,
+    choose_model,
+    click,
+    distances,
+    finished,
+    glimpse,
+    pixels,
+    settings,
+    slide,
+    spots,
+    stroke,
+    text,
+    to_grey,
+    touch,
+    wait,
+)
 
 
-def looked(tab: Page) -> None:
-    tab.wait("!document.querySelector('#look .gif').disabled")
-
-
-def torchs(models: dict[str, DRAW], noise: Callable[..., torch.Tensor], grey: np.ndarray) -> Trace:
-    """What torch makes of a shown picture, with the noise of seed 4."""
+def reconstruct(
+    models: dict[str, DRAW], noise: Callable[..., torch.Tensor], grey: np.ndarray
+) -> Trace:
+    """Reconstruct a picture on the page with PyTorch and the noise of seed 4."""
     x = torch.tensor(grey.round() / 255, dtype=torch.float32).view(1, 1, 14, 14)
     with torch.no_grad():
         return models["attentive"](x, eps=noise(1, 4)[:, None], record=True)
 
 
-def test_a_drawn_digit_is_repainted_and_its_bound_is_torchs(go, models, noise, browser, site):
-    tab = go("view=look&seed=1", motion="reduce")
-    looked(tab)
-    tab.stroke("#look .pad", DIGIT)
-    looked(tab)
-    at = settings(tab)
-    with browser.page() as other:
-        other.open(site + BLANK)
-        grey = other.run(
-            f"""import("{site}ink.js").then((ink) => Array.from(
-                ink.rasterise(ink.centred(ink.fromText("{at["ink"]}"), 14, 14), 14, 14)))"""
-        )
+def test_the_costs_of_a_drawn_digit_equal_those_in_pytorch(go, models, noise, module):
+    page = go("view=look&seed=1", motion="reduce")
+    finished(page, "look")
+    stroke(page, "#look .pad", DIGIT)
+    finished(page, "look")
+    at = settings(page)
+    grey = module(
+        f"""const strokes = ink.centred(ink.fromText("{at["ink"]}"), 14, 14);
+        return Array.from(ink.rasterise(strokes, 14, 14));"""
+    )
     x = torch.tensor(grey, dtype=torch.float32).view(1, 1, 14, 14) / 255
-    ink = to_grey(pixels(tab, "#look .input")) > 180  # darker than the window's border
+    ink = to_grey(pixels(page, "#look .input")) > 180  # darker than the outline of the window
     assert ink.astype(int).sum() == int(x.sum())
     with torch.no_grad():
         eps = noise(1, int(at["seed"]))[:, None]
         trace = models["attentive"](x, eps=eps, record=True)
     latent, total = float(trace.kl.sum()), -float(elbo(trace))
-    shown = [float(says(tab, f"#look .{part}")) for part in ("latent", "pixels", "bound")]
+    shown = [float(text(page, f"#look .{part}")) for part in ("latent", "pixels", "bound")]
     expected = [latent, total - latent, total]
     assert np.isfinite(shown).all()
     assert shown == pytest.approx(expected, abs=0.051)
-    assert says(tab, "#look .says") == "nats, a sample of the bound"
+    assert text(page, "#look .meaning") == "nats, a sample of the bound"
     nats = [f"{float(kl):.1f}" for kl in trace.kl]
-    highest = f"highest {float(trace.kl.max()):.1f} at step {int(trace.kl.argmax()) + 1}"
-    assert says(tab, "#look .peak") == f"step {T}: {nats[-1]} nats; {highest}"
-    label = tab.run("document.querySelector('#look .bars').ariaLabel")
-    assert label == ", ".join(["Nats spent at each step", *nats])
-    slide(tab, "#look .slider", 2)
-    assert says(tab, "#look .peak").startswith(f"step 2: {nats[1]} nats; ")
-    assert float(says(tab, "#look .latent")) == pytest.approx(float(trace.kl[:2].sum()), abs=0.051)
+    highest = f"highest {float(trace.kl.max()):.1f} at glimpse {int(trace.kl.argmax()) + 1}"
+    assert text(page, "#look .peak") == f"glimpse {T}: {nats[-1]} nats; {highest}"
+    label = page.locator("#look .bars").get_attribute("aria-label")
+    assert label == ", ".join(["Nats per glimpse", *nats])
+    slide(page, "#look .slider", 2)
+    assert text(page, "#look .peak").startswith(f"glimpse 2: {nats[1]} nats; ")
+    assert float(text(page, "#look .latent")) == pytest.approx(float(trace.kl[:2].sum()), abs=0.051)
     so_far = torch.nn.functional.binary_cross_entropy_with_logits(
-        trace.canvas[1], x, reduction="sum"
+        trace.canvases[1], x, reduction="sum"
     )
-    assert float(says(tab, "#look .pixels")) == pytest.approx(float(so_far), abs=0.051)
+    assert float(text(page, "#look .pixels")) == pytest.approx(float(so_far), abs=0.051)
 
 
-def test_the_three_pictures_show_input_error_and_canvas_with_torchs_windows(go, models, noise):
-    tab = go("view=look&seed=4&t=3")
-    looked(tab)
-    shown = {part: pixels(tab, f"#look .{part}") for part in ("input", "error", "canvas")}
-    slide(tab, "#look .slider", 0)
-    bare = {part: pixels(tab, f"#look .{part}") for part in ("input", "canvas")}
-    trace = torchs(models, noise, to_grey(bare["input"]))
-    outlined(shown["input"][..., 1] - shown["input"][..., 0], trace.read, 2, 3)
-    outlined(shown["canvas"][..., 0] - shown["canvas"][..., 1], trace.write, 2, 4)
+def test_input_error_and_canvas_show_the_windows_of_pytorch(go, models, noise):
+    page = go("view=look&seed=4&t=3")
+    finished(page, "look")
+    shown = {part: pixels(page, f"#look .{part}") for part in ("input", "error", "canvas")}
+    slide(page, "#look .slider", 0)
+    bare = {part: pixels(page, f"#look .{part}") for part in ("input", "canvas")}
+    trace = reconstruct(models, noise, to_grey(bare["input"]))
+    assert_outlined(shown["input"][..., 1] - shown["input"][..., 0], trace.read_window, 2, 3)
+    assert_outlined(shown["canvas"][..., 0] - shown["canvas"][..., 1], trace.write_window, 2, 4)
     green = shown["error"][..., 1] - shown["error"][..., 0] > 90
     line = shown["input"][..., 1] - shown["input"][..., 0] > 90
-    assert (green == line).all()  # the same window reads both
+    assert (green == line).all()  # both are read through the same window
     start = 255 * models["attentive"].canvas_0.sigmoid().detach().numpy()[0]
     assert np.abs(to_grey(bare["canvas"]) - start).max() < 2
 
 
-def test_ink_that_is_missing_and_ink_too_many_differ_in_colour(go):
-    tab = go("view=look&seed=4&t=0")
-    looked(tab)
-    x = to_grey(pixels(tab, "#look .input"))
-    error = pixels(tab, "#look .error")
+def test_missing_ink_and_excess_ink_differ_in_colour(go):
+    page = go("view=look&seed=4&t=0")
+    finished(page, "look")
+    x = to_grey(pixels(page, "#look .input"))
+    error = pixels(page, "#look .error")
     each = error.shape[0] // 14
     middle = error[each // 2 :: each, each // 2 :: each]
     reddish = middle[..., 0] - middle[..., 2]
-    assert (reddish[x < 10] > 0).all()  # paint on an empty place, as c_0 has everywhere
+    assert (reddish[x < 10] > 0).all()  # excess ink, which c_0 has everywhere
     assert (reddish[x > 245] == 0).all()
 
 
-def test_the_error_of_a_step_is_of_the_canvas_before_it(go, models, noise):
-    tab = go("view=look&seed=4&t=3")
-    looked(tab)
-    shown = pixels(tab, "#look .error")
-    slide(tab, "#look .slider", 0)
-    x = to_grey(pixels(tab, "#look .input")).round() / 255
-    trace = torchs(models, noise, 255 * x)
+def test_the_error_image_refers_to_the_previous_canvas(go, models, noise):
+    page = go("view=look&seed=4&t=3")
+    finished(page, "look")
+    shown = pixels(page, "#look .error")
+    slide(page, "#look .slider", 0)
+    x = to_grey(pixels(page, "#look .input")).round() / 255
+    trace = reconstruct(models, noise, 255 * x)
     each = shown.shape[0] // 14
     middle = shown[each // 2 :: each, each // 2 :: each]
-    away = distances(shown, trace.read, 2, 3)[each // 2 :: each, each // 2 :: each]
-    clear = away > float(trace.read.sigma2[2, 0].sqrt()) / 2 + 1.5 / each  # of the green border
+    away = distances(shown, trace.read_window, 2, 3)[each // 2 :: each, each // 2 :: each]
+    clear = (
+        away > float(trace.read_window.sigma2[2, 0].sqrt()) / 2 + 1.5 / each
+    )  # from the green outline
     error = np.where(
         middle[..., 0] - middle[..., 2] > 1,
-        -(255 - middle[..., 1]) / (255 - 0x35),  # towards the red of too much paint
+        -(255 - middle[..., 1]) / (255 - 0x35),  # red: excess ink
         to_grey(shown) / 255,
     )
     assert clear.sum() > 20
-    assert np.abs(error - (x - trace.mean[1, 0, 0].numpy()))[clear].max() < 0.02
-    assert np.abs(error - (x - trace.mean[2, 0, 0].numpy()))[clear].max() > 0.02
+    assert np.abs(error - (x - trace.means[1, 0, 0].numpy()))[clear].max() < 0.02
+    assert np.abs(error - (x - trace.means[2, 0, 0].numpy()))[clear].max() > 0.02
 
 
-def test_the_bars_are_the_kl_and_seek(go, models, noise):
-    tab = go("view=look&seed=4&t=2")
-    looked(tab)
-    bars = pixels(tab, "#look .bars")
+def test_the_bars_show_the_kl_and_seek(go, models, noise):
+    page = go("view=look&seed=4&t=2")
+    finished(page, "look")
+    bars = pixels(page, "#look .bars")
     heights = []
     for t in range(T):
         column = bars[:, int((t + 0.4) * bars.shape[1] / T)]
         heights.append(int((np.abs(column - column[0]).sum(-1) > 0).sum()) or len(column))
     assert max(heights) >= bars.shape[0] - 2
     assert len(set(heights)) > 1
-    tab.click("#look .bars", (4 + 0.5) / T, 0.5)
-    assert step(tab, "look") == 5
-    assert settings(tab)["t"] == "5"
+    click(page, "#look .bars", (4 + 0.5) / T, 0.5)
+    assert glimpse(page, "look") == 5
+    assert settings(page)["t"] == "5"
 
 
-@pytest.mark.parametrize(("theme", "ground"), [("light", 0xF5F4F1), ("dark", 0x131312)])
-def test_the_bars_to_come_stand_out(go, theme, ground):
-    """By 3 : 1, as WCAG 2.2 asks of what carries meaning (1.4.11)."""
-    tab = go("view=look&seed=4&t=0", theme)
-    looked(tab)
-    bars = pixels(tab, "#look .bars")
-    bar = bars[-2, int(0.4 * bars.shape[1] / T)]
+def test_the_bars_of_later_glimpses_have_enough_contrast(go):
+    """At least 3:1, as WCAG 2.2 requires of graphics that carry meaning (1.4.11)."""
+    page = go("view=look&seed=4&t=0")
+    finished(page, "look")
 
     def luminance(colour: np.ndarray) -> float:
         linear = np.where(colour <= 10, colour / 3294, ((colour / 255 + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    around = np.array([ground >> 16, ground >> 8 & 0xFF, ground & 0xFF])
-    low, high = sorted([luminance(bar), luminance(around)])
-    assert (high + 0.05) / (low + 0.05) >= 3
+    for theme, ground in (("light", (0xF5, 0xF4, 0xF1)), ("dark", (0x13, 0x13, 0x12))):
+        page.emulate_media(color_scheme=theme)
+        wait(page, f"document.documentElement.dataset.theme === '{theme}'")
+        bars = pixels(page, "#look .bars")
+        bar = bars[-2, int(0.4 * bars.shape[1] / T)]
+        low, high = sorted([luminance(bar), luminance(np.array(ground))])
+        assert (high + 0.05) / (low + 0.05) >= 3
 
 
-def test_examples_clear_and_looking_again(go):
-    tab = go("view=look", motion="reduce")
-    looked(tab)
+def test_examples_clear_and_another_sample(go):
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
     seen = []
     for index in range(1, 5):
-        tab.click(f"#look .examples button:nth-child({index})")
-        looked(tab)
-        seen.append(pixels(tab, "#look .input").tobytes())
+        page.click(f"#look .examples button:nth-child({index})")
+        finished(page, "look")
+        seen.append(pixels(page, "#look .input").tobytes())
     assert len(set(seen)) == 4
-    first = settings(tab)
-    tab.click("#look .again")
-    looked(tab)
-    again = settings(tab)
+    first = settings(page)
+    page.click("#look .again")
+    finished(page, "look")
+    again = settings(page)
     assert again["ink"] == first["ink"]
     assert again["seed"] != first["seed"]
-    tab.click("#look .clear")
-    assert says(tab, "#look .status") == "Draw a digit on the pad"
-    assert says(tab, "#look .bound") == "\u2013"
-    assert tab.run("document.querySelector('#look .again').disabled")
-    assert "ink" not in settings(tab)
+    page.click("#look .clear")
+    assert text(page, "#look .status") == "Draw a digit on the pad"
+    assert text(page, "#look .bound") == "\u2013"
+    assert page.locator("#look .again").is_disabled()
+    assert "ink" not in settings(page)
 
 
 def test_the_first_stroke_replaces_the_example_and_later_ones_add(go):
-    tab = go("view=look", motion="reduce")
-    looked(tab)
-    tab.stroke("#look .pad", [(0.3, 0.3), (0.7, 0.3)])
-    looked(tab)
-    one = settings(tab)["ink"]
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    stroke(page, "#look .pad", [(0.3, 0.3), (0.7, 0.3)])
+    finished(page, "look")
+    one = settings(page)["ink"]
     assert "." not in one
-    tab.stroke("#look .pad", [(0.5, 0.3), (0.5, 0.8)])
-    looked(tab)
-    assert settings(tab)["ink"].startswith(one + ".")
+    stroke(page, "#look .pad", [(0.5, 0.3), (0.5, 0.8)])
+    finished(page, "look")
+    assert settings(page)["ink"].startswith(one + ".")
 
 
-def test_a_model_of_several_digits_has_examples_and_strokes_of_its_own(go):
+def test_models_of_one_and_of_several_digits_keep_separate_drawings_and_examples(go):
     def choose(model: str) -> None:
-        tab.run(
-            f"""{{
-                const select = document.querySelector("#model");
-                select.value = "{model}";
-                select.dispatchEvent(new Event("change"));
-            }}"""
-        )
-        tab.wait("location.hash.includes('ink=')")  # it begins without
-        looked(tab)
+        choose_model(page, model)
+        page.wait_for_url("**ink=**")
+        finished(page, "look")
 
     def names() -> list[str]:
         buttons = "[...document.querySelectorAll('#look .examples button')]"
-        return tab.run(f"{buttons}.map((button) => button.textContent)")
+        return page.evaluate(f"{buttons}.map((button) => button.textContent)")
 
-    tab = go("view=look", motion="reduce")
-    looked(tab)
-    tab.stroke("#look .pad", DIGIT)
-    looked(tab)
-    own, few = settings(tab)["ink"], names()
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    stroke(page, "#look .pad", DIGIT)
+    finished(page, "look")
+    drawn, digits = settings(page)["ink"], names()
     choose("two-digits")
-    assert settings(tab)["ink"] != own
-    assert names() == ["2 3", "3 5", "5 8", "8 2"] != few
-    tab.stroke("#look .pad", [(0.1, 0.1), (0.4, 0.3)])
-    looked(tab)
-    assert "." not in settings(tab)["ink"]  # the example gave way
+    assert settings(page)["ink"] != drawn
+    assert names() == ["2 3", "3 5", "5 8", "8 2"]
+    stroke(page, "#look .pad", [(0.1, 0.1), (0.4, 0.3)])
+    finished(page, "look")
+    assert "." not in settings(page)["ink"]  # replaced the example
     choose("attentive")
-    assert settings(tab)["ink"] == own
-    assert names() == few == ["2", "3", "5", "8"]
+    assert settings(page)["ink"] == drawn
+    assert names() == digits == ["2", "3", "5", "8"]
 
 
-@pytest.mark.parametrize("view", ["look", "finish"])
-def test_the_first_stroke_replaces_an_example_that_the_address_brought(go, view):
-    tab = go(f"view={view}", motion="reduce")
-    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
-    assert "ink" in settings(tab)
-    tab.run("window.old = true")
-    tab.send("Page.reload")
-    tab.wait(f"!window.old && !document.querySelector('#{view} .again').disabled")
-    tab.stroke(f"#{view} .pad", DIGIT)
-    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)
+def test_the_first_stroke_replaces_an_example_from_the_address(go):
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    assert "ink" in settings(page)
+    page.reload()
+    page.locator("#look .again:enabled").wait_for()
+    stroke(page, "#look .pad", DIGIT)
+    assert len(settings(page)["ink"]) == 4 * len(DIGIT)
 
 
 def test_a_second_finger_does_not_lift_the_pen(go):
-    tab = go("view=look", motion="reduce")
-    looked(tab)
-    (x, y), *others = DIGIT
-    left, top, width, height = tab.place("#look .pad")
-    tab._mouse("mousePressed", left + x * width, top + y * height)
-    tab.run("""
-        document.querySelector("#look .pad").dispatchEvent(
-            new PointerEvent("pointerup", { isPrimary: false, bubbles: true }));
-    """)
-    for x, y in others:
-        tab._mouse("mouseMoved", left + x * width, top + y * height)
-    tab._mouse("mouseReleased", left + x * width, top + y * height)
-    looked(tab)
-    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)
-
-
-def test_space_plays_and_pauses_from_the_slider_too(go):
-    tab = go("view=look", motion="reduce")
-    looked(tab)
-    tab.run("document.querySelector('#look .slider').focus()")
-    tab.press(" ")
-    tab.wait("document.querySelector('#look .play').textContent === 'Pause'")
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    first, *others = spots(page, "#look .pad", DIGIT)
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.evaluate(
+        """document.querySelector("#look .pad").dispatchEvent(
+            new PointerEvent("pointerup", { isPrimary: false, bubbles: true }))"""
+    )
+    for spot in others:
+        page.mouse.move(*spot)
+    page.mouse.up()
+    finished(page, "look")
+    assert len(settings(page)["ink"]) == 4 * len(DIGIT)
 
 
 def test_a_finger_draws(go):
-    tab = go("view=look", motion="reduce")
-    looked(tab)
-    tab.resize(390, 844, 2)
-    tab.touch("#look .pad", DIGIT)
-    looked(tab)
-    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    page.set_viewport_size({"width": 390, "height": 844})
+    touch(page, "#look .pad", DIGIT)
+    finished(page, "look")
+    assert len(settings(page)["ink"]) == 4 * len(DIGIT)
 
 
-@pytest.mark.parametrize("view", ["look", "finish"])
-def test_the_keys_draw_too(go, view):
-    tab = go(f"view={view}", motion="reduce")
-    tab.run(f"document.querySelector('#{view} .pad').focus()")
+def test_the_keys_draw_too(go):
+    page = go("view=look", motion="reduce")
+    page.focus("#look .pad")
     for key in ["ArrowUp"] * 3 + ["Enter"] + ["ArrowDown"] * 6 + ["ArrowRight"] * 2 + ["Enter"]:
-        tab.press(key)
-    ink = settings(tab)["ink"]
+        page.keyboard.press(key)
+    ink = settings(page)["ink"]
     assert len(ink) == 4 * 9
-    tab.press("Delete")
-    assert "ink" not in settings(tab)
+    page.keyboard.press("Delete")
+    assert "ink" not in settings(page)
 
 
-@pytest.mark.parametrize("view", ["look", "finish"])
-def test_after_a_stroke_the_keys_play_and_step(go, view):
-    tab = go(f"view={view}", motion="reduce")
-    tab.stroke(f"#{view} .pad", DIGIT)
-    tab.wait(f"!document.querySelector('#{view} .gif').disabled")
-    ink = settings(tab)["ink"]
-    tab.press("ArrowLeft")
-    assert step(tab, view) == T - 1
-    tab.press(" ")
-    tab.wait(f"document.querySelector('#{view} .play').textContent === 'Pause'")
-    tab.run(f"document.querySelector('#{view} .pad').focus()")
-    tab.press(" ")  # there too; Enter draws
-    tab.wait(f"document.querySelector('#{view} .play').textContent === 'Play'")
-    assert settings(tab)["ink"] == ink
+def test_after_a_stroke_the_keys_play_and_step(go):
+    page = go("view=look", motion="reduce")
+    stroke(page, "#look .pad", DIGIT)
+    finished(page, "look")
+    ink = settings(page)["ink"]
+    page.keyboard.press("ArrowLeft")
+    assert glimpse(page, "look") == T - 1
+    page.keyboard.press("Space")
+    assert text(page, "#look .play") == "Pause"
+    page.focus("#look .pad")
+    page.keyboard.press("Space")  # also plays while the pad has the focus; Enter draws
+    assert text(page, "#look .play") == "Play"
+    assert settings(page)["ink"] == ink
 
 
-@pytest.mark.parametrize("view", ["look", "finish"])
-def test_a_full_pad_says_so_and_keeps_its_drawing(go, view):
+def test_a_full_pad_shows_a_message_and_keeps_its_drawing(go):
     written = "".join(
         f"{a}0{b}0" for a in "abcdefghijklmnopqrstuvwxyz" for b in "0123456789abcdefABCDEFG"
     )
-    tab = go(f"view={view}&ink={written}", motion="reduce")  # 598 points, of 600
-    tab.stroke(f"#{view} .pad", DIGIT)
-    ink = settings(tab)["ink"]
+    page = go(f"view=look&ink={written}", motion="reduce")  # 598 points, of 600
+    stroke(page, "#look .pad", DIGIT)
+    ink = settings(page)["ink"]
     assert ink.count(".") == 1
     assert len(ink) == 4 * 600 + 1
-    tab.wait(f"document.querySelector('#{view} .status').textContent.startsWith('The pad is full')")
-    tab.stroke(f"#{view} .pad", DIGIT)
-    assert settings(tab)["ink"] == ink
-    tab.run("window.old = true")
-    tab.send("Page.reload")
-    tab.wait(f"!window.old && !document.querySelector('#{view} .again').disabled")
-    assert settings(tab)["ink"] == ink
-    tab.click(f"#{view} .clear")
-    tab.stroke(f"#{view} .pad", DIGIT)
-    assert len(settings(tab)["ink"]) == 4 * len(DIGIT)
+    page.locator("#look .status", has_text="The pad is full").wait_for()
+    stroke(page, "#look .pad", DIGIT)
+    assert settings(page)["ink"] == ink
+    page.reload()
+    page.locator("#look .again:enabled").wait_for()
+    assert settings(page)["ink"] == ink
+    page.click("#look .clear")
+    stroke(page, "#look .pad", DIGIT)
+    assert len(settings(page)["ink"]) == 4 * len(DIGIT)

@@ -1,4 +1,4 @@
-"""The page's model is ours: the same values from the same weights and the same noise."""
+"""The page's model computes what PyTorch computes from the same weights and noise."""
 
 import json
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from playwright.sync_api import Browser
 
-from draw import DRAW, DRAWConfig
-from draw import page as assembly
+from draw import DRAW, DRAWConfig, zoo
 from draw.attention import Window
+from draw.page import build_site
 from draw.storage.hub import WEIGHTS
 
-from .chromium import Chromium
-from .conftest import TINY, add_blank, at_hand, wild
+from .conftest import TINY, add_blank, new_page, wild, with_modules
 
 GREY = DRAWConfig(**TINY, read_size=3, write_size=4)
 CONFIGS = {
@@ -29,7 +29,6 @@ CONFIGS = {
     "half": GREY,
     "brain-half": GREY,
     "quarter": GREY,
-    "paper": DRAWConfig(),
 }
 DTYPES = {
     "half": torch.float16,
@@ -41,10 +40,8 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, DRAW]:
-    """With the weights that the page gets, in float32."""
+    """Models whose float32 weights equal those that the page reads."""
     models = {name: wild(config) for name, config in CONFIGS.items()}
-    models["paper"] = DRAW(CONFIGS["paper"]).eval()  # as it starts: wild ones overflow in 64 steps
-    models["paper"].engine = "plain"
     for name, dtype in DTYPES.items():
         models[name].to(dtype).float()
     return models
@@ -53,7 +50,7 @@ def networks() -> dict[str, DRAW]:
 @pytest.fixture(scope="module")
 def address(networks, serve, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("numbers") / "site"
-    assembly.assemble(folder, networks)
+    build_site(folder, networks)
     for name, dtype in DTYPES.items():
         narrow = {key: value.to(dtype) for key, value in networks[name].state_dict().items()}
         safetensors.torch.save_file(narrow, folder / "models" / name / WEIGHTS)
@@ -63,10 +60,10 @@ def address(networks, serve, tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def script(browser: Chromium, address: str) -> Any:
-    """Runs a script with the page's modules, and `load(name)` for a model."""
-    with browser.page() as tab:
-        module = at_hand(tab, address)
+def script(browser: Browser, address: str) -> Any:
+    """Run a script with the page's modules and `load(name)`, which loads a model."""
+    with new_page(browser) as page:
+        module = with_modules(page, address)
         yield lambda body: module(
             f"""
             const load = async (name) => {{
@@ -78,7 +75,7 @@ def script(browser: Chromium, address: str) -> Any:
             {body}
             """
         )
-        assert tab.problems == []
+        assert page.problems == []
 
 
 def numbers(values: torch.Tensor) -> str:
@@ -86,12 +83,12 @@ def numbers(values: torch.Tensor) -> str:
 
 
 def columns(windows: list[list[dict[str, float]]]) -> Window:
-    """The page's windows, [T][B], as ours with fields [T, B]."""
+    """Convert the page's windows [T][B] to a Window with fields [T, B]."""
     return Window(*(torch.tensor([[w[k] for w in row] for row in windows]) for k in Window._fields))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_trajectory_is_torchs(script: Callable[[str], Any], networks, name):
+def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, name):
     network = networks[name]
     T, Z = network.config.glimpses, network.config.latent_size
     torch.manual_seed(1)
@@ -99,30 +96,31 @@ def test_a_trajectory_is_torchs(script: Callable[[str], Any], networks, name):
     eps = torch.randn(T, 2, Z)
     with torch.no_grad():
         expected = network(x, eps=eps, record=True)
-        painted = network.generate(2, z=eps, record=True)
+        generated = network.generate(2, z=eps, record=True)
     found = script(
         f"""
         const network = await load("{name}");
         const plain = (arrays) => arrays.map((array) => Array.from(array));
-        const looked = network.forward({numbers(x)}, {numbers(eps)});
-        const painted = network.generate({numbers(eps)}, 2);
+        const encoded = network.forward({numbers(x)}, {numbers(eps)});
+        const generated = network.generate({numbers(eps)}, 2);
         return {{
-            canvas: plain(looked.canvas), z: plain(looked.z), kl: plain(looked.kl),
-            nats: Array.from(looked.logLikelihood), read: looked.read, write: looked.write,
-            painted: plain(painted.canvas), window: painted.write,
+            canvas: plain(encoded.canvases), z: plain(encoded.z), kl: plain(encoded.kl),
+            nats: Array.from(encoded.logLikelihood),
+            read: encoded.read_window, write: encoded.write_window,
+            generated: plain(generated.canvases), generated_write: generated.write_window,
         }};
         """
     )
     assert network.config.glimpses == len(found["canvas"])
-    for key, value in {"canvas": expected.canvas, "painted": painted.canvas}.items():
+    for key, value in {"canvas": expected.canvases, "generated": generated.canvases}.items():
         torch.testing.assert_close(torch.tensor(found[key]).view(value.shape), value, **CLOSE)
     torch.testing.assert_close(torch.tensor(found["z"]).view(expected.z.shape), expected.z, **CLOSE)
     torch.testing.assert_close(torch.tensor(found["kl"]), expected.kl, **CLOSE)
     torch.testing.assert_close(torch.tensor(found["nats"]), expected.log_likelihood, **CLOSE)
     for key, window in {
-        "read": expected.read,
-        "write": expected.write,
-        "window": painted.write,
+        "read": expected.read_window,
+        "write": expected.write_window,
+        "generated_write": generated.write_window,
     }.items():
         if window is None:
             assert found[key] == [None] * T
@@ -130,66 +128,59 @@ def test_a_trajectory_is_torchs(script: Callable[[str], Any], networks, name):
             torch.testing.assert_close(columns(found[key]), window, **CLOSE)
 
 
-def test_the_trajectories_go_far_enough_to_tell(networks):
-    """Canvases leave their start, and windows move: what is compared above is something."""
+def test_the_compared_traces_are_not_trivial(networks):
+    """Canvases change and windows move."""
     for network in networks.values():
         trace = network.generate(2, record=True)
-        assert (trace.canvas[-1] - network.canvas_0).abs().max() > 0.1
-        if trace.write is not None and network.config.hidden_size == TINY["hidden_size"]:
-            assert all(field.std(0).max() > 0.01 for field in trace.write[:2])
+        assert (trace.canvas - network.canvas_0).abs().max() > 0.1
+        if trace.write_window is not None and network.config.hidden_size == TINY["hidden_size"]:
+            assert all(field.std(0).max() > 0.01 for field in trace.write_window[:2])
 
 
 @pytest.mark.parametrize("name", zoo.names("DRAW"))
-def test_a_bundled_model_gives_the_bound_that_torch_gives(script, serve, tmp_path, browser, name):
-    assembly.assemble(tmp_path / "site", {})
-    add_blank(tmp_path / "site")
+def test_the_bound_of_a_bundled_model_equals_that_in_pytorch(script, name):
     network = DRAW.from_pretrained(zoo.find(name) / "model")
     torch.manual_seed(2)
     x = (torch.rand(1, *network.config.image_shape) < 0.2).float()
     eps = torch.randn(network.config.glimpses, 1, network.config.latent_size)
     with torch.no_grad():
         expected = network(x, eps=eps)
-    with browser.page() as tab:
-        url = serve(tmp_path / "site")
-        kl, nats = at_hand(tab, url)(
-            f"""
-            const url = "{url}models/{name}/";
-            const config = await (await fetch(url + "config.json")).json();
-            const bytes = await (await fetch(url + "model.safetensors")).arrayBuffer();
-            const network = new model.DRAW(config, safetensors.parseSafetensors(bytes));
-            const looked = network.forward({numbers(x)}, {numbers(eps)});
-            return [looked.kl.map((kl) => kl[0]), looked.logLikelihood[0]];
-            """
-        )
+    kl, nats = script(
+        f"""
+        const encoded = (await load("{name}")).forward({numbers(x)}, {numbers(eps)});
+        return [encoded.kl.map((kl) => kl[0]), encoded.logLikelihood[0]];
+        """
+    )
     torch.testing.assert_close(torch.tensor(kl), expected.kl[:, 0], **CLOSE)
     assert nats == pytest.approx(float(expected.log_likelihood), rel=1e-4)
 
 
-BROKEN = {
-    "no safetensors": "new ArrayBuffer(4)",
-    "does not fit": "Uint8Array.from([255, 255, 0, 0, 0, 0, 0, 0, 123]).buffer",
-    "are I64": """file('{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}', 8)""",
-    "are cut short": """file('{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', 8)""",
+BROKEN = {  # message -> script that makes the file
+    "not a safetensors file: it is too short": "new ArrayBuffer(4)",
+    "the header does not fit": "Uint8Array.from([255, 255, 0, 0, 0, 0, 0, 0, 123]).buffer",
+    "has dtype I64": """file('{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}', 8)""",
+    "is truncated": """file('{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', 8)""",
 }
 
 
-@pytest.mark.parametrize("told", BROKEN)
-def test_weights_that_cannot_be_read_are_refused(script, told):
+@pytest.mark.parametrize("expected", BROKEN)
+def test_damaged_weights_are_rejected(script, expected):
     message = script(
         f"""
-        const file = (header, bytes) => {{
-            const all = new Uint8Array(8 + header.length + bytes);
+        const file = (header, size) => {{
+            const all = new Uint8Array(8 + header.length + size);
             all[0] = header.length;
             all.set(new TextEncoder().encode(header), 8);
             return all.buffer;
         }};
-        try {{ safetensors.parseSafetensors({BROKEN[told]}); }} catch (e) {{ return e.message; }}
+        const bytes = {BROKEN[expected]};
+        try {{ safetensors.parseSafetensors(bytes); }} catch (error) {{ return error.message; }}
         """
     )
-    assert told in message
+    assert expected in message
 
 
-def test_weights_of_another_shape_are_refused(script):
+def test_weights_of_another_shape_are_rejected(script):
     message = script(
         """
         const network = await load("both");
@@ -199,4 +190,4 @@ def test_weights_of_another_shape_are_refused(script):
         try { new model.DRAW(config, tensors); } catch (error) { return error.message; }
         """
     )
-    assert message == "the weights encoder.weight_ih are [64,34]; the model needs [68,35]"
+    assert message == "encoder.weight_ih has shape [64,34]; this model needs shape [68,35]"

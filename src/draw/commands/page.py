@@ -1,4 +1,4 @@
-"""draw page: a page in the browser where the model paints."""
+"""draw page: watch a trained model draw in the browser."""
 
 import contextlib
 import re
@@ -13,46 +13,47 @@ from typing import Annotated
 
 import tyro
 
-from draw import page
 from draw.commands import console
 from draw.model import DRAW
+from draw.page import PageServer, build_site
 from draw.zoo import load
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Open a page in the browser where the model paints, served on this computer alone."""
+    """Watch trained models draw on an interactive page, served to this computer only."""
 
     model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
-    """A trained model's name, a run folder, a saved model's folder or a hub id: shown first."""
+    """The model to show first: the name of a trained model, a run folder, the folder of a saved
+    model or a Hugging Face hub id."""
     port: int = 0
-    """Where to serve it; 0 takes a port that is free."""
+    """Port of the server; 0 chooses a free one."""
     browser: bool = True
-    """Open it in the browser; else only tell its address."""
+    """Open the page in the browser; otherwise only print its address."""
     export: Path | None = None
-    """Write the page into this folder for any static host instead of serving it."""
+    """Write the page to this folder, for any static host, instead of serving it."""
 
     def __post_init__(self) -> None:
         console.check_range(0, 65_535, port=self.port)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
+    """Run the command and return its exit status."""
     options = console.parse(Options, "draw page", arguments)
     console.prepare_device("cpu")
     models = {}
     if options.model is not None:
-        models = {_short(options.model): load(options.model, DRAW)}
+        models = {_short_name(options.model): load(options.model, DRAW)}
     if options.export is not None:
-        page.assemble(options.export, models)
-        console.say(f"{options.export}: for any static host; opened as a file it cannot run")
+        build_site(options.export, models)
+        console.say(f"{options.export}: upload it to any static host (needs http, not file://)")
         return 0
     with TemporaryDirectory(prefix="draw-page-") as folder:
-        page.assemble(Path(folder), models)
-        with page.PageServer(Path(folder), options.port) as server:
-            console.say(f"{server.url}   (Ctrl-C ends it)")
+        build_site(Path(folder), models)
+        with PageServer(Path(folder), options.port) as server:
+            console.say(f"{server.url}   (Ctrl-C stops it)")
             with _until_stopped():
-                if options.browser:  # from a thread: a browser in this terminal ends when it likes
+                if options.browser:  # a text browser blocks until it is closed
                     Thread(target=webbrowser.open, args=[server.url], daemon=True).start()
                 server.serve_forever()
     return 0
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _until_stopped() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end it, also where the shell had Ctrl-C ignored (`draw page &`)."""
+    """End the block at Ctrl-C or SIGTERM, even if the shell ignores Ctrl-C (`draw page &`)."""
     stops = (signal.SIGINT, signal.SIGTERM)
     previous = {stop: signal.signal(stop, signal.default_int_handler) for stop in stops}
     try:
@@ -72,10 +73,10 @@ def _until_stopped() -> Iterator[None]:
             signal.signal(stop, handler)
 
 
-def _short(name: str) -> str:
-    """What to call a model: the last part of its path or hub id, fit for an address.
+def _short_name(name: str) -> str:
+    """Return the last part of a path or hub id, with only characters that need no URL escapes.
 
-    >>> _short("runs/my digits/"), _short("someone/digits"), _short("..")
+    >>> _short_name("runs/my digits/"), _short_name("someone/digits"), _short_name("..")
     ('my-digits', 'digits', 'model')
     """
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]

@@ -13,6 +13,7 @@ from draw import figures
 from draw.classifier import GlimpseClassifier
 from draw.errors import check_limits
 from draw.model import DRAW, DRAWConfig
+from draw.page import write_trace_file
 from draw.trace import Trace
 
 FILM_MS = 4_000  # how long a film takes, but for its end
@@ -121,7 +122,8 @@ def sample(
         parts[title] = figures.grid(neighbours, columns, scale)
     labels = [f"seed {seed}, number {number}" for number in range(count)]
     picture, film = out / "samples.png", film or out / "drawing.gif"
-    _save_trace(trace_file, model, trace, name, labels)
+    if trace_file is not None:
+        write_trace_file(trace_file, trace, model, name=name, labels=labels)
     figures.save_picture(picture, figures.panels(parts))
     _save_film(film, shown, style, len(trace.z))
     return [path for path in (picture, film, trace_file) if path is not None]
@@ -171,7 +173,8 @@ def reconstruct(
     }
     labels = labels or [f"number {number}" for number in range(len(images))]
     picture, film = out / "reconstructions.png", film or out / "reconstructing.gif"
-    _save_trace(trace_file, model, trace, name, labels, images)
+    if trace_file is not None:
+        write_trace_file(trace_file, trace, model, name=name, labels=labels, images=images)
     figures.save_picture(picture, figures.panels(parts))
     _save_film(film, shown, style, len(trace.z))
     return [path for path in (picture, film, trace_file) if path is not None]
@@ -253,24 +256,3 @@ def _film(
 def _save_film(path: Path, film: Sequence[Image.Image], style: Style, steps: int) -> None:
     frame_ms = style.frame_ms or max(20, FILM_MS // steps)
     figures.save_film(path, film, frame_ms=frame_ms, hold_ms=style.hold_ms)
-
-
-def _save_trace(
-    path: Path | None,
-    model: DRAW,
-    trace: Trace,
-    name: str,
-    labels: list[str],
-    images: Tensor | None = None,
-) -> None:
-    if path is None:
-        return
-    recording = figures.Recording.of(
-        trace,
-        model=name,
-        config=model.config,
-        labels=labels,
-        start=model.likelihood.mean(model.canvas_0),
-        images=images,
-    )
-    figures.save_recording(path, recording)

@@ -1,4 +1,4 @@
-"""Pictures of a Trace: grids, films, the paper's figures, curves, and what a web page reads.
+"""Pictures of a Trace: grids, films, the paper's figures, and curves.
 
 They draw what they are given and run no model. What needs matplotlib is imported when first used:
 it takes longer to import than a film to draw.
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from draw.figures.film import Film, check_film, looking, save_film
 from draw.figures.grid import grid, nearest, panels, save_picture
-from draw.figures.recording import Recording, load_recording, save_recording
 
 if TYPE_CHECKING:
     from draw.figures.paper import (
@@ -24,13 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Film",
-    "Recording",
     "beside_nearest",
     "check_film",
     "curves",
     "glimpses",
     "grid",
-    "load_recording",
     "looking",
     "nearest",
     "panels",
@@ -38,7 +35,6 @@ __all__ = [
     "save_film",
     "save_picture",
     "save_plot",
-    "save_recording",
     "stages",
     "zoom",
 ]

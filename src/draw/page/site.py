@@ -1,0 +1,120 @@
+"""Build the page's folder.
+
+index.html, *.js, style.css   the page, copied from static/
+models.json                   names and configurations of the models; the page shows the first one
+models/NAME/                  config.json and model.safetensors, with which the page runs the model
+traces/NAME.json              sample trace, which the page plays while it loads the weights
+"""
+
+import hashlib
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Generator
+
+from draw import zoo
+from draw.errors import ConfigError
+from draw.model import DRAW
+from draw.page.trace_file import write_trace_file
+from draw.storage.files import cache_dir, read_json, write_atomic
+from draw.storage.hub import CONFIG, WEIGHTS
+
+STATIC = Path(__file__).parent / "static"
+INDEX = "models.json"
+MAX_SAMPLES = 24  # per sample trace; the page shows 24
+MAX_TRACE_BYTES = 2**23  # pixels of a sample trace before compression
+TRACE_VERSION = 1  # increase to discard cached traces when their content changes
+
+
+def build_site(folder: Path, models: dict[str, DRAW]) -> None:
+    """Write the page, the given models and the bundled models to a folder for any static host.
+
+    The sample traces of models that were built before come from the user's cache.
+
+    Args:
+        folder: new or empty, or built by an earlier call, whose models are replaced.
+        models: by name; the page shows the first one first.
+
+    Raises:
+        ConfigError: if the folder contains other files, or the likelihood of a model is not
+            Bernoulli.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     build_site(Path(folder), {})
+    ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
+    models.json
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not _is_site(folder):
+        raise ConfigError(f"{folder} contains files that are not a page; choose a new folder")
+    for name, model in models.items():
+        if model.config.likelihood != "bernoulli":
+            raise ConfigError(
+                f"the page supports Bernoulli models, and the likelihood of {name} is "
+                f"{model.config.likelihood!r}; use draw sample to make its pictures and films"
+            )
+    for part in ("models", "traces"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    shutil.copytree(STATIC, folder, dirs_exist_ok=True)
+    for name, model in models.items():
+        model.save(folder / "models" / name)
+    names = [*models, *_copy_bundled(folder / "models", exclude=models)]
+    for name in names:
+        _add_trace(folder / "models" / name, folder / "traces" / f"{name}.json")
+    index = [
+        {"name": name, "config": read_json(folder / "models" / name / CONFIG)} for name in names
+    ]
+    write_atomic(folder / INDEX, json.dumps(index).encode())
+
+
+def _is_site(folder: Path) -> bool:
+    """Check whether `build_site` wrote the folder, from the structure of its list of models."""
+    try:
+        index = read_json(folder / INDEX)
+        return bool(index) and all(entry.keys() == {"name", "config"} for entry in index)
+    except (ConfigError, AttributeError, TypeError):
+        return False
+
+
+def _copy_bundled(folder: Path, exclude: dict[str, DRAW]) -> list[str]:
+    """Copy the bundled models that the page supports; return their names."""
+    copied = []
+    for name in zoo.names("DRAW"):
+        source = zoo.BUNDLED / name / "model"
+        if name not in exclude and read_json(source / CONFIG)["likelihood"] == "bernoulli":
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.md"))
+            copied.append(name)
+    return copied
+
+
+def _add_trace(saved: Path, path: Path) -> None:
+    """Write the sample trace of a saved model to `path`, from the cache if it is there."""
+    digest = hashlib.sha256()
+    for part in (saved.name.encode(), *((saved / file).read_bytes() for file in (CONFIG, WEIGHTS))):
+        digest.update(hashlib.sha256(part).digest())
+    cached = cache_dir() / "traces" / f"{digest.hexdigest()[:32]}-{TRACE_VERSION}.json"
+    path.parent.mkdir(exist_ok=True)
+    if cached.is_file():
+        shutil.copyfile(cached, path)
+        return
+    _draw_samples(saved, path)
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cached.parent) as temporary:  # replaced in one step
+            Path(shutil.copy(path, temporary)).replace(cached)
+
+
+@torch.no_grad()
+def _draw_samples(saved: Path, path: Path) -> None:
+    """Generate the samples of seed 0 with a saved model and write their trace."""
+    model = DRAW.from_pretrained(saved)
+    model.engine = "plain"  # nothing to compile for one short run
+    size = model.config.glimpses * model.canvas_0.numel()
+    count = max(1, min(MAX_SAMPLES, MAX_TRACE_BYTES // size))
+    trace = model.generate(count, generator=Generator().manual_seed(0), record=True)
+    labels = [f"seed 0, number {number}" for number in range(count)]
+    write_trace_file(path, trace, model, name=saved.name, labels=labels)

@@ -1,0 +1,15 @@
+/** Settings of the current view, stored in the page's address: `#view=fork&seed=7&t=20`. */
+
+/** Returns the settings in the address, as strings by name. */
+export function readAddress() {
+  return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+}
+
+/** Parses a seed; returns undefined if the text is not a valid one. */
+export const parseSeed = (text) => parseInteger(text, 0, 999_999_999);
+
+/** Parses an integer between two bounds; returns undefined if the text is not one. */
+export function parseInteger(text, low, high) {
+  const number = Number(text);
+  return /^\d{1,9}$/.test(text ?? "") && number >= low && number <= high ? number : undefined;
+}

@@ -1,0 +1,53 @@
+/** The page's interface to the worker: each run is an asynchronous iterator over its parts. */
+
+export class Engine {
+  constructor() {
+    this.listeners = new Map(); // run id -> handler of its messages
+    this.runs = 0;
+    this.failure = null; // the error that ended the worker
+    this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+    this.worker.onmessage = ({ data }) => this.listeners.get(data.id)?.(data);
+    this.worker.onerror = (event) => {
+      this.failure = event.message ?? "the worker could not be started";
+      for (const listener of [...this.listeners.values()]) listener({ error: this.failure });
+    };
+  }
+
+  /** Loads the model in the folder `models/NAME`. */
+  async load(model) {
+    await this.run("load", model).next(); // this run has no parts, so the first one is its end
+  }
+
+  /** Yields the parts of a run as they arrive; returns without an error if the signal aborts. */
+  async *run(task, model, args, signal) {
+    const id = ++this.runs;
+    const inbox = [];
+    let wake = () => {};
+    const deliver = (message) => {
+      inbox.push(message);
+      wake();
+    };
+    const stop = () => {
+      this.worker.postMessage({ id, stop: true });
+      deliver({ done: true });
+    };
+    if (signal?.aborted) return;
+    if (this.failure) throw new Error(this.failure);
+    this.listeners.set(id, deliver);
+    signal?.addEventListener("abort", stop);
+    this.worker.postMessage({ id, task, model, args });
+    try {
+      for (;;) {
+        while (!inbox.length) await new Promise((resolve) => (wake = resolve));
+        if (signal?.aborted) return;
+        const { part, error, done } = inbox.shift();
+        if (error) throw new Error(error);
+        if (done) return;
+        yield part;
+      }
+    } finally {
+      this.listeners.delete(id);
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+}

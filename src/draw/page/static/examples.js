@@ -1,0 +1,82 @@
+/** Example digits, for visitors who do not draw their own. */
+
+import { digitShare, fromText, toText } from "./ink.js";
+
+/** Converts points in percent, "30,20 40,10", to a stroke along a Catmull-Rom spline. */
+function curve(text) {
+  const points = text.split(" ").map((pair) => pair.split(",").map((percent) => percent / 100));
+  const at = (i) => points[Math.min(points.length - 1, Math.max(0, i))];
+  const stroke = [];
+  for (let i = 0; i + 1 < points.length; i++) {
+    for (let u = 0; u < 1; u += 0.125) {
+      const weights = [
+        (-(u ** 3) + 2 * u ** 2 - u) / 2,
+        (3 * u ** 3 - 5 * u ** 2 + 2) / 2,
+        (-3 * u ** 3 + 4 * u ** 2 + u) / 2,
+        (u ** 3 - u ** 2) / 2,
+      ];
+      const along = (axis) => weights.reduce((sum, w, k) => sum + w * at(i - 1 + k)[axis], 0);
+      stroke.push([along(0), along(1)]);
+    }
+  }
+  return [...stroke, at(points.length)];
+}
+
+/** Rounds the curves exactly as the page's address does, so that the two can be compared. */
+const strokes = (...curves) => fromText(toText(curves.map(curve)));
+
+export const EXAMPLES = {
+  2: strokes("30,30 40,20 55,18 66,28 62,45 45,63 29,78", "29,78 50,76 72,77"),
+  3: strokes("33,24 47,17 62,22 63,36 46,47 63,53 67,69 52,82 31,76"),
+  5: strokes("68,20 42,21", "42,21 38,45 54,43 66,55 64,73 48,82 30,75"),
+  8: strokes("62,27 50,18 38,27 44,41 60,54 64,72 50,82 36,72 42,54 59,41 62,27"),
+};
+
+/** Returns the top left corner of each digit of an example, and the side of a digit. */
+export function places(size) {
+  const share = digitShare(size);
+  const corners = share === 1 ? [0] : [(1 - share) / 8, (7 * (1 - share)) / 8];
+  return { share, corners };
+}
+
+/**
+ * Returns the first part of each example as [name, strokes]. Where a picture has room for two
+ * digits, each example shows a digit and the next one.
+ */
+export function examplesFor(size, part = 1) {
+  const { share, corners } = places(size);
+  const names = Object.keys(EXAMPLES);
+  const at = (name, corner) =>
+    beginning(EXAMPLES[name], part).map((stroke) =>
+      stroke.map((point) => point.map((value) => corner + share * value)),
+    );
+  return names.map((_, i) => {
+    const digits = corners.map((_, k) => names[(i + k) % names.length]);
+    const drawn = digits.flatMap((name, k) => at(name, corners[k]));
+    return [digits.join(" "), fromText(toText(drawn))];
+  });
+}
+
+/** Returns the first part of some strokes, with a given share of their points. */
+export function beginning(strokes, share) {
+  let left = Math.ceil(share * strokes.flat().length);
+  const parts = strokes.map((stroke) => {
+    const part = stroke.slice(0, Math.max(0, left));
+    left -= stroke.length;
+    return part;
+  });
+  return parts.filter((part) => part.length > 0);
+}
+
+/** Adds a button for each example, which calls `take(name, number)`. */
+export function exampleButtons(place, take) {
+  const buttons = Object.keys(EXAMPLES).map((name, number) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name;
+    button.addEventListener("click", () => take(name, number));
+    return button;
+  });
+  place.replaceChildren(...buttons);
+  return buttons;
+}

@@ -1,0 +1,232 @@
+/** Everything outside the views: navigation, the choice of the model, the theme, the keyboard. */
+
+import { readAddress } from "./address.js";
+import { Engine } from "./engine.js";
+import { once } from "./once.js";
+import { readColours } from "./pictures.js";
+import { readTrace } from "./trace.js";
+import { Compare } from "./views/compare.js";
+import { Finish } from "./views/finish.js";
+import { Fork } from "./views/fork.js";
+import { Look } from "./views/look.js";
+import { Paint } from "./views/paint.js";
+import { Sandbox } from "./views/window.js";
+
+const VIEWS = {
+  paint: Paint,
+  look: Look,
+  finish: Finish,
+  fork: Fork,
+  compare: Compare,
+  window: Sandbox,
+};
+
+const WRITE_DELAY = 300; // milliseconds between two changes of the address
+
+const byId = (id) => document.getElementById(id);
+
+/** The services that views share: models, runs, navigation and the address. */
+class App {
+  constructor(models) {
+    this.models = models;
+    this.engine = new Engine();
+    this.traces = new Map(); // name -> promise of films
+    this.loaded = new Map(); // name -> promise
+    this.views = new Map(); // name -> view, created on first use
+    this.viewName = this.view = this.model = null; // currently shown
+    this.written = this.newest = null; // the address, and the next one to write
+    this.timer = null; // runs until the next write is allowed
+  }
+
+  /** Fetches the films of a model's sample trace, which do not need its weights. */
+  trace(name = this.model.name) {
+    return once(this.traces, name, () => fetchJson(`traces/${name}.json`).then(readTrace));
+  }
+
+  /** Loads a model; resolves when it can run. */
+  load(name) {
+    return once(this.loaded, name, () => this.engine.load(name));
+  }
+
+  /** Runs a function of `runs.js` with the current model or another one; yields its parts. */
+  run(task, args, signal, name = this.model.name) {
+    return this.engine.run(task, name, args, signal);
+  }
+
+  /** Two models for images of the same size, with attention and without; null if there are none. */
+  get pair() {
+    const attends = (model) => model.config.write_size !== null;
+    const shape = ({ config }) => `${config.channels} ${config.height} ${config.width}`;
+    for (const other of this.models.filter((model) => !attends(model))) {
+      const matches = (model) => attends(model) && shape(model) === shape(other);
+      const one = this.models.find(matches);
+      if (one) return [one, other];
+    }
+    return null;
+  }
+
+  /** Opens the view in the address; ignores settings that are unknown or invalid. */
+  open() {
+    this.written = location.hash;
+    const { view, model, ...settings } = readAddress();
+    this.view?.close();
+    this.model = this.models.find(({ name }) => name === model) ?? this.models[0];
+    const known = Object.hasOwn(VIEWS, view) && (view !== "compare" || this.pair);
+    this.viewName = known ? view : "paint";
+    for (const section of document.querySelectorAll("main section")) {
+      section.hidden = section.id !== this.viewName;
+    }
+    for (const link of document.querySelectorAll("a[data-view]")) {
+      link.hash = this.address({ view: link.dataset.view });
+      const current = link.dataset.view === this.viewName && link.closest("nav");
+      if (current) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    byId("model").value = this.model.name;
+    const canChoose = this.models.length > 1 && !["compare", "window"].includes(this.viewName);
+    byId("model").parentElement.hidden = !canChoose;
+    byId("notice").hidden = true;
+    if (!this.views.has(this.viewName)) {
+      this.views.set(this.viewName, new VIEWS[this.viewName](byId(this.viewName), this));
+    }
+    this.view = this.views.get(this.viewName);
+    document.title = `${byId(`${this.viewName}-title`).textContent} – DRAW`;
+    this.remember(settings);
+    this.view.open(settings);
+  }
+
+  /** Returns an address with these settings; the model is omitted if it is the first one. */
+  address(settings) {
+    const model = this.model === this.models[0] ? undefined : this.model.name;
+    const known = Object.entries({ model, ...settings }).filter(([, value]) => value !== undefined);
+    return `#${new URLSearchParams(known)}`;
+  }
+
+  /**
+   * Stores settings of the current view in the address without a history entry. The first change is
+   * written at once and later ones after a delay, because browsers limit the rate.
+   */
+  remember(settings) {
+    this.newest = this.address({ view: this.viewName, ...settings });
+    if (this.timer === null) this.write();
+  }
+
+  write() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    if (this.newest === null || location.hash !== this.written) return; // the visitor has navigated
+    history.replaceState(null, "", this.newest);
+    this.newest = null;
+    this.written = location.hash;
+    this.timer = setTimeout(() => this.write(), WRITE_DELAY);
+  }
+
+  /** Navigates to a view with the given settings; the browser's back button returns. */
+  go(settings) {
+    this.write(); // the settings to return to
+    if (settings.view !== this.viewName) byId("main").focus(); // the focused element will be hidden
+    location.hash = this.address(settings);
+  }
+
+  showError(error) {
+    showNotice(`Something went wrong: ${error.message}. Reload the page to try again.`);
+  }
+}
+
+function showNotice(text) {
+  byId("notice").textContent = text;
+  byId("notice").classList.remove("late");
+  byId("notice").hidden = false;
+}
+
+async function fetchJson(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url} could not be loaded (HTTP ${response.status})`);
+  return response.json();
+}
+
+/** Returns the theme that the visitor has chosen, if the browser allows storage. */
+function storedTheme() {
+  try {
+    const theme = localStorage.getItem("theme");
+    return ["light", "dark"].includes(theme) ? theme : null;
+  } catch {
+    return null;
+  }
+}
+
+function storeTheme(theme) {
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    // Without storage the choice lasts until the page is closed.
+  }
+}
+
+/** Follows the system's theme until the visitor chooses one. */
+function initTheme(changed) {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const set = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    const other = theme === "dark" ? "light" : "dark";
+    byId("theme").textContent = other[0].toUpperCase() + other.slice(1);
+    byId("theme").setAttribute("aria-label", `Switch to ${other} theme`);
+    readColours();
+    changed();
+  };
+  const follow = () => set(storedTheme() ?? (dark.matches ? "dark" : "light"));
+  dark.addEventListener("change", follow);
+  byId("theme").addEventListener("click", () => {
+    const other = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    set(other);
+    storeTheme(other);
+  });
+  follow();
+}
+
+/** Space plays and pauses and the arrow keys step, unless the focused element uses these keys. */
+function initKeys(app) {
+  document.addEventListener("keydown", (event) => {
+    const player = app.view?.player;
+    if (!player || event.ctrlKey || event.metaKey || event.altKey) return;
+    const within = (selector) => event.target.closest(selector);
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === " " && !within("input:not([type=range]), select, button")) {
+      if (!event.repeat) player.toggle();
+    } else if (step && !within("input[type=range], select, [role=application]")) {
+      player.seek(player.t + step);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  });
+}
+
+async function main() {
+  let app = null;
+  initTheme(() => app?.view?.redraw());
+  byId("notice").hidden = true;
+  for (const transport of document.querySelectorAll(".player")) {
+    transport.append(byId("transport").content.cloneNode(true));
+  }
+  app = new App(await fetchJson("models.json"));
+  byId("model").replaceChildren(...app.models.map(({ name }) => new Option(name)));
+  byId("model").addEventListener("change", ({ target }) => {
+    app.go({ view: app.viewName, model: target.value });
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address stores the view
+    byId("main").focus();
+  });
+  document.querySelector("nav [data-view=compare]").hidden = !app.pair;
+  addEventListener("hashchange", () => app.open());
+  addEventListener("unhandledrejection", ({ reason }) => app.showError(reason));
+  addEventListener("error", (event) => app.showError(event));
+  addEventListener("resize", () => app.view?.redraw());
+  initKeys(app);
+  app.open();
+}
+
+main().catch((error) => {
+  showNotice(`The page could not start: ${error.message}.`);
+});

@@ -1,0 +1,284 @@
+/**
+ * DRAW: an encoder that reads and a decoder that writes, glimpse by glimpse (sections 2 and 3).
+ *
+ * The same network as `model.py`, with the same names. The two pure functions `encodeStep` and
+ * `decodeStep` contain all the mathematics; `forward` and `generate` are loops over them. Every
+ * array is flat float32 [batch, ...] in row-major order.
+ */
+
+import { read, windowFromParams, write } from "./attention.js";
+
+/** Converts a canvas's logit to the pixel's probability of ink. */
+export const sigmoid = (c) => 1 / (1 + Math.exp(-c));
+
+export class DRAW {
+  /** Takes config.json and the tensors of model.safetensors, and checks their shapes. */
+  constructor(config, tensors) {
+    this.config = config;
+    const { height, width, channels, hidden_size: hidden, latent_size: latent } = config;
+    const { read_size: n_read, write_size: n_write } = config;
+    this.pixels = channels * height * width;
+    const r_size = 2 * (n_read === null ? this.pixels : channels * n_read ** 2);
+    const w_size = n_write === null ? this.pixels : channels * n_write ** 2;
+    const take = (name, ...shape) => {
+      const tensor = tensors[name];
+      if (!tensor || String(tensor.shape) !== String(shape)) {
+        const given = tensor ? `has shape [${tensor.shape}]` : "is missing";
+        throw new Error(`${name} ${given}; this model needs shape [${shape}]`);
+      }
+      return tensor.values;
+    };
+    const linear = (name, outputs) => ({
+      weight: take(`${name}.weight`, outputs, hidden),
+      bias: take(`${name}.bias`, outputs),
+    });
+    const cell = (name, inputs) => ({
+      input: {
+        weight: take(`${name}.weight_ih`, 4 * hidden, inputs),
+        bias: take(`${name}.bias_ih`, 4 * hidden),
+      },
+      recurrent: {
+        weight: take(`${name}.weight_hh`, 4 * hidden, hidden),
+        bias: take(`${name}.bias_hh`, 4 * hidden),
+      },
+    });
+    this.encoder = cell("encoder", r_size + hidden); // eq. 5
+    this.posterior = linear("posterior", 2 * latent); // eqs. 1, 2
+    this.decoder = cell("decoder", latent); // eq. 7
+    this.patch = linear("patch", w_size); // eqs. 18, 28
+    this.read_window = n_read === null ? null : linear("read_window", 5); // eq. 21
+    this.write_window = n_write === null ? null : linear("write_window", 5); // eq. 21
+    this.canvas_0 = take("canvas_0", channels, height, width);
+    for (const name of ["h_enc_0", "c_enc_0", "h_dec_0", "c_dec_0"])
+      this[name] = take(name, hidden);
+  }
+
+  // ------------------------------------------------------------------ the two pure steps
+
+  /** Repeats the learned c_0, h_enc_0 and h_dec_0 for each image of the batch. */
+  initialState(batch) {
+    return {
+      canvas: repeat(this.canvas_0, batch), // logits
+      h_enc: repeat(this.h_enc_0, batch),
+      c_enc: repeat(this.c_enc_0, batch), // cell state of the encoder LSTM
+      h_dec: repeat(this.h_dec_0, batch),
+      c_dec: repeat(this.c_dec_0, batch), // cell state of the decoder LSTM
+    };
+  }
+
+  /**
+   * Reads the images x, in [0, 1], and their difference from the canvas; samples z_t with the
+   * standard normal noise eps (eqs. 3-6). Returns the next state and the encoder's outputs.
+   */
+  encodeStep(x, state, eps) {
+    const { height, width, channels, latent_size: Z, read_size: n } = this.config;
+    const batch = x.length / this.pixels;
+    const x_hat = x.map((pixel, i) => pixel - sigmoid(state.canvas[i])); // eq. 3
+    const both = concatenate(x, x_hat, batch); // [batch, 2 C, H, W]
+    let r = both; // eq. 17
+    let windows = null;
+    if (this.read_window) {
+      const params = linear(this.read_window, state.h_dec); // eq. 21, from h_dec_{t-1}
+      windows = windowsOf(params, height, width, n);
+      r = perImage(windows, (window, b) => {
+        const pair = both.subarray(2 * b * this.pixels, 2 * (b + 1) * this.pixels);
+        return read(pair, 2 * channels, height, width, window, n); // eqs. 4, 27
+      });
+    }
+    const seen = concatenate(r, state.h_dec, batch);
+    const [h_enc, c_enc] = lstm(this.encoder, seen, state.h_enc, state.c_enc); // eq. 5
+    const [mu, log_sigma] = halves(linear(this.posterior, h_enc), batch); // eqs. 1, 2
+    const z = mu.map((mean, i) => mean + Math.exp(log_sigma[i]) * eps[i]); // eq. 6
+    const kl = gaussianKL(mu, log_sigma, Z); // eqs. 10, 11
+    return [
+      { ...state, h_enc, c_enc },
+      { mu, log_sigma, z, kl, windows },
+    ];
+  }
+
+  /** Writes to the canvas (eqs. 7, 8, 14, 15). Returns the next state and the write windows. */
+  decodeStep(z, state) {
+    const { height, width, channels, write_size: n } = this.config;
+    const [h_dec, c_dec] = lstm(this.decoder, z, state.h_dec, state.c_dec); // eq. 7
+    const w = linear(this.patch, h_dec); // eqs. 18, 28
+    let written = w; // eq. 18
+    let windows = null;
+    if (this.write_window) {
+      const params = linear(this.write_window, h_dec); // eq. 21, from h_dec_t
+      windows = windowsOf(params, height, width, n);
+      written = perImage(windows, (window, b) => {
+        const patch = w.subarray(b * channels * n * n, (b + 1) * channels * n * n);
+        return write(patch, channels, height, width, window, n); // eq. 29
+      });
+    }
+    const canvas = state.canvas.map((logit, i) => logit + written[i]); // eq. 8
+    return [{ ...state, canvas, h_dec, c_dec }, windows];
+  }
+
+  // ------------------------------------------------------------------ loops over the steps
+
+  /** Reconstructs the images x with the noise eps [T, batch, Z]; returns a trace. */
+  forward(x, eps) {
+    const batch = x.length / this.pixels;
+    const trace = { canvases: [], z: [], kl: [], read_window: [], write_window: [] };
+    let state = this.initialState(batch);
+    for (const eps_t of this.perGlimpse(eps, batch)) {
+      const [encoded, output] = this.encodeStep(x, state, eps_t);
+      const [next, windows] = this.decodeStep(output.z, encoded);
+      state = next;
+      trace.canvases.push(state.canvas);
+      trace.z.push(output.z);
+      trace.kl.push(output.kl);
+      trace.read_window.push(output.windows);
+      trace.write_window.push(windows);
+    }
+    trace.logLikelihood = logLikelihood(x, state.canvas, batch); // eq. 9
+    return trace;
+  }
+
+  /** Generates images from z [glimpses, batch, Z], which continue from `state` (eqs. 13-16). */
+  generate(z, batch, state = this.initialState(batch)) {
+    const trace = { canvases: [], write_window: [], state };
+    for (const z_t of this.perGlimpse(z, batch)) {
+      const [next, windows] = this.decodeStep(z_t, trace.state); // eqs. 14, 15
+      trace.state = next;
+      trace.canvases.push(next.canvas);
+      trace.write_window.push(windows);
+    }
+    return trace;
+  }
+
+  /** Splits noise [glimpses, batch, Z] into one array [batch, Z] per glimpse. */
+  *perGlimpse(noise, batch) {
+    const each = batch * this.config.latent_size;
+    for (let start = 0; start < noise.length; start += each) {
+      yield noise.subarray(start, start + each);
+    }
+  }
+}
+
+/** Returns KL(N(mu, sigma), N(0, I)) of each image in nats (one term of eqs. 10, 11). */
+function gaussianKL(mu, log_sigma, Z) {
+  const kl = new Float32Array(mu.length / Z);
+  for (let b = 0; b < kl.length; b++) {
+    let sum = 0;
+    for (let i = b * Z; i < (b + 1) * Z; i++) {
+      sum += mu[i] ** 2 + Math.exp(2 * log_sigma[i]) - 2 * log_sigma[i] - 1;
+    }
+    kl[b] = sum / 2; // eqs. 10, 11
+  }
+  return kl;
+}
+
+/** Returns log D(x | c) of each image in nats; uses logits, which cannot overflow (eq. 9). */
+export function logLikelihood(x, canvas, batch) {
+  const pixels = x.length / batch;
+  const result = new Float32Array(batch);
+  for (let b = 0; b < batch; b++) {
+    let nats = 0;
+    for (let i = b * pixels; i < (b + 1) * pixels; i++) {
+      const c = canvas[i];
+      nats += c * x[i] - Math.max(c, 0) - Math.log1p(Math.exp(-Math.abs(c)));
+    }
+    result[b] = nats; // -L_x of eq. 9
+  }
+  return result;
+}
+
+// -------------------------------------------------------------------- arrays
+
+/**
+ * Computes W x + bias for each x of a batch. The innermost loop takes nearly all the time of a
+ * glimpse; it computes four rows at once, so that additions need not wait for each other.
+ */
+function linear({ weight, bias }, x) {
+  const rows = bias.length;
+  const columns = weight.length / rows;
+  const batch = x.length / columns;
+  const y = new Float32Array(batch * rows);
+  for (let o = 0; o < rows; o += 4) {
+    const [o1, o2, o3] = [o + 1, o + 2, o + 3].map((next) => Math.min(next, rows - 1));
+    const [w0, w1, w2, w3] = [o * columns, o1 * columns, o2 * columns, o3 * columns];
+    for (let b = 0; b < batch; b++) {
+      const start = b * columns;
+      let s0 = bias[o];
+      let s1 = bias[o1];
+      let s2 = bias[o2];
+      let s3 = bias[o3];
+      for (let k = 0; k < columns; k++) {
+        const value = x[start + k];
+        s0 += weight[w0 + k] * value;
+        s1 += weight[w1 + k] * value;
+        s2 += weight[w2 + k] * value;
+        s3 += weight[w3 + k] * value;
+      }
+      y[b * rows + o] = s0;
+      y[b * rows + o1] = s1;
+      y[b * rows + o2] = s2;
+      y[b * rows + o3] = s3;
+    }
+  }
+  return y;
+}
+
+/** Applies an LSTM cell with gates in the order i, f, g, o. Returns [h, c]. */
+function lstm(cell, x, h, c) {
+  const hidden = cell.recurrent.bias.length / 4;
+  const fromInput = linear(cell.input, x);
+  const fromState = linear(cell.recurrent, h);
+  const gates = fromInput.map((gate, i) => gate + fromState[i]);
+  const h_next = new Float32Array(h.length);
+  const c_next = new Float32Array(c.length);
+  for (let i = 0; i < h.length; i++) {
+    const unit = i % hidden;
+    const gate = 4 * (i - unit) + unit;
+    c_next[i] =
+      sigmoid(gates[gate + hidden]) * c[i] +
+      sigmoid(gates[gate]) * Math.tanh(gates[gate + 2 * hidden]);
+    h_next[i] = sigmoid(gates[gate + 3 * hidden]) * Math.tanh(c_next[i]);
+  }
+  return [h_next, c_next];
+}
+
+/** Converts a batch of window parameters [batch, 5] to windows. */
+function windowsOf(params, height, width, n) {
+  return Array.from({ length: params.length / 5 }, (_, b) =>
+    windowFromParams(params.subarray(5 * b, 5 * b + 5), height, width, n),
+  );
+}
+
+/** Applies a function to each image's window and concatenates the results. */
+function perImage(windows, compute) {
+  const parts = windows.map(compute);
+  const result = new Float32Array(parts.length * parts[0].length);
+  parts.forEach((part, b) => result.set(part, b * part.length));
+  return result;
+}
+
+/** Repeats the same values for each image of a batch. */
+export function repeat(values, batch) {
+  return perImage(new Array(batch).fill(values), (v) => v);
+}
+
+/** [batch, m] and [batch, n] -> [batch, m + n]. */
+function concatenate(left, right, batch) {
+  const m = left.length / batch;
+  const n = right.length / batch;
+  const both = new Float32Array(left.length + right.length);
+  for (let b = 0; b < batch; b++) {
+    both.set(left.subarray(b * m, (b + 1) * m), b * (m + n));
+    both.set(right.subarray(b * n, (b + 1) * n), b * (m + n) + m);
+  }
+  return both;
+}
+
+/** [batch, 2 n] -> two times [batch, n]. */
+function halves(both, batch) {
+  const n = both.length / batch / 2;
+  const [left, right] = [new Float32Array(batch * n), new Float32Array(batch * n)];
+  for (let b = 0; b < batch; b++) {
+    left.set(both.subarray(2 * b * n, (2 * b + 1) * n), b * n);
+    right.set(both.subarray((2 * b + 1) * n, 2 * (b + 1) * n), b * n);
+  }
+  return [left, right];
+}

@@ -1,0 +1,207 @@
+/** A drawing pad for mouse, finger, pen and keyboard. */
+
+import { exampleButtons, examplesFor, places } from "./examples.js";
+import { BOX, digitShare, extend, fromText, isFull, penWidth, rasterise, toText } from "./ink.js";
+import { colours, show } from "./pictures.js";
+
+const KEY_DISTANCE = 1 / 28; // by which an arrow key moves the pen, a share of a digit's side
+export const ARROWS = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
+export class Pad {
+  /**
+   * The pad calls `changed()` when a stroke is finished and when the pad is cleared. `size()`
+   * returns the image's {height, width}; with `pixels` the pad shows which of its pixels are ink.
+   * The visitor's first stroke replaces one of the `examples()`, which are [name, strokes].
+   */
+  constructor(canvas, { changed, size, examples, pixels = false }) {
+    Object.assign(this, { canvas, changed, size, examples, pixels });
+    this.buttons = []; // one per example
+    this.strokes = [];
+    this.saved = new Map(); // share of a digit -> strokes drawn on images of another size
+    this.pen = null; // position of the pen while it is moved with the keys
+    this.down = false;
+    canvas.addEventListener("pointerdown", (event) => this.begin(event));
+    canvas.addEventListener("pointermove", (event) => this.move(event));
+    canvas.addEventListener("pointerup", (event) => this.end(event));
+    canvas.addEventListener("pointercancel", (event) => this.end(event));
+    canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("blur", () => this.leave());
+  }
+
+  /** Replaces the strokes. */
+  set(strokes) {
+    this.strokes = strokes.map((stroke) => [...stroke]);
+    this.down = false;
+    this.draw();
+  }
+
+  /** Shows the strokes from the address, or those drawn before, or else an example. */
+  open(ink, example) {
+    this.saved.set(this.share, this.strokes);
+    this.share = digitShare(this.size());
+    const strokes = ink === undefined ? (this.saved.get(this.share) ?? []) : fromText(ink);
+    const examples = this.examples();
+    this.buttons.forEach((button, i) => (button.textContent = examples[i][0]));
+    this.set(strokes.length ? strokes : examples[example][1]);
+  }
+
+  /** A message for the visitor about the strokes, or an empty string. */
+  get message() {
+    return isFull(this.strokes) ? "The pad is full. Clear it to draw more." : "";
+  }
+
+  clear() {
+    this.set([]);
+    this.changed();
+  }
+
+  begin(event) {
+    if (event.button !== 0 || !event.isPrimary) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.pen = null;
+    this.put(this.place(event));
+  }
+
+  move(event) {
+    if (!this.down || this.pen || !event.isPrimary) return;
+    for (const part of event.getCoalescedEvents?.() ?? [event]) this.add(this.place(part));
+    this.draw();
+  }
+
+  end(event) {
+    if (this.pen || !event.isPrimary) return;
+    this.canvas.blur(); // so that the keys control the film again
+    this.lift();
+  }
+
+  /** Puts the pen down and starts a stroke, unless the pad is full. */
+  put(point) {
+    const drawn = toText(this.strokes);
+    if (this.examples().some(([, strokes]) => toText(strokes) === drawn)) this.strokes = [];
+    if (isFull(this.strokes)) return;
+    this.down = true;
+    this.strokes.push([]);
+    this.add(point);
+    this.draw();
+  }
+
+  /** Extends the stroke to a point; lifts the pen if the pad is full. */
+  add(point) {
+    extend(this.strokes, point);
+    if (isFull(this.strokes)) this.lift();
+  }
+
+  /** Returns the pointer's position in the pad's central square. */
+  place({ clientX, clientY }) {
+    const { left, top, width, height } = this.canvas.getBoundingClientRect();
+    const side = Math.min(width, height);
+    return [
+      (clientX - left - (width - side) / 2) / side,
+      (clientY - top - (height - side) / 2) / side,
+    ];
+  }
+
+  key(event) {
+    const move = ARROWS[event.key];
+    const step = KEY_DISTANCE * digitShare(this.size());
+    if (move) {
+      this.pen ??= [0.5, 0.5];
+      this.pen = this.pen.map((at, i) => Math.min(1, Math.max(0, at + step * move[i])));
+      if (this.down) this.add(this.pen);
+    } else if (event.key === "Enter") {
+      this.pen ??= [0.5, 0.5];
+      if (this.down) this.lift();
+      else this.put(this.pen);
+    } else if (event.key === "Delete" || event.key === "Backspace") {
+      this.clear();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    this.draw();
+  }
+
+  lift() {
+    if (!this.down) return;
+    this.down = false;
+    this.changed();
+  }
+
+  leave() {
+    if (this.pen) this.lift();
+    this.pen = null;
+    this.draw();
+  }
+
+  draw() {
+    const { height, width } = this.size();
+    const empty = new Uint8Array(height * width);
+    const values = this.pixels ? rasterise(this.strokes, height, width) : empty;
+    show(this.canvas, { height, width, channels: 1, values });
+    const context = this.canvas.getContext("2d");
+    const { width: w, height: h } = this.canvas;
+    const side = Math.min(w, h);
+    context.save();
+    context.translate((w - side) / 2, (h - side) / 2);
+    context.scale(side, side);
+    context.lineCap = context.lineJoin = "round";
+    this.guide(context);
+    if (!this.pixels) this.ink(context);
+    if (this.pen) this.cross(context);
+    context.restore();
+  }
+
+  /** Draws the boxes that MNIST's digits fill, 20 of 28 pixels, where the examples have digits. */
+  guide(context) {
+    context.strokeStyle = `rgb(${colours.soft})`;
+    context.lineWidth = 0.004;
+    context.setLineDash([0.004, 0.014]);
+    const { share, corners } = places(this.size());
+    for (const corner of corners) {
+      const first = corner + (share * (1 - BOX)) / 2;
+      context.strokeRect(first, first, share * BOX, share * BOX);
+    }
+    context.setLineDash([]);
+  }
+
+  ink(context) {
+    context.strokeStyle = `rgb(${colours.ink})`;
+    context.lineWidth = penWidth(this.size());
+    for (const stroke of this.strokes) {
+      context.beginPath();
+      context.moveTo(...stroke[0]);
+      for (const point of stroke) context.lineTo(...point);
+      context.stroke();
+    }
+  }
+
+  cross(context) {
+    const [x, y] = this.pen;
+    context.strokeStyle = `rgb(${colours.write})`;
+    context.lineWidth = 0.008;
+    context.beginPath();
+    context.moveTo(x - 0.04, y);
+    context.lineTo(x + 0.04, y);
+    context.moveTo(x, y - 0.04);
+    context.lineTo(x, y + 0.04);
+    context.stroke();
+  }
+}
+
+/** Creates a view's pad, with buttons to clear it and to take the first `part` of an example. */
+export function createPad(view, { part, changed, pixels }) {
+  const size = () => view.app.model.config;
+  const examples = () => examplesFor(size(), part);
+  const pad = new Pad(view.find(".pad"), { changed, size, examples, pixels });
+  pad.buttons = exampleButtons(view.find(".examples"), (_, number) => {
+    pad.set(examples()[number][1]);
+    changed();
+  });
+  view.find(".clear").addEventListener("click", () => pad.clear());
+  return pad;
+}

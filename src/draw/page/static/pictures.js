@@ -1,0 +1,147 @@
+/**
+ * Draws pictures on canvas elements, with sharp pixels and the outlines of windows.
+ *
+ * A picture is `{height, width, channels, values, windows, glow}`. `values` [channels, height,
+ * width] are bytes from 0, paper, to 255, ink; an error image has values from -255, too much ink,
+ * to 255, missing ink. Each of the `windows` is `{window, n, kind}` with kind "read" or "write".
+ * The optional `glow` tints each pixel green with a strength in [0, 1].
+ */
+
+import { box } from "./attention.js";
+
+const TINT = 0.3; // opacity of a window's band, so that a wide one does not hide the picture
+
+export let colours = null; // the theme's colours: name -> [red, green, blue]
+
+/** Reads the theme's colours from the style sheet; call again when the theme changes. */
+export function readColours() {
+  const root = document.documentElement;
+  const style = getComputedStyle(root);
+  const names = ["ground", "paper", "ink", "read", "write", "line", "soft"];
+  colours = Object.fromEntries(
+    names.map((name) => {
+      const [light, dark] = style.getPropertyValue(`--${name}`).match(/#[0-9a-f]{6}/g);
+      const hex = root.dataset.theme === "dark" ? dark : light;
+      return [name, [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16))];
+    }),
+  );
+}
+
+/** Sets the theme's colours in a worker, which has no style sheet. */
+export function setColours(values) {
+  colours = values;
+}
+
+/** Returns a film's picture after glimpse t = 0..T, with windows of the given kinds. */
+export function frame(film, t, kinds = []) {
+  const { height, width, channels } = film;
+  const pixels = channels * height * width;
+  const values = t === 0 ? film.start : film.means.subarray((t - 1) * pixels, t * pixels);
+  const windows = kinds
+    .filter((kind) => t > 0 && film[kind])
+    .map((kind) => ({
+      window: film[kind][t - 1],
+      n: kind === "read" ? film.readSize : film.writeSize,
+      kind,
+    }));
+  return { height, width, channels, values, windows };
+}
+
+/** Draws a picture on a canvas element at the size that the style sheet gives it. */
+export function show(canvas, picture) {
+  const wanted = (canvas.clientWidth * devicePixelRatio) / picture.width;
+  const scale = Math.max(1, Math.ceil(wanted - 0.01));
+  if (canvas.width !== picture.width * scale || canvas.height !== picture.height * scale) {
+    canvas.width = picture.width * scale;
+    canvas.height = picture.height * scale;
+  }
+  drawPicture(canvas.getContext("2d"), picture, 0, 0, scale);
+}
+
+/** Draws a picture at (x, y); each of its pixels becomes a square of `scale` pixels. */
+export function drawPicture(context, picture, x, y, scale) {
+  const { width, height } = picture;
+  context.save();
+  context.translate(x, y);
+  context.beginPath();
+  context.rect(0, 0, width * scale, height * scale);
+  context.clip();
+  context.imageSmoothingEnabled = false;
+  context.drawImage(pixelsOf(picture), 0, 0, width * scale, height * scale);
+  for (const { window, n, kind } of picture.windows ?? []) {
+    outline(context, window, n, scale, `rgb(${colours[kind]})`);
+  }
+  context.restore();
+}
+
+/** Outlines a window: a line around the patch, in a tinted band as wide as the filters' sigma. */
+function outline(context, window, n, scale, colour) {
+  const { left, top, right, bottom } = box(window, n);
+  const far = 4 * Math.max(context.canvas.width, context.canvas.height);
+  const pixel = (edge) => Math.round(Math.min(far, Math.max(-far, (edge - 0.5) * scale)));
+  const [x, y] = [pixel(left), pixel(top)];
+  const border = (width, opacity) => {
+    const line = Math.max(1, Math.round(width));
+    const shift = (line % 2) / 2; // so that the line's edges fall between pixels
+    context.globalAlpha = opacity;
+    context.lineWidth = line;
+    context.strokeRect(x + shift, y + shift, pixel(right) - x, pixel(bottom) - y);
+  };
+  context.strokeStyle = colour;
+  border(Math.sqrt(window.sigma2) * scale, TINT);
+  border(scale / 8, 1);
+}
+
+/** Returns an empty picture. */
+export function blank({ height, width, channels }) {
+  return { height, width, channels, values: new Uint8Array(channels * height * width) };
+}
+
+/** Fills a grid with canvas elements, inside buttons that call `pick(index)` if it is given. */
+export function tiles(grid, count, name, pick) {
+  const canvases = Array.from({ length: count }, (_, i) => {
+    const canvas = document.createElement("canvas");
+    canvas.className = "square";
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${name} ${i + 1}`);
+    return canvas;
+  });
+  const cells = canvases.map((canvas, i) => {
+    if (!pick) return canvas;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(canvas);
+    button.addEventListener("click", () => pick(i));
+    return button;
+  });
+  grid.replaceChildren(...cells);
+  return canvases;
+}
+
+const scratch = new Map(); // "height x width" -> unscaled canvas and its image data
+
+function pixelsOf({ height, width, channels, values, glow }) {
+  const key = `${height} x ${width}`;
+  if (!scratch.has(key)) {
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d");
+    scratch.set(key, { canvas, context, image: context.createImageData(width, height) });
+  }
+  const { canvas, context, image } = scratch.get(key);
+  const { paper, ink, read, write } = colours;
+  const area = height * width;
+  const mix = (from, to, share) => from + share * (to - from);
+  for (let i = 0; i < area; i++) {
+    for (let c = 0; c < 3; c++) {
+      let value = values[channels === 1 ? i : c * area + i];
+      if (channels === 1) {
+        const toward = value < 0 ? write : ink;
+        value = mix(paper[c], toward[c], Math.abs(value) / 255);
+      }
+      image.data[4 * i + c] = glow ? mix(value, read[c], 0.8 * glow[i]) : value;
+    }
+    image.data[4 * i + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}

@@ -1,0 +1,112 @@
+/** Plays, pauses and seeks in a film, which shows one picture per glimpse. */
+
+const FILM_TIME = 5000; // milliseconds for all glimpses of a film
+const MAX_GLIMPSE_TIME = 250; // milliseconds
+export const REST_TIME = 1800; // milliseconds for the finished picture
+
+/** Returns the milliseconds for each glimpse of a film. */
+export const glimpseTime = (glimpses) => Math.min(MAX_GLIMPSE_TIME, FILM_TIME / glimpses);
+
+/** Formats " 7 / 64" with the width of "64 / 64". */
+export const formatPosition = (t, last) =>
+  `${String(t).padStart(String(last).length, "\u2007")} / ${last}`;
+
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+
+export class Player {
+  /**
+   * `root` contains the elements `.play`, `.slider` and `.position`. `draw(t, resting)` shows the
+   * film after glimpse t = 0..T; `resting` is true during the pause at the end of a film that
+   * plays. `settled()` is called after the visitor seeks, plays or pauses.
+   */
+  constructor(root, draw, settled = () => {}) {
+    this.button = root.querySelector(".play");
+    this.slider = root.querySelector(".slider");
+    this.output = root.querySelector(".position");
+    this.draw = draw;
+    this.settled = settled;
+    this.playing = false;
+    this.frame = null; // animation frame request, while playing
+    this.first = this.t = this.last = 0;
+    this.button.addEventListener("click", () => this.toggle());
+    this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
+  }
+
+  /** Loads a film that starts after glimpse `first`. */
+  load(glimpses, first = 0) {
+    this.last = glimpses;
+    this.first = first;
+    this.t = Math.min(this.t, glimpses);
+    this.slider.max = glimpses;
+    this.show();
+  }
+
+  /** Plays from glimpse t, or shows the finished picture if the visitor prefers reduced motion. */
+  begin(t = this.first) {
+    if (reducedMotion.matches) return this.hold(this.last);
+    this.t = t;
+    this.play();
+  }
+
+  /** Stops at glimpse t without calling `settled`. */
+  hold(t) {
+    this.pause();
+    this.t = Math.min(this.last, Math.max(0, t));
+    this.show();
+  }
+
+  /** Stops at glimpse t, chosen by the visitor. */
+  seek(t) {
+    this.hold(t);
+    this.settled();
+  }
+
+  toggle() {
+    if (this.playing) return this.seek(this.t);
+    if (this.t >= this.last) this.t = this.first;
+    this.play();
+    this.settled();
+  }
+
+  play() {
+    this.pause();
+    this.playing = true;
+    this.since = performance.now(); // when the current picture appeared
+    this.next();
+    this.show();
+  }
+
+  pause() {
+    this.playing = false;
+    cancelAnimationFrame(this.frame);
+    this.label();
+  }
+
+  next() {
+    this.frame = requestAnimationFrame((now) => this.tick(now));
+  }
+
+  tick(now) {
+    const due = this.t === this.last ? REST_TIME : glimpseTime(this.last);
+    if (now - this.since >= due) {
+      const late = now - this.since > 2 * due; // the page was hidden or busy: continue from here
+      this.since = late ? now : this.since + due;
+      this.t = this.t === this.last ? this.first : this.t + 1;
+      this.show();
+    }
+    this.next();
+  }
+
+  show() {
+    this.slider.value = this.t;
+    this.output.textContent = formatPosition(this.t, this.last);
+    this.slider.setAttribute("aria-valuetext", `glimpse ${this.t} of ${this.last}`);
+    this.slider.style.setProperty("--done", this.t / this.last);
+    this.label();
+    this.draw(this.t, this.playing && this.t === this.last);
+  }
+
+  label() {
+    this.button.textContent = this.playing ? "Pause" : "Play";
+  }
+}

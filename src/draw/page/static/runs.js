@@ -1,0 +1,120 @@
+/**
+ * Runs a model for the page: each run is a generator that yields films as they are finished.
+ *
+ * A film shows how one picture is drawn: `{glimpses, height, width, channels, readSize, writeSize,
+ * start, means, read, write, kl}`. `start` is the mean image of c_0 and `means` are those of
+ * c_1..c_T: concatenated bytes [channels, height, width]. `read` and `write` contain one window per
+ * glimpse and `kl` the nats per glimpse; each is null if it does not apply. `trace.js` reads films
+ * from files.
+ */
+
+import { digitShare } from "./ink.js";
+import { logLikelihood, repeat, sigmoid } from "./model.js";
+import { normals, uniforms } from "./random.js";
+
+// First number of every noise key, so that different kinds of run use different noise.
+const [PRIOR, POSTERIOR, FUTURE, WALK] = [0, 1, 2, 3];
+
+const BATCH = 4; // samples per batch: fast, and the first ones appear soon
+const INITIAL_INK = 0.1; // probability of ink for open pixels, in a picture of one digit
+
+/** Generates samples; sample i of a seed does not depend on the number of samples (eqs. 13-16). */
+export function* sample(model, { seed, count }) {
+  for (let first = 0; first < count; first += BATCH) {
+    const batch = Math.min(BATCH, count - first);
+    const z = noise(model, batch, (b) => [PRIOR, seed, first + b]); // eq. 13
+    yield { films: films(model, model.generate(z, batch)) };
+  }
+}
+
+/** Reconstructs an image of bytes, 0 to 255 (eqs. 3-12). */
+export function* reconstruct(model, { pixels, seed }) {
+  const x = Float32Array.from(pixels, (byte) => byte / 255);
+  const trace = model.forward(
+    x,
+    noise(model, 1, () => [POSTERIOR, seed]),
+  );
+  const [film] = films(model, trace);
+  const start = logLikelihood(x, model.canvas_0, 1)[0];
+  const nats = trace.canvases.map((canvas) => logLikelihood(x, canvas, 1)[0]);
+  yield { films: [{ ...film, logLikelihood: [start, ...nats] }] }; // for c_0..c_T
+}
+
+/** Generates several futures of one sample, which share its first t glimpses. */
+export function* fork(model, { seed, index, t, count, branch }) {
+  const { latent_size: Z } = model.config;
+  const past = model.generate(noise(model, 1, () => [PRIOR, seed, index]).subarray(0, t * Z), 1);
+  const state = {};
+  for (const [name, values] of Object.entries(past.state)) state[name] = repeat(values, count);
+  const z = noise(model, count, (b) => [FUTURE, seed, index, branch, b]).subarray(t * count * Z);
+  const future = model.generate(z, count, state);
+  const trace = {
+    canvases: [...past.canvases.map((canvas) => repeat(canvas, count)), ...future.canvases],
+    write_window: [
+      ...past.write_window.map((windows) => windows && Array(count).fill(windows[0])),
+      ...future.write_window,
+    ],
+  };
+  yield { films: films(model, trace) };
+}
+
+/**
+ * Completes a drawing with clamped iterations (Rezende et al. 2014). The open pixels start at
+ * random. Each round samples the open pixels, restores the visitor's ink and reconstructs the
+ * image, which gives the next probabilities.
+ */
+export function* complete(model, { ink, seed, count, rounds }) {
+  const initial = INITIAL_INK * digitShare(model.config) ** 2;
+  let x = new Float32Array(count * model.pixels).fill(initial); // probabilities of ink
+  for (let round = 1; round <= rounds; round++) {
+    const uniform = uniforms(WALK, seed, round);
+    x = x.map((probability, i) => (uniform() < probability || ink[i % model.pixels] ? 1 : 0));
+    const trace = model.forward(
+      x,
+      noise(model, count, (b) => [WALK, seed, round, b]),
+    );
+    x = trace.canvases.at(-1).map(sigmoid);
+    yield { round, films: films(model, trace) };
+  }
+}
+
+/** Draws noise [T, batch, Z] with a separate key for each image. */
+function noise(model, batch, keyOf) {
+  const { glimpses: T, latent_size: Z } = model.config;
+  const all = new Float32Array(T * batch * Z);
+  for (let b = 0; b < batch; b++) {
+    const values = normals(T * Z, ...keyOf(b));
+    for (let t = 0; t < T; t++) {
+      all.set(values.subarray(t * Z, (t + 1) * Z), (t * batch + b) * Z);
+    }
+  }
+  return all;
+}
+
+/** Converts a canvas to a picture: the mean, not a sample. */
+const bytes = (canvas) => Uint8Array.from(canvas, (c) => Math.round(255 * sigmoid(c))); // eq. 16
+
+/** Splits the trace of a batch into films. */
+function films({ config, pixels, canvas_0 }, { canvases, read_window, write_window, kl }) {
+  const count = canvases[0].length / pixels;
+  const select = (values, b) => values?.[0] && values.map((value) => value[b]);
+  return Array.from({ length: count }, (_, b) => {
+    const means = new Uint8Array(canvases.length * pixels);
+    canvases.forEach((logits, t) => {
+      means.set(bytes(logits.subarray(b * pixels, (b + 1) * pixels)), t * pixels);
+    });
+    return {
+      glimpses: canvases.length,
+      height: config.height,
+      width: config.width,
+      channels: config.channels,
+      readSize: config.read_size,
+      writeSize: config.write_size,
+      start: bytes(canvas_0),
+      means,
+      read: select(read_window, b) ?? null,
+      write: select(write_window, b) ?? null,
+      kl: select(kl, b) ?? null,
+    };
+  });
+}

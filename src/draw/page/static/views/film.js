@@ -1,0 +1,165 @@
+/** The base class of the views that play films. */
+
+import { parseInteger } from "../address.js";
+import { blank, frame, show } from "../pictures.js";
+import { Player } from "../player.js";
+import { freshSeed } from "../random.js";
+import { saveFilm } from "../save.js";
+
+/**
+ * A subclass implements `open(settings)`, which shows the settings in the address, and
+ * `rerun(seed)`, which computes films with new noise. It fills `canvases`, and `films` as they
+ * arrive. Its `settings` are those to store in the address.
+ */
+export class FilmView {
+  /** A saved film has `columns` pictures per row; `kinds` are the windows that films show. */
+  constructor(root, app, columns, kinds = ["write"]) {
+    this.app = app;
+    this.root = root;
+    this.kinds = kinds;
+    this.canvases = []; // elements
+    this.films = []; // one per canvas; a missing film is shown as an empty picture
+    this.saving = false; // a GIF is being made
+    this.player = new Player(
+      this.find(".player"),
+      (t, resting) => this.draw(t, resting),
+      () => this.remember(),
+    );
+    this.again = this.find(".again");
+    this.gif = this.find(".gif");
+    this.windows = this.find(".windows");
+    this.again.addEventListener("click", () => this.rerun(freshSeed()));
+    this.windows?.addEventListener("change", () => {
+      this.redraw();
+      this.remember();
+    });
+    this.gif.addEventListener("click", () => this.save(columns));
+  }
+
+  find(selector) {
+    return this.root.querySelector(selector);
+  }
+
+  /** Applies the settings that all views share; returns the signal for the view's first run. */
+  startView(settings) {
+    if (Object.keys(settings).length) this.reset(); // settings that are not given have defaults
+    const windows = parseInteger(settings.windows, 0, 1);
+    if (this.windows && windows !== undefined) this.windows.checked = windows === 1;
+    for (const element of this.root.querySelectorAll("[data-if]")) {
+      element.hidden = !this.applies(element.dataset.if);
+    }
+    return this.startRun();
+  }
+
+  /** Whether a `data-if` condition holds for the model: "read", "no-write", "windows" and so on. */
+  applies(condition) {
+    const kind = condition.replace("no-", "");
+    const kinds = kind === "windows" ? this.kinds : [kind];
+    return kinds.some((each) => this.hasWindow(each)) !== condition.startsWith("no-");
+  }
+
+  /** The model in the name of a saved film. */
+  get modelName() {
+    return this.app.model.name;
+  }
+
+  /** Whether the model has a window of this kind, "read" or "write". */
+  hasWindow(kind) {
+    return this.app.model.config[`${kind}_size`] !== null;
+  }
+
+  /** Restores the initial state of the view. */
+  reset() {
+    this.seed = 0;
+    this.pad?.set([]);
+    if (this.windows) this.windows.checked = this.windows.defaultChecked;
+  }
+
+  close() {
+    this.stop?.abort();
+    this.player.pause();
+  }
+
+  /** Stops the current run; returns the signal for the next one. */
+  startRun() {
+    this.gif.disabled = true;
+    this.stop?.abort();
+    this.stop = new AbortController();
+    return this.stop.signal;
+  }
+
+  /** Waits until the models are loaded; returns false if the view has started another run. */
+  async ready(signal, ...names) {
+    this.again.disabled = true;
+    this.setStatus("Loading the model");
+    try {
+      const needed = names.length ? names : [this.app.model.name];
+      await Promise.all(needed.map((name) => this.app.load(name)));
+    } finally {
+      if (!signal.aborted) this.setStatus("");
+    }
+    if (!signal.aborted) this.again.disabled = false;
+    return !signal.aborted;
+  }
+
+  setStatus(text) {
+    this.find(".status").textContent = text;
+  }
+
+  /** Plays the film from its start, or shows the glimpse t of the address. */
+  start(t) {
+    const glimpse = parseInteger(t, 0, this.player.last);
+    if (glimpse === undefined) this.player.begin();
+    else this.player.hold(glimpse);
+    this.remember();
+  }
+
+  /** Stores the settings in the address, with the glimpse t unless it is null (the film plays). */
+  remember(t = this.player.playing ? null : this.player.t) {
+    const { checked, defaultChecked } = this.windows ?? {};
+    const windows = checked === defaultChecked ? undefined : Number(checked);
+    this.app.remember({ ...this.settings, t: t ?? undefined, windows });
+  }
+
+  /** Returns a film's picture after glimpse t; it has no windows at rest or if they are hidden. */
+  frame(film, t, resting, kinds = this.kinds) {
+    if (!film) return blank(this.app.model.config);
+    return frame(film, t, resting || this.windows?.checked === false ? [] : kinds);
+  }
+
+  /** Returns the pictures for the canvases. */
+  pictures(t, resting) {
+    return this.canvases.map((_, i) => this.frame(this.films[i], t, resting));
+  }
+
+  draw(t, resting) {
+    const pictures = this.pictures(t, resting);
+    this.canvases.forEach((canvas, i) => show(canvas, pictures[i]));
+  }
+
+  redraw() {
+    this.pad?.draw();
+    this.player.show();
+  }
+
+  /** Saves the film as a GIF, unless one is being made. */
+  async save(columns) {
+    if (this.saving) return;
+    this.saving = true;
+    this.gif.setAttribute("aria-busy", "true");
+    try {
+      const { last } = this.player;
+      const sheets = Array.from({ length: last + 1 }, (_, t) => this.sheet(t, false));
+      sheets.push(this.sheet(last, true));
+      await saveFilm(`draw-${this.root.id}-${this.modelName}`, sheets, columns);
+    } finally {
+      this.saving = false;
+      this.gif.removeAttribute("aria-busy");
+    }
+  }
+
+  /** Returns the pictures of a saved film, row by row; null leaves a gap. */
+  sheet(t, resting) {
+    return this.pictures(t, resting);
+  }
+}

@@ -1,0 +1,74 @@
+/** The visitor draws part of a digit, and the model proposes the rest. */
+
+import { parseInteger, parseSeed } from "../address.js";
+import { rasterise, toText } from "../ink.js";
+import { createPad } from "../pad.js";
+import { tiles } from "../pictures.js";
+import { freshSeed } from "../random.js";
+import { FilmView } from "./film.js";
+
+const COUNT = 9;
+const ROUNDS = 12; // of clamped iterations; more change little
+const SHARE = 0.4; // part of an example's strokes
+const FIRST_EXAMPLE = 1; // a three
+
+export class Finish extends FilmView {
+  constructor(root, app) {
+    super(root, app, 3, ["read", "write"]);
+    this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
+    this.pad = createPad(this, { part: SHARE, changed: () => this.rerun(this.seed), pixels: true });
+  }
+
+  get settings() {
+    return { ink: toText(this.pad.strokes), seed: this.seed };
+  }
+
+  async open(settings) {
+    const signal = this.startView(settings);
+    const { ink, seed, t } = settings;
+    this.seed = parseSeed(seed) ?? this.seed ?? freshSeed();
+    this.films = [];
+    this.player.load(this.app.model.config.glimpses);
+    this.player.hold(this.player.last);
+    this.pad.open(ink, FIRST_EXAMPLE);
+    if (await this.ready(signal)) await this.rerun(this.seed, t);
+  }
+
+  /** Completes the drawing and shows the result of each round. */
+  async rerun(seed, t) {
+    const signal = this.startRun();
+    this.seed = seed;
+    if (!this.pad.strokes.length) {
+      this.films = [];
+      this.player.hold(this.player.last);
+      this.setStatus("Draw part of a digit on the pad");
+      this.again.disabled = true;
+      return this.app.remember({});
+    }
+    this.again.disabled = false;
+    const { height, width, channels } = this.app.model.config;
+    const grey = rasterise(this.pad.strokes, height, width);
+    const ink = Uint8Array.from(
+      { length: channels * grey.length },
+      (_, i) => grey[i % grey.length],
+    );
+    const args = { ink, seed, count: COUNT, rounds: ROUNDS };
+    this.ink = ink;
+    this.player.hold(parseInteger(t, 0, this.player.last) ?? this.player.last);
+    this.remember();
+    for await (const { round, films } of this.app.run("complete", args, signal)) {
+      this.films = films;
+      this.redraw();
+      this.setStatus(round < ROUNDS ? `Round ${round} of ${ROUNDS}` : this.pad.message);
+    }
+    if (signal.aborted) return;
+    this.gif.disabled = false;
+  }
+
+  /** Returns a film's picture; the last one includes the visitor's ink. */
+  frame(film, t, ...rest) {
+    const picture = super.frame(film, t, ...rest);
+    if (!film || t < film.glimpses) return picture;
+    return { ...picture, values: picture.values.map((value, i) => Math.max(value, this.ink[i])) };
+  }
+}

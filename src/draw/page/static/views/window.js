@@ -1,0 +1,262 @@
+/** An attention window to move by hand: equations 19 to 29 without a model. */
+
+import { box, centre, filterbanks, read, write } from "../attention.js";
+import { EXAMPLES, exampleButtons } from "../examples.js";
+import { rasterise } from "../ink.js";
+import { ARROWS } from "../pad.js";
+import { show } from "../pictures.js";
+
+const SIZE = 28; // side of the picture, pixels
+const FIRST_PICTURE = "3";
+const START = { g_x: 14.5, g_y: 14.5, delta: 4, sigma: 1, gamma: 1, n: 5 };
+const RANGES = {
+  g_x: [-4, 33, 0.1],
+  g_y: [-4, 33, 0.1],
+  delta: [0.2, 12, 0.1],
+  sigma: [0.1, 6, 0.1],
+  gamma: [0.2, 4, 0.1],
+  n: [1, 12, 1],
+};
+const SVG = "http://www.w3.org/2000/svg";
+
+export class Sandbox {
+  constructor(root, app) {
+    this.app = app;
+    this.root = root;
+    this.values = { ...START };
+    this.picked = null; // [i, j], the patch pixel under the pointer
+    this.setPicture(FIRST_PICTURE);
+    for (const [name, [min, max, step]] of Object.entries(RANGES)) {
+      const input = this.find(`[name=${name}]`);
+      Object.assign(input, { min, max, step });
+      input.addEventListener("input", () => this.change({ [name]: Number(input.value) }));
+    }
+    this.find(".reset").addEventListener("click", () => this.change(START));
+    exampleButtons(this.find(".examples"), (name) => {
+      this.setPicture(name);
+      this.change({});
+    });
+    for (const svg of root.querySelectorAll(".filters")) svg.setAttribute("viewBox", "0 0 1 1");
+    this.find(".overlay").setAttribute("viewBox", `0.5 0.5 ${SIZE} ${SIZE}`); // 1-based
+    this.initPointer();
+    this.initPatch();
+  }
+
+  find(name) {
+    return this.root.querySelector(name);
+  }
+
+  open(settings) {
+    if (Object.keys(settings).length) {
+      this.values = { ...START }; // settings that are not given have defaults
+      this.setPicture(Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : FIRST_PICTURE);
+    }
+    const known = Object.keys(RANGES).filter((name) => settings[name] !== undefined);
+    const values = known.map((name) => [name, Number(settings[name])]);
+    this.change(Object.fromEntries(values.filter(([, value]) => Number.isFinite(value))));
+  }
+
+  close() {}
+
+  redraw() {
+    this.draw();
+  }
+
+  /** Draws an example as the picture, with intensities in [0, 1]. */
+  setPicture(picture) {
+    this.picture = picture;
+    const pixels = rasterise(EXAMPLES[picture], SIZE, SIZE);
+    this.image = Float32Array.from(pixels, (byte) => byte / 255);
+  }
+
+  /** Sets values, limited to their ranges and rounded to their steps. */
+  change(values) {
+    for (const [name, value] of Object.entries(values)) {
+      const [low, high, step] = RANGES[name];
+      const rounded = Math.round(value / step) * step;
+      this.values[name] = Number(Math.min(high, Math.max(low, rounded)).toFixed(1));
+    }
+    const { picture } = this;
+    const first = { ...START, picture: FIRST_PICTURE };
+    const changed = Object.entries({ ...this.values, picture }).filter(
+      ([name, value]) => value !== first[name],
+    );
+    this.app.remember(Object.fromEntries(changed));
+    this.draw();
+  }
+
+  /** Dragging the window moves it; dragging its corner changes the stride. */
+  initPointer() {
+    const overlay = this.find(".overlay");
+    const place = ({ clientX, clientY }) => {
+      const { left, top, width } = overlay.getBoundingClientRect();
+      return [clientX, clientY].map((at, axis) => 0.5 + ((at - [left, top][axis]) / width) * SIZE);
+    };
+    let drag = null;
+    overlay.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || !event.isPrimary) return;
+      overlay.setPointerCapture(event.pointerId);
+      const [x, y] = place(event);
+      const { g_x, g_y, delta, n } = this.values;
+      const corner = event.target.classList.contains("grip");
+      const offset = corner ? (n * delta) / 2 : 0; // from the window's centre
+      drag = { corner, from: [x - g_x - offset, y - g_y - offset] };
+      if (event.target === overlay) drag.from = [0, 0]; // outside: the window jumps there
+      event.preventDefault();
+      move(event);
+    });
+    const move = (event) => {
+      if (!drag || !event.isPrimary) return;
+      const [x, y] = place(event).map((at, axis) => at - drag.from[axis]);
+      const { g_x, g_y, n } = this.values;
+      if (drag.corner) this.change({ delta: (2 * Math.max(x - g_x, y - g_y)) / n });
+      else this.change({ g_x: x, g_y: y });
+    };
+    overlay.addEventListener("pointermove", move);
+    for (const end of ["pointerup", "pointercancel"]) {
+      overlay.addEventListener(end, ({ isPrimary }) => (drag = isPrimary ? null : drag));
+    }
+  }
+
+  initPatch() {
+    const patch = this.find(".patch");
+    const pick = (picked) => {
+      this.picked = picked;
+      this.draw();
+    };
+    const point = ({ offsetX, offsetY }) => {
+      const { n } = this.values;
+      const at = (offset) => Math.floor((offset / patch.clientWidth) * n);
+      pick([offsetX, offsetY].map((offset) => Math.min(n - 1, Math.max(0, at(offset)))));
+    };
+    patch.addEventListener("pointerdown", point);
+    patch.addEventListener("pointermove", point);
+    patch.addEventListener("keydown", (event) => {
+      const move = ARROWS[event.key];
+      if (!move) return;
+      const last = this.values.n - 1;
+      const from = this.picked ?? [-move[0], -move[1]];
+      pick(from.map((at, axis) => Math.min(last, Math.max(0, at + move[axis]))));
+      event.preventDefault();
+    });
+    patch.addEventListener("blur", () => pick(null));
+    patch.addEventListener("pointerleave", ({ pointerType }) => {
+      if (pointerType === "mouse") pick(null); // a finger also leaves when it is lifted
+    });
+  }
+
+  draw() {
+    const { sigma, n, ...rest } = this.values;
+    const window = { ...rest, sigma2: sigma ** 2 };
+    const { F_x, F_y } = filterbanks(window, SIZE, SIZE, n);
+    const patch = read(this.image, 1, SIZE, SIZE, window, n);
+    const back = write(patch, 1, SIZE, SIZE, window, n);
+    if (this.picked && Math.max(...this.picked) >= n) this.picked = null;
+    show(this.find(".image"), this.litPicture(F_x, F_y));
+    const brightest = Math.max(...back, 1e-9); // far below 1 if the window is large
+    show(this.find(".patch"), pictureOf(patch, n));
+    show(
+      this.find(".back"),
+      pictureOf(
+        back.map((value) => value / brightest),
+        SIZE,
+      ),
+    );
+    this.find(".brightest").textContent = brightest.toFixed(2);
+    this.drawOverlay(window, n);
+    this.drawFilters(this.find(".filters.x"), F_x, n, this.picked?.[0]);
+    this.drawFilters(this.find(".filters.y"), F_y, n, this.picked?.[1]);
+    this.drawNumbers(window, n);
+  }
+
+  /** Returns the picture, with a glow where the filters of the selected patch pixel look. */
+  litPicture(F_x, F_y) {
+    const picture = pictureOf(this.image, SIZE);
+    if (!this.picked) return picture;
+    const [i, j] = this.picked;
+    const weights = Float32Array.from(this.image, (_, at) => {
+      const [row, column] = [Math.floor(at / SIZE), at % SIZE];
+      return F_x[i * SIZE + column] * F_y[j * SIZE + row];
+    });
+    const largest = Math.max(...weights);
+    return { ...picture, glow: weights.map((weight) => weight / largest) };
+  }
+
+  drawOverlay(window, n) {
+    const { left, top, right, bottom } = box(window, n);
+    const set = (name, attributes) => {
+      for (const [key, value] of Object.entries(attributes)) {
+        this.find(name).setAttribute(key, value);
+      }
+    };
+    const extent = { x: left, y: top, width: right - left, height: bottom - top };
+    set(".frame", { ...extent, "stroke-width": Math.sqrt(window.sigma2) });
+    set(".edge", extent);
+    const visible = (edge) => Math.min(SIZE, Math.max(1, edge));
+    const corner = { cx: visible(right), cy: visible(bottom) };
+    set(".corner", { ...corner, r: 0.7 });
+    set(".grip", { ...corner, r: 1.6 }); // at least 26 pixels wide on a small phone
+    const dots = [];
+    for (let j = 1; j <= n; j++) {
+      for (let i = 1; i <= n; i++) {
+        const dot = document.createElementNS(SVG, "circle");
+        dot.setAttribute("cx", centre(window.g_x, window.delta, n, i));
+        dot.setAttribute("cy", centre(window.g_y, window.delta, n, j));
+        dot.setAttribute("r", 0.18);
+        dots.push(dot);
+      }
+    }
+    this.find(".dots").replaceChildren(...dots);
+  }
+
+  /** Draws the filters' weights as bars, F_X along the picture's width and F_Y along its height. */
+  drawFilters(svg, F, n, picked) {
+    const upright = svg.classList.contains("y");
+    const largest = Math.max(...F);
+    const paths = Array.from({ length: n }, (_, i) => {
+      const points = Array.from({ length: 2 * SIZE }, (_, end) => {
+        const along = Math.ceil(end / 2) / SIZE; // start and end of a bar
+        const high = F[i * SIZE + (end >> 1)] / largest;
+        return upright ? `${1 - high} ${along}` : `${along} ${1 - high}`;
+      });
+      const path = document.createElementNS(SVG, "path");
+      const ends = upright ? ["1 0", "1 1"] : ["0 1", "1 1"];
+      path.setAttribute("d", `M${[ends[0], ...points, ends[1]].join("L")}`);
+      if (picked !== undefined) path.setAttribute("class", i === picked ? "picked" : "faint");
+      return path;
+    });
+    svg.replaceChildren(...paths);
+  }
+
+  drawNumbers({ g_x, g_y, delta, sigma2, gamma }, n) {
+    for (const [name, value] of Object.entries(this.values)) {
+      const input = this.find(`[name=${name}]`);
+      const [low, high] = RANGES[name];
+      input.value = value;
+      input.style.setProperty("--done", (value - low) / (high - low));
+      input.nextElementSibling.textContent = name === "n" ? value : value.toFixed(1);
+    }
+    const centres = (g) => {
+      const all = Array.from({ length: n }, (_, i) => number(centre(g, delta, n, i + 1), 1));
+      return n <= 4 ? all.join(", ") : [...all.slice(0, 2), "…", all.at(-1)].join(", ");
+    };
+    const numbers = {
+      g_x_raw: number((2 * g_x) / (SIZE + 1) - 1, 2),
+      g_y_raw: number((2 * g_y) / (SIZE + 1) - 1, 2),
+      delta_raw: number(Math.log((delta * Math.max(n - 1, 1)) / (SIZE - 1)), 2),
+      mu_x: centres(g_x),
+      mu_y: centres(g_y),
+      sigma_raw: number(Math.log(sigma2), 2),
+      gamma_raw: number(Math.log(gamma), 2),
+    };
+    for (const [name, text] of Object.entries(numbers)) this.find(`.${name}`).textContent = text;
+  }
+}
+
+/** Formats a number with a typographic minus sign. */
+const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+
+function pictureOf(intensities, size) {
+  const values = Uint8Array.from(intensities, (v) => Math.round(255 * Math.min(1, Math.max(0, v))));
+  return { height: size, width: size, channels: 1, values };
+}

@@ -1,0 +1,173 @@
+"""The folder of the page is complete, small and self-contained."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from draw import DRAW, zoo
+from draw.errors import ConfigError
+from draw.page import build_site, site
+
+from .conftest import CONFIGS, wild
+
+TINY_MODELS = {name: wild(CONFIGS[name]) for name in ("plain", "attentive")}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def only_tiny(monkeypatch):
+    """No bundled models."""
+    monkeypatch.setattr(zoo, "names", lambda kind: [])
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def generated(monkeypatch) -> list[DRAW]:
+    """The models that generate samples, in order."""
+    models = []
+    generate = DRAW.generate
+
+    def recorded(self, *args, **options):
+        models.append(self)
+        return generate(self, *args, **options)
+
+    monkeypatch.setattr(DRAW, "generate", recorded)
+    return models
+
+
+def test_it_contains_the_page_and_each_model_in_order(tmp_path):
+    build_site(tmp_path / "site", TINY_MODELS)
+    files = contents(tmp_path / "site")
+    index = json.loads(files["models.json"])
+    assert [entry["name"] for entry in index] == [*TINY_MODELS, *zoo.names("DRAW")]
+    for entry in index:
+        name = entry["name"]
+        assert json.loads(files[f"models/{name}/config.json"]) == entry["config"]
+        assert f"models/{name}/model.safetensors" in files
+        trace = json.loads(files[f"traces/{name}.json"])
+        assert trace["model"] == name
+        assert trace["steps"] == entry["config"]["glimpses"]
+    for name, network in TINY_MODELS.items():
+        again = DRAW.from_pretrained(tmp_path / "site/models" / name)
+        for ours, theirs in zip(network.parameters(), again.parameters(), strict=True):
+            assert (ours == theirs).all()
+    others = {name for name in files if not name.startswith(("models", "traces"))}
+    assert others == set(contents(site.STATIC))
+
+
+def test_a_second_build_runs_no_model_and_gives_the_same_bytes(
+    tmp_path, cache, generated, monkeypatch
+):
+    monkeypatch.setattr(zoo, "names", lambda kind: ["quick"])
+    build_site(tmp_path / "a", TINY_MODELS)
+    assert len(generated) == len(TINY_MODELS) + 1
+    generated.clear()
+    build_site(tmp_path / "b", TINY_MODELS)
+    assert generated == []
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.usefixtures("only_tiny")
+def test_changed_weights_and_a_new_trace_version_are_not_served_from_the_cache(
+    tmp_path, cache, generated, monkeypatch
+):
+    build_site(tmp_path, {"one": TINY_MODELS["plain"]})
+    build_site(tmp_path, {"one": wild(CONFIGS["plain"], seed=1)})
+    assert len(generated) == 2
+    monkeypatch.setattr(site, "TRACE_VERSION", -1)
+    build_site(tmp_path, {"one": TINY_MODELS["plain"]})
+    assert len(generated) == 3
+
+
+@pytest.mark.usefixtures("only_tiny")
+def test_a_cache_that_cannot_be_written_is_not_needed(tmp_path, cache):
+    cache.write_text("a file, not a folder")
+    build_site(tmp_path / "site", {"one": TINY_MODELS["plain"]})
+    assert (tmp_path / "site/traces/one.json").is_file()
+
+
+@pytest.mark.usefixtures("only_tiny")
+def test_an_earlier_page_is_replaced(tmp_path):
+    build_site(tmp_path, TINY_MODELS)
+    build_site(tmp_path, {"plain": TINY_MODELS["plain"]})
+    assert not (tmp_path / "models/attentive").exists()
+    assert not (tmp_path / "traces/attentive.json").exists()
+    assert contents(tmp_path).keys() >= {"index.html", "models/plain/config.json"}
+
+
+@pytest.mark.parametrize(
+    "index", [None, "{}x", "3", '["a"]', '[{"name": "a"}]', '{"name": "a"}', "[" * 50_000]
+)
+def test_a_folder_with_other_files_is_left_alone(tmp_path, index):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "weights").write_text("mine")
+    if index is not None:
+        (tmp_path / "models.json").write_text(index)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match="contains files that are not a page; choose a new fold"):
+        build_site(tmp_path, TINY_MODELS)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("only_tiny")
+def test_a_model_with_another_likelihood_is_rejected_and_an_earlier_page_stays(tmp_path):
+    build_site(tmp_path, TINY_MODELS)
+    before = contents(tmp_path)
+    levels = wild(replace(CONFIGS["colour"], likelihood="logistic"))
+    with pytest.raises(ConfigError, match="the likelihood of mine is 'logistic'"):
+        build_site(tmp_path, {"mine": levels})
+    assert contents(tmp_path) == before
+
+
+def test_a_given_model_replaces_the_bundled_model_of_the_same_name(tmp_path):
+    name, *others = zoo.names("DRAW")
+    build_site(tmp_path, {name: TINY_MODELS["plain"]})
+    index = json.loads((tmp_path / "models.json").read_text())
+    assert [entry["name"] for entry in index] == [name, *others]
+    assert index[0]["config"]["height"] == 14
+    source = zoo.find(others[0]) / "model"
+    files = contents(tmp_path / "models" / others[0])
+    assert files.keys() == {"config.json", "model.safetensors"}
+    assert files["model.safetensors"] == (source / "model.safetensors").read_bytes()
+
+
+def test_a_visitor_loads_less_than_5_mb(folder):
+    """The page, and any one model with its trace."""
+    files = contents(folder)
+    shared = sum(len(f) for n, f in files.items() if not n.startswith(("models/", "traces/")))
+    for name in zoo.names("DRAW"):
+        parts = (f"models/{name}/config.json", f"models/{name}/model.safetensors")
+        model = sum(len(files[part]) for part in (*parts, f"traces/{name}.json"))
+        assert shared + model < 5_000_000
+
+
+@pytest.mark.usefixtures("only_tiny")
+def test_traces_of_large_pictures_have_fewer_samples(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(site, "MAX_TRACE_BYTES", 6 * 14 * 14 * 5)
+    build_site(tmp_path / "site", TINY_MODELS)
+    trace = json.loads((tmp_path / "site/traces/plain.json").read_text())
+    assert len(trace["samples"]) == 5
+
+
+def test_the_page_is_small_and_refers_to_no_other_site():
+    files = contents(site.STATIC)
+    assert sum(map(len, files.values())) < 200_000
+    allowed = {"https://arxiv.org/abs/1502.04623", "http://www.w3.org/2000/svg"}
+    for name, data in files.items():
+        assert set(re.findall(r"https?://[^\s\"'<>)`]+", data.decode())) <= allowed, name
