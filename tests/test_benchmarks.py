@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from draw import kernels
+from draw.kernels import loops
 from draw.model import DRAWConfig
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +17,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.fixture
 def gpu(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    monkeypatch.setitem(kernels.ENGINES, DEVICE, "draw.kernels.gpu")
+    monkeypatch.setitem(loops.ENGINES, DEVICE, "draw.kernels.gpu")
     before = torch.get_float32_matmul_precision()
     import gpu
 

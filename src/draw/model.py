@@ -72,6 +72,7 @@ class DRAWConfig:
         return DRAW(self)
 
 
+@kernels.register
 class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "image-generation"]):
     """The generative model of the paper.
 
@@ -248,10 +249,15 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
             record: keep the canvases and windows of all glimpses, for pictures and films.
             requires_grad: track gradients with respect to `z` and the parameters; by default the
                 method runs under `torch.no_grad()`.
+
+        Raises:
+            ConfigError: if `z` does not hold latents for `count` images.
         """
         with torch.set_grad_enabled(requires_grad and torch.is_grad_enabled()):
             if z is None:
                 z = self._noise(count, generator)  # eq. 13
+            if z.shape[1] != count:
+                raise ConfigError(f"z holds latents for {z.shape[1]} images; count is {count}")
             if kernels.use_fused(self, x=None, noise=z, record=record):
                 return kernels.generate(self, z, record=record)
             state = self.initial_state(count)

@@ -1,5 +1,6 @@
-"""What the engines of both devices share: how the weights are laid out, and what a run leaves."""
+"""Data that the CPU and GPU engines share: weights, sizes and results."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,20 +12,20 @@ from draw.likelihoods import LIKELIHOODS
 
 
 class Weights(NamedTuple):
-    """The parameters as an engine wants them; the gradients have the same shapes and order.
+    """The parameters in the layout of the engines; gradients have the same shapes and order.
 
-    Without read attention the encoder is shown the same x at every step (eq. 17). What its gates
-    get of it is computed once and stands in their bias, which is then one for each image; r_t is
-    the error image alone.
+    Without read attention the encoder sees the same x at every glimpse (eq. 17). The contribution
+    of x to its gates is then computed once and added to the bias, which becomes one row per image,
+    and r_t consists of the error image only.
     """
 
-    W_enc: Tensor | None  # [4 hidden, hidden + r + hidden]: of h_dec, r, h_enc
+    W_enc: Tensor | None  # [4 hidden, hidden + r + hidden]: columns of h_dec, r, h_enc
     b_enc: Tensor | None  # [4 hidden]; without read attention [B, 4 hidden]
     W_post: Tensor | None
     b_post: Tensor | None
     W_dec: Tensor  # [4 hidden, Z + hidden]
     b_dec: Tensor
-    W_out: Tensor  # [w + 5 + 5, hidden]: patch, write window, the next step's read window
+    W_out: Tensor  # [w + 5 + 5, hidden]: patch, write window, read window of the next glimpse
     b_out: Tensor
     canvas_0: Tensor
     h_enc_0: Tensor
@@ -34,10 +35,10 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, model: Any, x: Tensor | None) -> "Weights":
-        """Laid out by differentiable operations, so that autograd takes the gradients apart.
+        """Arrange a model's parameters with differentiable operations, for autograd.
 
         Args:
-            x: the images; None leaves the encoder out.
+            x: the images; None to leave out the encoder.
         """
         enc, dec, r = model.encoder, model.decoder, model.encoder.weight_ih.shape[1]
         r -= model.config.hidden_size
@@ -65,40 +66,68 @@ class Weights(NamedTuple):
         return cls._make(w if w is None else w.contiguous() for w in weights)
 
 
+@functools.lru_cache(maxsize=64)
+def parameter_shapes(config: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each parameter that `Weights.of` expects, by name."""
+    (K, H, W), hidden, Z = config.canvas_shape, config.hidden_size, config.latent_size
+    n_read, n_write = config.read_size, config.write_size
+    r = 2 * config.channels * (H * W if n_read is None else n_read**2)
+    linears = {"posterior": 2 * Z, "patch": K * (H * W if n_write is None else n_write**2)}
+    linears |= {} if n_read is None else {"read_window": 5}
+    linears |= {} if n_write is None else {"write_window": 5}
+    shapes: dict[str, tuple[int, ...]] = {"canvas_0": (K, H, W)}
+    for name in ("h_enc_0", "c_enc_0", "h_dec_0", "c_dec_0"):
+        shapes[name] = (hidden,)
+    for name, inputs in (("encoder", r + hidden), ("decoder", Z)):
+        shapes |= {f"{name}.weight_ih": (4 * hidden, inputs), f"{name}.bias_ih": (4 * hidden,)}
+        shapes |= {f"{name}.weight_hh": (4 * hidden, hidden), f"{name}.bias_hh": (4 * hidden,)}
+    for name, outputs in linears.items():
+        shapes |= {f"{name}.weight": (outputs, hidden), f"{name}.bias": (outputs,)}
+    return shapes
+
+
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of one run; `None` of the two patch sizes is 0 here: without attention."""
+    """The sizes of one call. A patch size of 0 means no attention."""
 
     T: int
     B: int
     C: int
-    K: int  # channels of the canvas, of which the first C make the mean picture
+    K: int  # channels of the canvas; the first C define the mean image
     H: int
     W: int
     hidden: int
     Z: int
     n_read: int
     n_write: int
-    likelihood: str  # what the canvas means
+    likelihood: str
 
     @property
     def clamped(self) -> bool:
-        """Whether the mean picture is a line, cut off at black and white; else a sigmoid."""
+        """Whether the mean is linear in the canvas, clamped to [0, 1], rather than a sigmoid."""
         return LIKELIHOODS[self.likelihood].clamped
 
     @classmethod
     def of(cls, config: Any, noise: Tensor) -> "Shape":
         T, B, _ = noise.shape
-        n_read, n_write = config.read_size or 0, config.write_size or 0
         C, H, W = config.image_shape
         return cls(
-            *(T, B, C, config.canvas_shape[0], H, W, config.hidden_size, config.latent_size),
-            *(n_read, n_write, config.likelihood),
+            T=T,
+            B=B,
+            C=C,
+            K=config.canvas_shape[0],
+            H=H,
+            W=W,
+            hidden=config.hidden_size,
+            Z=config.latent_size,
+            n_read=config.read_size or 0,
+            n_write=config.write_size or 0,
+            likelihood=config.likelihood,
         )
 
 
 class Results(NamedTuple):
-    """What a run leaves; without an encoder there is no posterior."""
+    """The results of a call; mu, log_sigma and kl are None without an encoder."""
 
     canvas: Tensor  # [B, K, H, W], c_T
     z: Tensor  # [T, B, Z]
@@ -107,16 +136,16 @@ class Results(NamedTuple):
     kl: Tensor | None  # [T, B]
 
 
-class Recorded(NamedTuple):
-    """What only pictures need."""
+class RecordedSteps(NamedTuple):
+    """The canvas and the window parameters of every glimpse."""
 
     canvases: Tensor  # [T, B, K, H, W]
-    reads: Tensor | None  # [T, B, 5]
-    writes: Tensor | None
+    read_params: Tensor | None  # [T, B, 5]
+    write_params: Tensor | None
 
 
 def windows(params: Tensor | None, config: Any, n: int | None) -> Window | None:
-    """The recorded parameters of T steps as windows."""
+    """Convert recorded window parameters to a `Window` with fields [T, B]."""
     if params is None or n is None:
         return None
     return Window.from_params(params, config.height, config.width, n)

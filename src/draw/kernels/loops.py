@@ -1,4 +1,4 @@
-"""The loops over the steps, run by the engine of the device that the tensors are on."""
+"""Run the loop over the glimpses with the fused engine of the device that holds the tensors."""
 
 import importlib
 from typing import Any
@@ -9,56 +9,44 @@ from torch import Tensor
 from draw.kernels.layout import Shape, Weights, windows
 from draw.trace import Trace
 
-ENGINES = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # by the kind of the device
+ENGINES = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # modules by device type
 
 
 def engine_for(device: str) -> Any:
-    """The engine's module for this kind of device, imported only where it is wanted."""
+    """Import and return the engine's module for a device type."""
     return importlib.import_module(ENGINES[device])
 
 
 def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Trace:
-    """`DRAW.forward`."""
+    """Encode and redraw images as `DRAW.forward` does."""
     x, eps = x.contiguous(), eps.contiguous()
     weights = Weights.of(model, x)
     if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
         engine, shape = engine_for(eps.device.type), Shape.of(model.config, eps)
-        results, recording = engine.run_with_gradients(shape, weights, x, eps), None
+        results = engine.run_with_gradients(shape=shape, weights=weights, x=x, eps=eps)
+        fields = results._asdict()
     else:
-        results, recording = _run(model, weights, x, eps, record)
-    return _trace(model, x, eps, results, recording)
+        fields = _run(model, weights, x, eps, record)
+    log_likelihood = model.likelihood.log_likelihood(x, fields["canvas"])  # eq. 9
+    return Trace(**fields, eps=eps, log_likelihood=log_likelihood, likelihood=model.likelihood)
 
 
 def generate(model: Any, z: Tensor, *, record: bool) -> Trace:
-    """`DRAW.generate`."""
-    return _trace(
-        model, None, None, *_run(model, Weights.of(model, None), None, z.contiguous(), record)
-    )
+    """Decode latents as `DRAW.generate` does."""
+    fields = _run(model, Weights.of(model, None), None, z.contiguous(), record)
+    return Trace(**fields, likelihood=model.likelihood)
 
 
-def _run(model: Any, weights: Weights, x: Tensor | None, noise: Tensor, record: bool) -> Any:
-    engine, shape = engine_for(noise.device.type), Shape.of(model.config, noise)
-    return engine.run(shape, weights, x, noise, record=record)
-
-
-def _trace(model: Any, x: Tensor | None, eps: Tensor | None, results: Any, recording: Any) -> Trace:
-    canvas, z, mu, log_sigma, kl = results
-    canvases = read = write = None
-    if recording is not None:
-        canvases = recording.canvases
-        canvas = canvases[-1]
-        read = windows(recording.reads, model.config, model.config.read_size)
-        write = windows(recording.writes, model.config, model.config.write_size)
-    return Trace(
-        canvas=canvas,
-        z=z,
-        eps=eps,
-        mu=mu,
-        log_sigma=log_sigma,
-        kl=kl,
-        canvases=canvases,
-        log_likelihood=None if x is None else model.likelihood.log_likelihood(x, canvas),
-        read_window=read,
-        write_window=write,
-        likelihood=model.likelihood,
-    )
+def _run(
+    model: Any, weights: Weights, x: Tensor | None, noise: Tensor, record: bool
+) -> dict[str, Any]:
+    """Run the engine without gradients; return the fields of a `Trace` that it computes."""
+    engine, config = engine_for(noise.device.type), model.config
+    shape = Shape.of(config, noise)
+    results, steps = engine.run(shape=shape, weights=weights, x=x, noise=noise, record=record)
+    fields: dict[str, Any] = results._asdict()
+    if steps is not None:
+        fields["canvases"] = steps.canvases
+        fields["read_window"] = windows(steps.read_params, config, config.read_size)
+        fields["write_window"] = windows(steps.write_params, config, config.write_size)
+    return fields

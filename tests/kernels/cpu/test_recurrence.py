@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch.autograd import forward_ad
 
 from draw import kernels
-from draw.errors import ConfigError
 from draw.kernels.cpu import recurrence
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
@@ -271,74 +269,7 @@ def test_denormals_are_left_to_the_caller():
     assert float(tiny * 0.5) != 0
 
 
-# ---------------------------------------------------------------- the choice
-
-
-def chosen(model: DRAW, eps: torch.Tensor, x: torch.Tensor | None = None, record=False) -> bool:
-    return kernels.chosen(model, eps, x, batch=2, record=record)
-
-
-def test_auto_is_fused_in_float32_and_plain_elsewhere():
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    assert chosen(model, eps, x)
-    assert not chosen(model, eps, x, record=True)  # gradients through windows
-    assert not chosen(model, eps)
-    assert not chosen(model, eps, x.clone().requires_grad_())
-    assert not chosen(model, eps[:, :1], x)  # the plain path spreads it or says what is wrong
-    assert not chosen(model, eps[..., :3], x)
-    with torch.no_grad():
-        assert chosen(model, eps, x, record=True)
-        assert chosen(model, eps)
-        with torch.autocast("cpu"):
-            assert not chosen(model, eps, x)
-        assert not chosen(model.double(), eps.double(), x.double())
-
-
-def test_a_hook_in_a_layer_is_called():
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    calls = []
-    hook = model.patch.register_forward_hook(lambda *call: calls.append(call))
-    model(x, eps=eps)
-    assert len(calls) == SMALL["glimpses"]
-    hook.remove()
-    assert chosen(model, eps, x)
-
-
-def test_a_hook_of_all_modules_is_called():
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    calls = []
-    hook = torch.nn.modules.module.register_module_forward_hook(
-        lambda module, *_: calls.append(module)
-    )
-    try:
-        model(x, eps=eps)
-    finally:
-        hook.remove()
-    assert calls.count(model.patch) == SMALL["glimpses"]
-    assert chosen(model, eps, x)
-
-
-@pytest.mark.parametrize("backend", ["cuda", "mkldnn"])
-def test_precisions_under_their_new_names_are_no_obstacle(backend):
-    matmul = getattr(torch.backends, backend).matmul
-    before = matmul.fp32_precision
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    try:
-        matmul.fp32_precision = "tf32"
-        assert chosen(model, eps, x)
-    finally:
-        matmul.fp32_precision = before
-
-
-def test_noise_of_another_shape_is_the_plain_paths():
-    model = network(engine="auto")
-    _, eps = inputs(model, 3)
-    with torch.no_grad(), pytest.raises(RuntimeError):
-        model.generate(5, z=eps)
+# ---------------------------------------------------------------- other inputs and settings
 
 
 def test_fewer_steps_than_the_configuration_says():
@@ -379,105 +310,3 @@ def test_other_defaults_of_torch_do_not_matter():
             assert torch.equal(model(x, eps=eps).kl, expected.kl)
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.parametrize("engine", ["auto", "plain"])
-def test_gradients_that_only_the_plain_path_has(engine):
-    model = network(engine=engine)
-    x, eps = inputs(model, 2)
-    x.requires_grad_()
-    elbo(model(x, eps=eps)).sum().backward()
-    assert x.grad.abs().max() > 0
-    trace = model(x.detach(), eps=eps, record=True)
-    trace.write.delta.sum().backward()
-    assert model.write_window.weight.grad.abs().max() > 0
-    model.zero_grad()
-    model.generate(2).canvas.sum().backward()
-    assert model.patch.weight.grad.abs().max() > 0
-
-
-def test_under_a_transformation_of_torch_func():
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    weights = dict(model.named_parameters())
-
-    def bound(weights: dict[str, torch.Tensor]) -> torch.Tensor:
-        return elbo(torch.func.functional_call(model, weights, (x,), {"eps": eps})).sum()
-
-    gradient = torch.func.grad(bound)(weights)
-    elbo(model(x, eps=eps)).sum().backward()
-    assert error(model.canvas_0.grad, gradient["canvas_0"].double()) < TOLERANCE
-
-
-def test_under_a_transformation_that_maps_over_something_else():
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    sums = torch.vmap(lambda scale: scale * elbo(model(x, eps=eps)).sum())(torch.tensor([1.0, 2.0]))
-    torch.testing.assert_close(sums[1], 2 * elbo(model(x, eps=eps)).sum())
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # which torch itself calls
-def test_in_forward_mode_the_canvas_has_its_tangent():
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    with torch.no_grad(), forward_ad.dual_level():
-        seen = model(x, eps=forward_ad.make_dual(eps, torch.ones_like(eps))).canvas
-        painted = model.generate(2, z=forward_ad.make_dual(eps, torch.ones_like(eps))).canvas
-        for canvas in (seen, painted):
-            assert forward_ad.unpack_dual(canvas).tangent.abs().max() > 0
-
-
-def test_a_trace_of_torch_jit_sees_the_plain_paths_operations(monkeypatch):
-    """Simulated: the types that are checked in tests cannot be traced."""
-    model = network(engine="auto")
-    x, eps = inputs(model, 2)
-    monkeypatch.setattr(torch._C, "_is_tracing", lambda: True)
-    assert not chosen(model, eps, x)
-
-
-def test_frozen_parameters_get_no_gradient():
-    model = network()
-    model.encoder.requires_grad_(False)
-    elbo(model(inputs(model, 2)[0])).sum().backward()
-    assert model.encoder.weight_ih.grad is None
-    assert model.decoder.weight_ih.grad.abs().max() > 0
-
-
-def test_fused_says_what_it_cannot_do():
-    model = network().double()
-    with pytest.raises(ConfigError, match="float32"):
-        model(torch.zeros(1, 1, 9, 13, dtype=torch.float64))
-    model = network()
-    with pytest.raises(ConfigError, match="plain path"):
-        model(inputs(model, 1)[0], record=True)
-
-
-def test_an_unknown_engine_is_refused():
-    model = network(engine="warp")
-    with pytest.raises(ConfigError, match="warp"):
-        model(inputs(model, 1)[0])
-
-
-def test_the_engine_is_no_part_of_a_saved_model(tmp_path):
-    model = network(engine="plain")
-    model.save(tmp_path)
-    assert "engine" not in (tmp_path / "config.json").read_text()
-    loaded = DRAW.from_pretrained(tmp_path)
-    assert loaded.engine == "auto"
-    assert elbo(loaded(inputs(loaded, 2)[0])).isfinite().all()
-
-
-def test_a_model_with_steps_of_its_own_is_left_to_the_plain_path():
-    class Blind(DRAW):
-        def encode_step(self, x, state, eps):
-            return super().encode_step(torch.zeros_like(x), state, eps)
-
-    torch.manual_seed(0)
-    own = Blind(DRAWConfig(height=6, width=6, glimpses=2, hidden_size=4, latent_size=2))
-    x, eps = torch.rand(2, 1, 6, 6), torch.randn(2, 2, 2)
-    blind = own(x, eps=eps).mu
-    own.engine = "plain"
-    assert torch.equal(own(x, eps=eps).mu, blind)
-    own.engine = "fused"
-    with pytest.raises(ConfigError, match="not the paper's"):
-        own(x, eps=eps)

@@ -1,4 +1,4 @@
-"""The GPU's engine: on a GPU where there is one, else on the CPU by Triton's interpreter."""
+"""Run the GPU engine on a GPU if one is available, else in Triton's interpreter."""
 
 import platform
 import sys
@@ -6,16 +6,16 @@ import sys
 import pytest
 import torch
 
-from draw import kernels
+from draw.kernels import loops, self_check
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-if (sys.platform, platform.machine()) != ("linux", "x86_64"):  # there is no Triton elsewhere
+if (sys.platform, platform.machine()) != ("linux", "x86_64"):  # Triton supports no other platform
     collect_ignore_glob = ["test_*.py"]
 
 
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch):
-    """What computes on this device is the GPU's engine, and its trial is a test of its own."""
-    monkeypatch.setitem(kernels.ENGINES, DEVICE, "draw.kernels.gpu")
-    monkeypatch.setattr(kernels, "failure", lambda *_: None)
+    """Use the GPU engine on this device; its self-check is a separate test."""
+    monkeypatch.setitem(loops.ENGINES, DEVICE, "draw.kernels.gpu")
+    monkeypatch.setattr(self_check, "failure", lambda *_, **__: None)

@@ -13,7 +13,8 @@ from draw import kernels
 from draw.errors import ConfigError
 from draw.kernels import gpu
 from draw.kernels.gpu.layout import product_options
-from draw.kernels.trial import failure
+from draw.kernels.layout import Shape
+from draw.kernels.self_check import failure
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
 
@@ -247,7 +248,7 @@ def test_patches_that_are_too_large_are_left_to_the_plain_path():
     with pytest.raises(ConfigError, match="at most 64 x 64"):
         model(x, eps=eps)
     model.engine = "auto"
-    assert not kernels.chosen(model, eps, x, batch=1, record=False)
+    assert not kernels.use_fused(model, x=x, noise=eps, record=False)
 
 
 def test_rows_that_32_bits_cannot_number_are_left_to_the_plain_path():
@@ -257,11 +258,11 @@ def test_rows_that_32_bits_cannot_number_are_left_to_the_plain_path():
         (DRAWConfig(write_size=None, likelihood="logistic", **colour), 341),
     ):
         shapes = [
-            kernels.Shape.of(config, torch.empty(2, batch, 100, device="meta"))
+            Shape.of(config, torch.empty(2, batch, 100, device="meta"))
             for batch in (most, most + 1)
         ]
-        assert gpu.hindrance(shapes[0], torch.device("cpu")) is None
-        assert "too large" in gpu.hindrance(shapes[1], torch.device("cpu"))
+        assert gpu.unsupported_reason(shapes[0], torch.device("cpu")) is None
+        assert "too large" in gpu.unsupported_reason(shapes[1], torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -277,13 +278,13 @@ def test_only_gpus_that_have_what_it_takes(monkeypatch, cuda, capability, hinder
     monkeypatch.setattr("torch.version.cuda", cuda)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
     model = network()
-    shape = kernels.Shape.of(model.config, inputs(model, 1)[1])
-    assert bool(gpu.hindrance(shape, torch.device("cuda"))) == hindered
+    shape = Shape.of(model.config, inputs(model, 1)[1])
+    assert bool(gpu.unsupported_reason(shape, torch.device("cuda"))) == hindered
 
 
 def test_without_triton_the_plain_path_runs(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "triton", None)
-    gpu.available.cache_clear()
+    gpu.unavailable_reason.cache_clear()
     try:
         model = network(engine="auto")
         with caplog.at_level(logging.WARNING, "draw"):
@@ -295,7 +296,7 @@ def test_without_triton_the_plain_path_runs(monkeypatch, caplog):
         with pytest.raises(ConfigError, match="not available"):
             model(inputs(model, 1)[0])
     finally:
-        gpu.available.cache_clear()
+        gpu.unavailable_reason.cache_clear()
 
 
 @pytest.mark.parametrize("size", [2, None])

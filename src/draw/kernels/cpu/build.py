@@ -1,8 +1,8 @@
 """Compile the engine once, keep it in the user's cache, and load it.
 
-The sources name no header of PyTorch and compile in about a second. A cached library is found
-again by what it was made from: sources, flags, and what the compiler says of itself and of this
-processor. It ends with its own checksum, so that half a file is never run.
+The sources include no PyTorch header and compile in about a second. The name of a cached library is
+a hash of the sources, the flags and the compiler's predefined macros, which identify compiler and
+processor. The file ends with its own checksum, so that an incomplete file is never loaded.
 """
 
 import ctypes
@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -25,98 +26,111 @@ log = logging.getLogger("draw")
 SOURCES = Path(__file__).parent
 FLAGS = (
     *("-O2", "-march=native", "-std=c++17", "-shared", "-fPIC"),
-    *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),  # NaN and infinity stay
+    *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),  # NaN and infinity are kept
     *("-Wno-psabi",),
 )
-BORROWED = ("sgemm_", "MKL_Set_Num_Threads_Local", "GOMP_parallel")  # from PyTorch's libraries
+TORCH_FUNCTIONS = ("sgemm_", "MKL_Set_Num_Threads_Local", "GOMP_parallel")
+
+
+class Library(NamedTuple):
+    """The loaded engine, or the reason why it could not be built or loaded."""
+
+    functions: ctypes.CDLL | None
+    reason: str | None
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The engine, ready to be called; None, and one line in the log, where there can be none."""
+def load() -> Library:
+    """Load the engine, and build it first if it is not in the cache."""
     try:
-        borrowed()
-        return _load_or_build()
+        torch_functions()
+        return Library(_load_or_build(), None)
     except (OSError, AttributeError, subprocess.SubprocessError, ValueError) as error:
-        log.warning("the fused engine is not available, the plain one runs instead: %s", error)
-        return None
+        return Library(None, f"it is not available ({error})")
 
 
 @functools.cache
-def borrowed() -> tuple[int, ...]:
-    """The addresses of the functions of `BORROWED`.
+def torch_functions() -> tuple[int, ...]:
+    """Return the addresses of `TORCH_FUNCTIONS` in PyTorch's own library.
 
     Raises:
-        OSError, AttributeError: this PyTorch has another library, or one without them.
+        OSError: if the library has another name in this build of PyTorch.
+        AttributeError: if the library does not export one of the functions.
     """
-    loaded = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    functions = (ctypes.cast(getattr(loaded, name), ctypes.c_void_p) for name in BORROWED)
+    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    functions = (ctypes.cast(getattr(library, n), ctypes.c_void_p) for n in TORCH_FUNCTIONS)
     return tuple(function.value or 0 for function in functions)
 
 
 def _load_or_build() -> ctypes.CDLL:
-    compiler = _compiler()
-    file = _cache() / f"{_key(compiler)}.so"
-    if not _is_whole(file):
+    compiler = find_compiler()
+    file = _cache_folder() / f"{cache_key(compiler)}.so"
+    if not is_complete(file):
         _build(compiler, file)
     return ctypes.CDLL(str(file))
 
 
-def _compiler() -> list[str]:
-    """The command of the C++ compiler, as in CXX="ccache g++"."""
+def find_compiler() -> list[str]:
+    """Return the command of the C++ compiler; CXX may contain options, as in CXX="ccache g++".
+
+    Raises:
+        OSError: if no C++ compiler is found.
+    """
     named = os.environ.get("CXX")
     for command in [named] if named else ["g++", "c++", "clang++"]:
         name, *options = shlex.split(command) or [""]
         if found := shutil.which(name):
             return [found, *options]
-    raise OSError(f"there is no C++ compiler {named}" if named else "there is no C++ compiler")
+    raise OSError(f"CXX={named} is not a program" if named else "no C++ compiler found")
 
 
 def _flags(compiler: list[str]) -> tuple[str, ...]:
-    """Sixteen floats at once, where the processor can; GCC would prefer eight."""
-    macros = _run(*compiler, "-march=native", "-E", "-dM", "-x", "c++", os.devnull)
+    """Prefer 512-bit vectors where the processor has them; GCC's default is 256 bits."""
+    macros = _output_of(*compiler, "-march=native", "-E", "-dM", "-x", "c++", os.devnull)
     return (*FLAGS, "-mprefer-vector-width=512") if b"__AVX512F__" in macros else FLAGS
 
 
-def _key(compiler: list[str]) -> str:
+def cache_key(compiler: list[str]) -> str:
+    """Hash everything that determines the compiled code."""
     digest = hashlib.sha256(" ".join([*compiler[1:], *_flags(compiler)]).encode())
-    digest.update(_run(*compiler, *FLAGS, "-E", "-dM", "-x", "c++", os.devnull))
+    digest.update(_output_of(*compiler, *FLAGS, "-E", "-dM", "-x", "c++", os.devnull))
     for path in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:32]
 
 
-def _cache() -> Path:
+def _cache_folder() -> Path:
     return cache_dir() / "kernels"
 
 
 def _build(compiler: list[str], file: Path) -> None:
-    """Written elsewhere and then moved into place: whoever builds at the same time does no harm."""
+    """Build in a temporary folder and move into place, so that processes can build in parallel."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder) / file.name
-        _run(*compiler, *_flags(compiler), str(SOURCES / "engine.cpp"), "-o", str(made))
-        content = made.read_bytes()
-        made.write_bytes(content + hashlib.sha256(content).digest())
-        made.replace(file)
+        output = Path(folder) / file.name
+        _output_of(*compiler, *_flags(compiler), str(SOURCES / "engine.cpp"), "-o", str(output))
+        content = output.read_bytes()
+        output.write_bytes(content + hashlib.sha256(content).digest())
+        output.replace(file)
     log.info("built the fused engine: %s", file)
 
 
-def _is_whole(file: Path) -> bool:
+def is_complete(file: Path) -> bool:
+    """Check that a cached library exists and matches its checksum."""
     if not file.is_file():
         return False
     content = file.read_bytes()
     return hashlib.sha256(content[:-32]).digest() == content[-32:]
 
 
-def _run(*command: str) -> bytes:
-    """What a program prints.
+def _output_of(*command: str) -> bytes:
+    """Run a program and return its standard output.
 
     Raises:
-        ValueError: it ends with an error; the first line of it.
+        ValueError: if the exit status is not 0; the message is the first line of stderr.
     """
     done = subprocess.run(command, capture_output=True, timeout=120)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
-        raise ValueError(f"{Path(command[0]).name}: {said[0]}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no error message"]
+        raise ValueError(f"{Path(command[0]).name}: {lines[0]}")
     return done.stdout

@@ -1,6 +1,6 @@
-"""The whole recurrence as one differentiable function, T steps forward and T back in C++.
+"""The recurrence as one differentiable function: T glimpses forward and T backward, in C++.
 
-Python lays out the weights and owns all memory; `Job` tells the engine where everything is.
+Python arranges the weights and owns all memory; `Job` holds the addresses.
 """
 
 import ctypes
@@ -13,13 +13,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from draw.kernels.cpu import build
-from draw.kernels.layout import Recorded, Results, Shape, Weights
+from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
 
-_SIZES = "T B C K H W hidden Z n_read n_write clamped".split()  # what a Shape tells
-_RESULTS = "canvas z mu log_sigma kl".split()
+SIZES = "T B C K H W hidden Z n_read n_write clamped".split()  # attributes of a Shape
 
 
-class _Pointers(ctypes.Structure):
+class WeightPointers(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in Weights._fields]
 
 
@@ -27,30 +26,33 @@ class Job(ctypes.Structure):
     """`struct Job` of layout.h, field by field."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in (*_SIZES, "threads", "keep")),
+        *((name, ctypes.c_int64) for name in (*SIZES, "threads", "keep")),
         *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads", "parallel")),
-        *((name, _Pointers) for name in ("weights", "transposed")),
-        *((name, ctypes.c_void_p) for name in ("x", "eps", "workspace", *_RESULTS)),
-        *((name, ctypes.c_void_p) for name in ("canvases", "reads", "writes")),
-        *((f"d_{name}", ctypes.c_void_p) for name in _RESULTS),
-        ("gradients", _Pointers),
+        *((name, WeightPointers) for name in ("weights", "transposed")),
+        *((name, ctypes.c_void_p) for name in ("x", "eps", "workspace", *Results._fields)),
+        *((name, ctypes.c_void_p) for name in RecordedSteps._fields),
+        *((f"d_{name}", ctypes.c_void_p) for name in Results._fields),
+        ("gradients", WeightPointers),
         ("gradient_stride", ctypes.c_int64),
     ]
 
-    def __init__(self, shape: Shape, threads: int, *, keep: bool) -> None:
-        sizes = (getattr(shape, name) for name in _SIZES)
-        super().__init__(*sizes, threads, keep, *build.borrowed())
+    def __init__(self, shape: Shape, *, threads: int, keep: bool) -> None:
+        sizes = (getattr(shape, name) for name in SIZES)
+        super().__init__(*sizes, threads, keep, *build.torch_functions())
 
-    def point(self, **tensors: Tensor | None) -> None:
-        """Name the places of tensors, all contiguous float32, that outlive the job."""
+    def set_tensors(self, **tensors: Tensor | None) -> None:
+        """Store the addresses of contiguous float32 tensors, which must outlive the job."""
         for name, tensor in tensors.items():
             setattr(self, name, _address(tensor))
 
-    def point_weights(self, field: str, tensors: Sequence[Tensor | None]) -> None:
-        setattr(self, field, _Pointers(*map(_address, tensors)))
+    def set_weights(self, field: str, tensors: Sequence[Tensor | None]) -> None:
+        setattr(self, field, WeightPointers(*map(_address, tensors)))
 
     def call(self, function: str, result: type | None = None) -> Any:
-        call = getattr(_library(), function)
+        functions, reason = build.load()
+        if functions is None:
+            raise RuntimeError(f"the fused engine cannot run: {reason}")
+        call = getattr(functions, function)
         call.restype = result
         return call(ctypes.byref(self))
 
@@ -59,28 +61,24 @@ def _address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _library() -> ctypes.CDLL:
-    library = build.library()
-    if library is None:
-        raise RuntimeError("the fused engine is not available")
-    return library
-
-
-def run(
+def run_forward(
     shape: Shape,
     weights: Weights,
+    *,
     x: Tensor | None,
     noise: Tensor,
-    *,
-    recording: Recorded | None = None,
+    steps: RecordedSteps | None = None,
     keep: bool = False,
 ) -> tuple[Results, Tensor]:
-    """The recurrence forward; also its workspace, from which `backward` can start if kept.
+    """Run the recurrence; return the results and the workspace.
 
     Args:
-        x: the images; None generates, and `noise` is z itself.
+        x: the images; None to generate, in which case `noise` is z.
+        steps: tensors to record into.
+        keep: whether the workspace keeps the activations for `run_backward`.
     """
-    job = _job(shape, weights, keep=keep)
+    job = Job(shape, threads=min(torch.get_num_threads(), shape.B), keep=keep)
+    job.set_weights("weights", weights)
     canvas = noise.new_empty(shape.B, shape.K, shape.H, shape.W)
     if x is None:
         results = Results(canvas, noise, None, None, None)
@@ -91,79 +89,98 @@ def run(
         _transposed(w) if w is not None and name.startswith("W") else None
         for name, w in weights._asdict().items()
     ]
-    job.point_weights("transposed", transposed)
-    workspace = _memory(job.call("workspace_floats", ctypes.c_int64))
-    job.point(x=x, eps=noise, workspace=workspace, **results._asdict())
-    if recording is not None:
-        job.point(**recording._asdict())
+    job.set_weights("transposed", transposed)
+    workspace = _allocate(job.call("workspace_floats", ctypes.c_int64))
+    job.set_tensors(x=x, eps=noise, workspace=workspace, **results._asdict())
+    if steps is not None:
+        job.set_tensors(**steps._asdict())
     job.call("run_forward")
     return results, workspace
 
 
+def run_backward(
+    shape: Shape,
+    weights: Sequence[Tensor],
+    *,
+    workspace: Tensor,
+    mu: Tensor,
+    log_sigma: Tensor,
+    d_results: dict[str, Tensor | None],
+    threads: int,
+) -> list[Tensor]:
+    """Return the gradients of the weights.
+
+    Args:
+        workspace: the workspace of a `run_forward` with `keep`.
+        d_results: the gradients of the results, by name.
+        threads: the number of threads of that `run_forward`.
+    """
+    job = Job(shape, threads=min(threads, shape.B), keep=True)
+    job.set_weights("weights", weights)
+    contiguous = {f"d_{n}": None if d is None else d.contiguous() for n, d in d_results.items()}
+    job.set_tensors(workspace=workspace, mu=mu, log_sigma=log_sigma, **contiguous)
+    sizes = [-(-w.numel() // 16) * 16 for w in weights]
+    per_thread = workspace.new_empty(job.threads, sum(sizes))
+    parts = torch.split(per_thread[0], sizes)
+    gradients = [p[: w.numel()].view_as(w) for p, w in zip(parts, weights, strict=True)]
+    job.set_weights("gradients", gradients)
+    job.gradient_stride = sum(sizes)
+    job.call("run_backward")
+    return gradients
+
+
 def _transposed(weight: Tensor) -> Tensor:
-    """With a gap after each row, the `GAP` of layout.h."""
+    """Transpose a weight, with the gap after each row that `GAP` in layout.h defines."""
     rows, columns = weight.shape
     return weight.new_empty(columns, rows + 16)[:, :rows].copy_(weight.t())
 
 
-_spare: list[Tensor] = []  # the memory of the last run that is done with, if any
+_spare: list[Tensor] = []  # at most one workspace that is no longer in use
 
 
-def _memory(floats: int) -> Tensor:
-    """Uninitialised memory that comes back when nothing refers to it any more.
+def _allocate(floats: int) -> Tensor:
+    """Return uninitialised memory that is reused when the last reference to it is gone.
 
-    To the system, fresh pages cost a tenth of a training step.
+    Page faults of fresh memory would take a tenth of a training step.
     """
     try:
         memory = _spare.pop()
     except IndexError:
         memory = None
-    with torch.inference_mode(False):  # the next run may be one that needs gradients
+    with torch.inference_mode(False):  # a later call that needs gradients may reuse the memory
         if memory is None or memory.numel() != floats:
             memory = torch.empty(floats, dtype=torch.float32, device="cpu")
-        lent = memory.view(-1)
-    weakref.finalize(lent, _give_back, memory).atexit = False
-    return lent
+        view = memory.view(-1)
+    weakref.finalize(view, _recycle, memory).atexit = False
+    return view
 
 
-def _give_back(memory: Tensor) -> None:
+def _recycle(memory: Tensor) -> None:
     _spare[:] = [memory]
 
 
-def _job(shape: Shape, weights: Sequence[Tensor | None], *, keep: bool) -> Job:
-    job = Job(shape, min(torch.get_num_threads(), shape.B), keep=keep)
-    job.point_weights("weights", weights)
-    return job
-
-
 class Recurrence(torch.autograd.Function):
-    """`run` with gradients for all weights; each call keeps its own workspace until then."""
+    """The recurrence with gradients for all weights; each call has its own workspace."""
 
     @staticmethod
     def forward(ctx: Any, shape: Shape, x: Tensor, eps: Tensor, *weights: Tensor) -> Results:
-        results, workspace = run(shape, Weights(*weights), x, eps, keep=True)
+        results, workspace = run_forward(shape, Weights(*weights), x=x, noise=eps, keep=True)
         ctx.shape, ctx.threads = shape, torch.get_num_threads()
         ctx.set_materialize_grads(False)
-        _, _, mu, log_sigma, _ = results
-        ctx.save_for_backward(workspace, mu, log_sigma, *weights)
+        ctx.save_for_backward(workspace, results.mu, results.log_sigma, *weights)
         return results
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_results: Tensor | None) -> tuple[Tensor | None, ...]:
         workspace, mu, log_sigma, *weights = ctx.saved_tensors
-        job = _job(ctx.shape, weights, keep=True)
-        job.threads = min(ctx.threads, ctx.shape.B)  # the workspace is laid out for as many
-        d_kept = [None if d is None else d.contiguous() for d in d_results]
-        job.point(**{f"d_{name}": d for name, d in zip(_RESULTS, d_kept, strict=True)})
-        sizes = [-(-w.numel() // 16) * 16 for w in weights]
-        shares = workspace.new_empty(job.threads, sum(sizes))
-        gradients = [
-            part[: w.numel()].view_as(w)
-            for part, w in zip(shares[0].split(sizes), weights, strict=True)
-        ]
-        job.point_weights("gradients", gradients)
-        job.gradient_stride = sum(sizes)
-        job.point(workspace=workspace, mu=mu, log_sigma=log_sigma)
-        job.call("run_backward")
+        gradients = run_backward(
+            ctx.shape,
+            weights,
+            workspace=workspace,
+            mu=mu,
+            log_sigma=log_sigma,
+            d_results=dict(zip(Results._fields, d_results, strict=True)),
+            threads=ctx.threads,
+        )
         return None, None, None, *gradients

@@ -1,59 +1,49 @@
-"""The engine for NVIDIA GPUs, in Triton; each kernel is compiled when it is first used."""
+"""The engine for NVIDIA GPUs, in Triton; each kernel is compiled on first use."""
 
 import functools
 import importlib
-import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from draw.kernels.layout import Recorded, Results, Shape, Weights
+from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
 
-LARGEST_PATCH = 64  # N; the tiles of larger ones would not fit into the registers by far
-OLDEST = (8, 0)  # compute capability, from which on there is TF32
-
-log = logging.getLogger("draw")
+MAX_PATCH = 64  # larger tiles would not fit into the registers
+MIN_CAPABILITY = (8, 0)  # the first with TF32
 
 
 @functools.cache
-def available() -> bool:
-    """Whether Triton is installed; says in the log if it is not."""
+def unavailable_reason() -> str | None:
+    """Return why Triton cannot be imported, or None."""
     try:
         importlib.import_module("triton")
     except ImportError as error:
-        log.warning("the fused engine is not available, the plain one runs instead: %s", error)
-        return False
-    return True
-
-
-def hindrance(shape: Shape, device: torch.device) -> str | None:
-    """Why the engine cannot run this; None if it can."""
-    if not available():
-        return "it is not available here"
-    if max(shape.n_read, shape.n_write) > LARGEST_PATCH:
-        return f"on a GPU its patches are at most {LARGEST_PATCH} x {LARGEST_PATCH}"
-    layout = importlib.import_module("draw.kernels.gpu.layout").Layout.of(shape)
-    if max(shape.B, 4 * shape.hidden) * max(layout.row, layout.out, 4 * shape.hidden) >= 2**31:
-        return "its batch is too large to be numbered in 32 bits"
-    if device.type == "cuda" and torch.version.cuda is None:
-        return "it is written for NVIDIA's GPUs"
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
-        return "it takes GPUs of compute capability 8.0 or later"
+        return f"it is not available ({error})"
     return None
 
 
-def run(
-    shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, *, record: bool
-) -> tuple[Results, Recorded | None]:
-    """See `recurrence.run`; imported late, because it imports Triton."""
-    done: tuple[Results, Recorded | None] = _recurrence().run(
-        shape, weights, x, noise, record=record
-    )
-    return done
+def unsupported_reason(shape: Shape, device: torch.device) -> str | None:
+    """Return why the engine does not support this size or GPU, or None."""
+    if max(shape.n_read, shape.n_write) > MAX_PATCH:
+        return f"on a GPU it supports patches up to {MAX_PATCH} x {MAX_PATCH}"
+    layout = importlib.import_module("draw.kernels.gpu.layout").Layout.of(shape)
+    if max(shape.B, 4 * shape.hidden) * max(layout.row, layout.out, 4 * shape.hidden) >= 2**31:
+        return "the batch is too large for its 32-bit indices"
+    if device.type == "cuda" and torch.version.cuda is None:
+        return "it only supports NVIDIA GPUs"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < MIN_CAPABILITY:
+        return "it needs a GPU of compute capability 8.0 or later"
+    return None
 
 
-def run_with_gradients(shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -> Results:
+def run(**inputs: Any) -> tuple[Results, RecordedSteps | None]:
+    """See `recurrence.run`, which is imported late because it imports Triton."""
+    results: tuple[Results, RecordedSteps | None] = _recurrence().run(**inputs)
+    return results
+
+
+def run_with_gradients(*, shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -> Results:
     """See `recurrence.run_with_gradients`."""
     results: Results = _recurrence().run_with_gradients(shape, weights, x, eps)
     return results

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from draw.kernels.gpu.backward import Backward
 from draw.kernels.gpu.forward import Activations, Forward
-from draw.kernels.layout import Recorded, Results, Shape, Weights
+from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
 
 
 class Recurrence(torch.autograd.Function):
@@ -42,7 +42,7 @@ def run_with_gradients(shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -
 
 def run(
     shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, *, record: bool
-) -> tuple[Results, Recorded | None]:
+) -> tuple[Results, RecordedSteps | None]:
     """The recurrence without gradients: nothing is kept from step to step unless recorded."""
     slots = shape.T + 1 if record else 2
     run = Forward(shape, weights, x, noise, slots=slots, keep=False)
@@ -56,7 +56,7 @@ def run(
         return results, None
     reads = run.out[:-1, :, at.read : at.read + 5] if x is not None and shape.n_read else None
     writes = run.out[1:, :, at.write : at.write + 5] if shape.n_write else None
-    return results, Recorded(run.canvas[1:], reads, writes)
+    return results, RecordedSteps(run.canvas[1:], reads, writes)
 
 
 def _kl(mu: Tensor, log_sigma: Tensor) -> Tensor:

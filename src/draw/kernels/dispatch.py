@@ -1,0 +1,176 @@
+"""Decide whether the fused engine or the plain PyTorch loop runs a model."""
+
+import functools
+import logging
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from draw.errors import ConfigError
+from draw.kernels import loops, self_check
+from draw.kernels.layout import Shape, parameter_shapes
+from draw.likelihoods import LIKELIHOODS
+
+Engine = Literal["auto", "plain", "fused"]
+Network = TypeVar("Network", bound=type[nn.Module])
+
+METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step")
+LAYER_FORWARDS = {cls: cls.forward for cls in (nn.Linear, nn.LSTMCell)}  # to detect patches
+
+log = logging.getLogger("draw")
+_registered: dict[type, dict[str, Any]] = {}  # the methods of each network, by name
+
+
+def register(network: Network) -> Network:
+    """Mark a class as the network that the fused engine implements (a class decorator)."""
+    _registered[network] = {name: getattr(network, name) for name in METHODS}
+    return network
+
+
+def available(device: str = "cpu") -> bool:
+    """Check whether the fused engine can run on a device type, and log a warning if it cannot."""
+    if device not in loops.ENGINES:
+        return False
+    reason = loops.engine_for(device).unavailable_reason()
+    if reason:
+        _log_once(logging.WARNING, reason)
+    return not reason
+
+
+def use_fused(model: Any, *, x: Tensor | None, noise: Tensor, record: bool) -> bool:
+    """Decide whether the fused engine runs this call; log the reason once if it cannot.
+
+    Args:
+        model: the network, whose `engine` is "auto", "plain" or "fused".
+        x: the images to encode, [B, C, H, W]; None to generate.
+        noise: the noise, or z itself to generate, [T, B, Z].
+        record: whether the call keeps every canvas and window.
+
+    Raises:
+        ConfigError: if `model.engine` is "fused" but the engine cannot run this call, or if
+            `model.engine` is not an engine.
+    """
+    if model.engine not in ("auto", "plain", "fused"):
+        raise ConfigError(f"unknown engine {model.engine!r}; use 'auto', 'plain' or 'fused'")
+    compiling = torch.compiler.is_compiling()  # logging would break the graph
+    if model.engine == "plain" or (compiling and model.engine == "auto"):
+        return False
+    reason, level = unsupported_reason(model, x, noise, record), logging.INFO
+    if reason is None:
+        reason, level = _engine_fault(model, noise), logging.WARNING
+    if reason and model.engine == "fused":
+        raise ConfigError(f"the fused engine cannot run this: {reason}; use 'auto' or 'plain'")
+    if reason:
+        _log_once(level, reason)
+    return not reason
+
+
+def unsupported_reason(model: Any, x: Tensor | None, noise: Tensor, record: bool) -> str | None:
+    """Return why the fused engine would not compute what the model's code computes, or None."""
+    return (
+        _observer_reason(model)
+        or _model_reason(model)
+        or _tensor_reason(model, x, noise)
+        or _gradient_reason(model, x, noise, record)
+    )
+
+
+def _observer_reason(model: Any) -> str | None:
+    """Check for hooks and function transformations, which must see every operation.
+
+    PyTorch has no public way to ask for most of these. Where a later version lacks one of the
+    private names, the plain path runs.
+    """
+    try:
+        if (
+            torch.compiler.is_compiling()
+            or torch.jit.is_tracing()  # type: ignore[attr-defined]
+            or torch._C._are_functorch_transforms_active()
+            or torch.autograd.forward_ad._current_level >= 0
+        ):
+            return "a function transformation (torch.compile, jit, func or forward_ad) is active"
+        if torch.nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
+            return "a global module hook is registered"
+        for name, layer in model.named_children():
+            if (
+                layer._forward_hooks
+                or layer._forward_pre_hooks
+                or layer._backward_hooks
+                or layer._backward_pre_hooks
+            ):
+                return f"layer {name} has a hook"
+    except AttributeError as error:
+        return f"it cannot detect hooks in PyTorch {torch.__version__} ({error})"
+    return None
+
+
+def _model_reason(model: Any) -> str | None:
+    """Check that the methods, layers and likelihood are those that the class defines."""
+    network, attributes = _network_of(model), vars(model)
+    for name, method in _registered[network].items():
+        if name in attributes or getattr(type(model), name) is not method:
+            return f"{type(model).__name__}.{name} is replaced"
+    likelihood = LIKELIHOODS[model.config.likelihood]
+    if type(model.likelihood) is not type(likelihood) or vars(model.likelihood):
+        return f"the likelihood is not the {model.config.likelihood} likelihood of the config"
+    for name, layer in model.named_children():
+        if type(layer) not in LAYER_FORWARDS:
+            return f"layer {name} is a {type(layer).__name__}"
+        if "forward" in vars(layer) or type(layer).forward is not LAYER_FORWARDS[type(layer)]:
+            return f"layer {name} has a replaced forward"
+    shapes = {name: p.shape for name, p in model.named_parameters(remove_duplicate=False)}
+    if shapes != parameter_shapes(model.config):
+        return "the parameters differ from those of the config"
+    return None
+
+
+def _network_of(model: Any) -> type:
+    return next(cls for cls in type(model).__mro__ if cls in _registered)
+
+
+def _tensor_reason(model: Any, x: Tensor | None, noise: Tensor) -> str | None:
+    """Check the types, shapes and devices of the inputs and parameters."""
+    inputs, device = [noise] if x is None else [noise, x], noise.device
+    tensors = [*model.parameters(), *inputs]
+    if device.type not in loops.ENGINES or any(t.device != device for t in tensors):
+        return f"it needs all tensors on one device of type {' or '.join(loops.ENGINES)}"
+    if any(t.dtype != torch.float32 for t in tensors):
+        return "it only supports float32"
+    if any(type(t) not in (Tensor, nn.Parameter) for t in tensors):
+        return "it only supports plain tensors, not subclasses"
+    if torch.is_autocast_enabled(device.type):
+        return "autocast is enabled"
+    if not noise.numel():
+        return "the input is empty"
+    batch, Z = noise.shape[1] if x is None else len(x), model.config.latent_size
+    if noise.shape[1:] != (batch, Z):
+        return f"the noise must have shape [T, B, {Z}] for B images"
+    return None
+
+
+def _gradient_reason(model: Any, x: Tensor | None, noise: Tensor, record: bool) -> str | None:
+    """Check that no gradient is needed except that of the final results for the parameters."""
+    if not torch.is_grad_enabled():
+        return None
+    if noise.requires_grad or (x is not None and x.requires_grad):
+        return "it has no gradients with respect to images or noise"
+    if (record or x is None) and any(p.requires_grad for p in model.parameters()):
+        return "it has no gradients of recorded or generated traces; call it under torch.no_grad()"
+    return None
+
+
+def _engine_fault(model: Any, noise: Tensor) -> str | None:
+    """Return why the engine cannot run on this device, or None."""
+    engine, device = loops.engine_for(noise.device.type), noise.device
+    reason: str | None = (
+        engine.unavailable_reason()
+        or engine.unsupported_reason(Shape.of(model.config, noise), device)
+        or self_check.failure(_network_of(model), model.config, device, batch=noise.shape[1])
+    )
+    return reason
+
+
+@functools.cache
+def _log_once(level: int, reason: str) -> None:
+    log.log(level, "the plain PyTorch loop runs instead of the fused engine: %s", reason)

@@ -1,0 +1,151 @@
+"""Compare the fused engine with the plain path once per device, before it is first used.
+
+The tests make the same comparison in depth, but not on every processor, compiler and driver. This
+check detects gross errors there: an engine that does not start or computes something else.
+"""
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cache, partial
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from draw.attention import Window
+from draw.errors import is_out_of_memory
+from draw.kernels import loops
+
+MAX_GLIMPSES, MAX_SIDE, MAX_HIDDEN = 3, 64, 256  # larger networks are checked at these sizes
+IMAGES = {"cpu": 16, "cuda": 80}  # a multiple of 16; on a GPU, more than one block of rows
+FLOAT32_TOLERANCE = 2e-3  # relative to the norm; rounding alone reaches 2e-4
+TF32_TOLERANCE = 5e-2  # rounding alone reaches 1.2e-2 (emulated)
+MIN_NORM = 1e-3  # for results that are close to zero
+
+T = TypeVar("T")
+
+_lock = Lock()
+
+
+def failure(network: Any, config: Any, device: torch.device, batch: int) -> str | None:
+    """Return what the engine computes wrongly on a device, or None. The result is cached.
+
+    Args:
+        network: the model class.
+        config: the model configuration.
+        batch: the number of images. Triton compiles different code for one image, for multiples
+            of 16 and for other numbers, so the check runs once for each.
+
+    Raises:
+        RuntimeError, MemoryError: if the check cannot allocate memory or start a thread. The
+            next call repeats it.
+    """
+    multiple = IMAGES[device.type]
+    images = 1 if batch == 1 else multiple if batch % 16 == 0 else multiple + 1
+    tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32"
+    with _lock:
+        return _failure(network, config, device, images, tf32)
+
+
+@cache
+def _failure(
+    network: Any, config: Any, device: torch.device, images: int, tf32: bool
+) -> str | None:
+    small = replace(
+        config,
+        height=min(config.height, MAX_SIDE),
+        width=min(config.width, MAX_SIDE),
+        hidden_size=min(config.hidden_size, MAX_HIDDEN),
+        glimpses=min(config.glimpses, MAX_GLIMPSES),
+    )
+    errors = _in_new_thread(partial(relative_errors, network, small, device, images))
+    try:
+        tolerance = TF32_TOLERANCE if tf32 else FLOAT32_TOLERANCE
+        wrong = [name for name, error in errors.result().items() if not error <= tolerance]
+    except Exception as error:  # a compiler or driver can raise any type
+        if is_out_of_memory(error):
+            raise
+        first_line = str(error).partition("\n")[0]
+        wrong = [f"{type(error).__name__}: {first_line}"]
+    if not wrong:
+        return None
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return f"it failed its self-check on {device}: {', '.join(wrong[:3])}{more}"
+
+
+def _in_new_thread(work: Callable[[], T]) -> Future[T]:
+    """Run a function in a thread that has none of the caller's PyTorch modes."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run).start()
+    return future
+
+
+def relative_errors(
+    network: Any, config: Any, device: torch.device, images: int
+) -> dict[str, float]:
+    """Return the error of each result by name, relative to the plain path's norm in float64."""
+    generator = Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float32).to(device)
+
+    with torch.device("meta"):  # the usual initial values, some of them 0, would hide errors
+        model = network(config)
+    for parameter in model.to_empty(device=device).parameters():
+        scale = {1: 0.3, 2: parameter.shape[-1] ** -0.5, 3: 3.0}  # canvas_0: black to white
+        parameter.data = scale[parameter.ndim] * normal(*parameter.shape)
+    plain = copy.deepcopy(model).double()
+    plain.engine = "plain"
+    x = normal(images, *config.image_shape).sigmoid()
+    eps = normal(config.glimpses, images, config.latent_size)
+    fused = _results(model, partial(loops.forward, model), partial(loops.generate, model), x, eps)
+    expected = _results(
+        plain,
+        lambda x, eps, record: plain(x, eps=eps, record=record),
+        lambda z, record: plain.generate(images, z=z, record=record),
+        x.double(),
+        eps.double(),
+    )
+    return {
+        name: float((fused[name].double() - value).norm() / value.norm().clamp(min=MIN_NORM))
+        for name, value in expected.items()
+    }
+
+
+def _results(
+    model: Any, forward: Callable[..., Any], generate: Callable[..., Any], x: Tensor, eps: Tensor
+) -> dict[str, Tensor]:
+    """Compute every value and gradient that an engine provides, by name."""
+    training = forward(x, eps, record=False)
+    generator = Generator().manual_seed(1)
+    results = (training.canvas, training.z, training.mu, training.log_sigma, training.kl)
+    weights = [torch.randn(r.shape, generator=generator, dtype=torch.float32) for r in results]
+    loss = sum((w.to(r) * r).sum() for w, r in zip(weights, results, strict=True))
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(loss, parameters)
+    with torch.no_grad():
+        traces = {
+            "training": training,
+            "evaluation": forward(x, eps, record=False),
+            "recording": forward(x, eps, record=True),
+            "generation": generate(eps, record=True),
+        }
+    named = {}
+    for task, trace in traces.items():
+        for name in ("canvas", "canvases", "z", "mu", "log_sigma", "kl"):
+            named[f"{name} in {task}"] = getattr(trace, name)
+        for name in ("read_window", "write_window"):
+            for field, value in zip(Window._fields, getattr(trace, name) or (), strict=False):
+                named[f"{field} of {name} in {task}"] = value
+    named |= {f"gradient of {name}": g for name, g in zip(names, gradients, strict=True)}
+    return {name: value.detach() for name, value in named.items() if value is not None}
