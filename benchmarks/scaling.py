@@ -53,7 +53,8 @@ def workspace_bytes(config: DRAWConfig, batch: int) -> int:
     """What the engine keeps until it goes back."""
     noise = torch.empty(config.glimpses, batch, config.latent_size, device="meta")
     shape = Shape.of(config, noise)
-    floats: int = recurrence.Job(shape, threads=1, keep=True).call("workspace_floats", ctypes.c_int64)
+    job = recurrence.Job(shape, threads=1, keep=True)
+    floats: int = job.call("workspace_floats", ctypes.c_int64)
     return 4 * floats
 
 

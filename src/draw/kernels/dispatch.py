@@ -85,7 +85,7 @@ def _observer_reason(model: Any) -> str | None:
     try:
         if (
             torch.compiler.is_compiling()
-            or torch.jit.is_tracing()  # type: ignore[attr-defined]
+            or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
             or torch._C._are_functorch_transforms_active()
             or torch.autograd.forward_ad._current_level >= 0
         ):

@@ -1,8 +1,10 @@
-// Selective attention, one image of the batch (paper 3.2, eqs. 19-29), and its gradients.
+// Selective attention and its gradients, for one image of the batch (paper 3.2, eqs. 19-29).
 //
-// Image rows are padded to `stride` floats, a multiple of 16, and filter rows likewise. The
-// filters' padding is zero, so whatever stands in an image's padding takes no part.
+// Rows of images and of filters are padded to `stride` floats, a multiple of 16. The padding of
+// the filters is zero, so that the padding of the images does not affect any result.
 #pragma once
+#include <type_traits>
+
 #include "numbers.h"
 
 struct Image {
@@ -12,11 +14,11 @@ struct Image {
     long size() const { return rows() * stride; }
 };
 
-// The mean picture that a canvas stands for (`mean` of draw.likelihoods), and its slope there. What
-// is cut off is 0 or 1 exactly, after x - (x - mean) too; the few canvases that end there without
-// being cut count as cut off.
+// The mean image of a canvas (`mean` of draw.likelihoods) and its derivative, as a function of the
+// mean. A clamped mean is exactly 0 or 1, even after x - (x - mean); the rare values that are 0 or 1
+// without clamping are treated as clamped.
 struct Mean {
-    bool clamped;  // a line, cut off at black and white; else a sigmoid
+    bool clamped;  // linear and clamped to [0, 1], instead of a sigmoid
 
     template <class F> F of(F canvas) const {
         if (!clamped) return sigmoid(canvas);
@@ -34,24 +36,24 @@ struct Window {
     float g_x, g_y, delta, sigma2, gamma;
 };
 
-const float LIMIT = 40;  // of the three logarithms, either way
+constexpr float LIMIT = 40;  // of |log sigma^2|, |log delta~| and |log gamma|
 
-inline float within(float log) { return log < -LIMIT ? -LIMIT : log > LIMIT ? LIMIT : log; }
+inline float limited(float log) { return log < -LIMIT ? -LIMIT : log > LIMIT ? LIMIT : log; }
 
-inline Window window(const float* params, const Image& image, long n) {  // eq. 21
+inline Window window_from(const float* params, const Image& image, long n) {  // eq. 21
     const long larger = image.width > image.height ? image.width : image.height;
     return {
         (image.width + 1) / 2.f * (params[0] + 1),                               // eq. 22
         (image.height + 1) / 2.f * (params[1] + 1),                              // eq. 23
-        (larger - 1.f) / (n > 1 ? n - 1.f : 1.f) * std::exp(within(params[3])),  // eq. 24
-        std::exp(within(params[2])),
-        std::exp(within(params[4])),
+        (larger - 1.f) / (n > 1 ? n - 1.f : 1.f) * std::exp(limited(params[3])),  // eq. 24
+        std::exp(limited(params[2])),
+        std::exp(limited(params[4])),
     };
 }
 
-// One filter, centred at mu: exp(-(a - mu)^2 / 2 sigma2) over the pixels a, made to sum to one.
+// One filter, centred at mu: exp(-(a - mu)^2 / 2 sigma2) over the pixels a, normalised to sum 1.
 // The largest exponent of a row is that of the pixel nearest to mu. Relative to it the exponent is
-// -d (d + tail) / 2 sigma2 with d = a - nearest: nothing large is ever subtracted.
+// -d (d + tail) / 2 sigma2 with d = a - nearest, which never subtracts two large numbers.
 struct Filter {
     float nearest, tail, sigma2;
 
@@ -68,7 +70,7 @@ struct Filter {
 
 inline float offset(long i, long n) { return i + 1 - n / 2.f - 0.5f; }  // eq. 19, for i from 0
 
-// F [N, stride] along one axis of `size` pixels.
+// The filters F [N, stride] along one axis of `size` pixels (eqs. 19, 20, 25, 26).
 inline void filterbank(float g, const Window& w, long n, long size, float* F) {
     const long stride = padded(size);
     for (long i = 0; i < n; ++i, F += stride) {
@@ -88,7 +90,7 @@ inline void filterbank(float g, const Window& w, long n, long size, float* F) {
     }
 }
 
-// Adds to the gradients of the centre, of delta and of log sigma2 what dF brings.
+// Adds the contributions of dF to the gradients of the centre, delta and log sigma2.
 inline void filterbank_backward(float g, const Window& w, long n, long size, const float* F,
                                 const float* dF, float* d_g, float* d_delta, float* d_log_sigma2) {
     const long stride = padded(size);
@@ -110,32 +112,38 @@ inline void filterbank_backward(float g, const Window& w, long n, long size, con
     }
 }
 
-// The filters of one image, and room for what is made on the way.
+// The filters of a window on an image; `room` holds them, their gradients and intermediate values.
 struct Filters {
     Image image;
     long n, columns, rows;  // patch size; padded width and height
+    Window window;
     float *F_x, *F_y, *dF_x, *dF_y, *U, *R;
-    Window w;
 
     static long room(const Image& image, long n) {
         return n * (4 * image.stride + 2 * padded(image.height));
     }
 
-    Filters(const Image& image, long n, float* room)
-        : image(image), n(n), columns(image.stride), rows(padded(image.height)) {
+    Filters(const Image& image, long n, const float* params, float* room)
+        : image(image), n(n), columns(image.stride), rows(padded(image.height)),
+          window(window_from(params, image, n)) {
         F_x = room, dF_x = F_x + n * columns;
         F_y = dF_x + n * columns, dF_y = F_y + n * rows;
         U = dF_y + n * rows, R = U + n * columns;
+        filterbank(window.g_x, window, n, image.width, F_x);
+        filterbank(window.g_y, window, n, image.height, F_y);
     }
 
-    void look(const float* params) {
-        w = window(params, image, n);
-        filterbank(w.g_x, w, n, image.width, F_x);
-        filterbank(w.g_y, w, n, image.height, F_y);
+    long cells() const { return n * n; }
+    long pixels() const { return image.height * image.stride; }
+
+    void clear_gradients() {
+        clear(dF_x, n * columns);
+        clear(dF_y, n * rows);
     }
 
-    // The five gradients, that of log gamma being there, from dF_x and dF_y.
-    void backward(const float* params, float* d_params) const {
+    // Computes the gradients of the five parameters from dF_x, dF_y and that of log gamma.
+    void backward(const float* params, float d_log_gamma, float* d_params) const {
+        const Window& w = window;
         float d_x = 0, d_y = 0, d_delta = 0, d_log_sigma2 = 0;
         filterbank_backward(w.g_x, w, n, image.width, F_x, dF_x, &d_x, &d_delta, &d_log_sigma2);
         filterbank_backward(w.g_y, w, n, image.height, F_y, dF_y, &d_y, &d_delta, &d_log_sigma2);
@@ -143,12 +151,13 @@ struct Filters {
         d_params[1] = d_y * (image.height + 1) / 2.f;
         d_params[2] = d_log_sigma2;
         d_params[3] = d_delta * w.delta;
+        d_params[4] = d_log_gamma;
         for (long k = 2; k < 5; ++k)
-            if (within(params[k]) != params[k]) d_params[k] = 0;
+            if (limited(params[k]) != params[k]) d_params[k] = 0;
     }
 };
 
-// U [N, stride] = F [N, rows] I, for one channel: sums over the image's rows.
+// U [N, stride] = F [N, rows] I, for one channel.
 inline void filter_rows(const float* F, const float* I, const Image& image, long n, float* U) {
     const long height = image.height, ld = padded(height), stride = image.stride;
     for (long j = 0; j < n; ++j, F += ld, U += stride)
@@ -203,7 +212,7 @@ inline void correlate(const float* A, const float* I, const Image& image, long n
         }
 }
 
-// F_y^T A, for one channel: hands a vector of pixels at a time to `use`, with their place.
+// F_y^T A, for one channel: passes each vector of pixels to `use`, with its offset.
 template <class Use>
 inline void expand(const float* F, const float* A, const Image& image, long n, Use use) {
     const long height = image.height, ld = padded(height), stride = image.stride;
@@ -222,73 +231,52 @@ inline float dot(const float* a, const float* b, long n) {
     return total;
 }
 
-// r = gamma F_y I F_x^T for each channel of x, then of the error image (eqs. 4, 27).
-inline void read(Filters& f, const float* params, const float* x, const float* x_hat, float* r) {
-    const long pixels = f.image.height * f.image.stride, cells = f.n * f.n;
-    f.look(params);
-    for (const float* source : {x, x_hat})
-        for (long c = 0; c < f.image.channels; ++c, r += cells) {
-            filter_rows(f.F_y, source + c * pixels, f.image, f.n, f.U);
-            filter_columns(f.U, f.F_x, f.n, f.image.stride, f.w.gamma, r);
-        }
+// r = gamma F_y I F_x^T for each channel I of an image (eq. 27).
+inline void read_glimpse(const Filters& f, const float* image, float* r) {
+    for (long c = 0; c < f.image.channels; ++c, image += f.pixels(), r += f.cells()) {
+        filter_rows(f.F_y, image, f.image, f.n, f.U);
+        filter_columns(f.U, f.F_x, f.n, f.image.stride, f.window.gamma, r);
+    }
 }
 
-// From dr to the five parameters, and through x_hat = x - mean(c) to the canvas.
-inline void read_backward(Filters& f, const float* params, const float* x, const float* x_hat,
-                          const float* r, const float* dr, const Mean& mean, float* d_params,
-                          float* d_canvas) {
-    const Image image = f.image;
-    const long n = f.n, stride = image.stride, cells = n * n, pixels = image.height * stride;
-    f.look(params);
-    clear(f.dF_x, n * f.columns);
-    clear(f.dF_y, n * f.rows);
-    d_params[4] = dot(r, dr, 2 * image.channels * cells);  // r is gamma times the rest
-    for (const float* source : {x, x_hat})
-        for (long c = 0; c < image.channels; ++c, dr += cells) {
-            const float* I = source + c * pixels;
-            filter_rows(f.F_y, I, image, n, f.U);
-            gather(dr, f.U, n, stride, f.w.gamma, f.dF_x);
-            spread(dr, f.F_x, n, stride, f.w.gamma, f.R);
-            correlate(f.R, I, image, n, f.dF_y);
-            if (source == x) continue;
-            expand(f.F_y, f.R, image, n, [=](long at, vec d_x_hat) {
-                at += c * pixels;
-                const vec slope = mean.slope(load(x + at) - load(x_hat + at));
-                store(d_canvas + at, load(d_canvas + at) - d_x_hat * slope);
-            });
+struct NoGradient {};  // in place of `use`, for an image that needs no gradient
+
+// Adds to dF_x and dF_y, and passes each vector of the image's gradient to `use`, with its offset.
+template <class Use>
+inline void read_glimpse_backward(const Filters& f, const float* image, const float* dr, Use use) {
+    const long n = f.n, stride = f.image.stride;
+    for (long c = 0; c < f.image.channels; ++c, image += f.pixels(), dr += f.cells()) {
+        filter_rows(f.F_y, image, f.image, n, f.U);
+        gather(dr, f.U, n, stride, f.window.gamma, f.dF_x);
+        spread(dr, f.F_x, n, stride, f.window.gamma, f.R);
+        correlate(f.R, image, f.image, n, f.dF_y);
+        if constexpr (!std::is_same_v<Use, NoGradient>) {
+            const long channel = c * f.pixels();
+            expand(f.F_y, f.R, f.image, n, [=](long at, vec d) { use(channel + at, d); });
         }
-    f.backward(params, d_params);
+    }
 }
 
 // canvas += F_y^T w F_x / gamma, for each channel (eqs. 8, 29).
-inline void write(Filters& f, const float* params, const float* w, float* canvas) {
-    const Image image = f.image;
-    const long n = f.n, stride = image.stride, pixels = image.height * stride;
-    f.look(params);
-    for (long c = 0; c < image.channels; ++c, w += n * n, canvas += pixels) {
-        spread(w, f.F_x, n, stride, 1 / f.w.gamma, f.U);
-        expand(f.F_y, f.U, image, n,
-               [=](long at, vec painted) { store(canvas + at, load(canvas + at) + painted); });
+inline void write_canvas(const Filters& f, const float* w, float* canvas) {
+    for (long c = 0; c < f.image.channels; ++c, w += f.cells(), canvas += f.pixels()) {
+        spread(w, f.F_x, f.n, f.image.stride, 1 / f.window.gamma, f.U);
+        expand(f.F_y, f.U, f.image, f.n,
+               [=](long at, vec written) { store(canvas + at, load(canvas + at) + written); });
     }
 }
 
-// From the canvas's gradient to the patch and the five parameters.
-inline void write_backward(Filters& f, const float* params, const float* w, const float* d_canvas,
-                           float* d_w, float* d_params) {
-    const Image image = f.image;
-    const long n = f.n, stride = image.stride, cells = n * n, pixels = image.height * stride;
-    f.look(params);
-    clear(f.dF_x, n * f.columns);
-    clear(f.dF_y, n * f.rows);
-    const float scale = 1 / f.w.gamma;
-    for (long c = 0; c < image.channels; ++c) {
-        const float* D = d_canvas + c * pixels;
-        filter_rows(f.F_y, D, image, n, f.U);
-        filter_columns(f.U, f.F_x, n, stride, scale, d_w + c * cells);
-        gather(w + c * cells, f.U, n, stride, scale, f.dF_x);
-        spread(w + c * cells, f.F_x, n, stride, scale, f.R);
-        correlate(f.R, D, image, n, f.dF_y);
+// Computes the gradient of the patch and adds to dF_x and dF_y.
+inline void write_canvas_backward(const Filters& f, const float* w, const float* d_canvas,
+                                  float* d_w) {
+    const long n = f.n, stride = f.image.stride;
+    const float scale = 1 / f.window.gamma;
+    for (long c = 0; c < f.image.channels; ++c) {
+        filter_rows(f.F_y, d_canvas, f.image, n, f.U);
+        filter_columns(f.U, f.F_x, n, stride, scale, d_w);
+        gather(w, f.U, n, stride, scale, f.dF_x);
+        spread(w, f.F_x, n, stride, scale, f.R);
+        correlate(f.R, d_canvas, f.image, n, f.dF_y);
+        w += f.cells(), d_w += f.cells(), d_canvas += f.pixels();
     }
-    d_params[4] = -dot(w, d_w, image.channels * cells);
-    f.backward(params, d_params);
 }

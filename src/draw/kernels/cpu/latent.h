@@ -1,8 +1,8 @@
-// The posterior, its sample and its distance from the prior, one row of the batch.
+// The posterior, a sample from it and its KL divergence, for one row of the batch.
 #pragma once
 #include "numbers.h"
 
-// `out` is the posterior's product, mu before log sigma; returns KL(Q, N(0, I)) in nats.
+// `out` holds the products for mu and log sigma; returns KL(Q, N(0, I)) in nats.
 inline float sample(const float* out, const float* bias, const float* eps, float* mu,
                     float* log_sigma, float* z, long n) {
     float kl = 0;
@@ -17,7 +17,7 @@ inline float sample(const float* out, const float* bias, const float* eps, float
     return kl / 2;
 }
 
-// `d_z` is all that reaches z; the gradients of mu and log sigma go to `d_out`.
+// Computes the gradients of mu and log sigma, `d_out`, from those of z and of the KL divergence.
 inline void sample_backward(const float* mu, const float* log_sigma, const float* z,
                             const float* d_z, float d_kl, float* d_out, long n) {
 #pragma omp simd

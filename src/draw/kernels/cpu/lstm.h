@@ -1,9 +1,10 @@
-// One LSTM cell, one row of the batch (eqs. 5, 7): gates in the order i, f, g, o.
+// One LSTM cell for one row of the batch (eqs. 5, 7); gates in the order i, f, g, o.
 #pragma once
 #include "numbers.h"
 
 // `gates` holds the products W [input, h] on entry and the activated gates on return.
-inline void lstm(float* gates, const float* bias, const float* c_last, float* c, float* h, long n) {
+inline void lstm_forward(float* gates, const float* bias, const float* c_last, float* c, float* h,
+                         long n) {
 #pragma omp simd
     for (long k = 0; k < 2 * n; ++k) gates[k] = sigmoid(gates[k] + bias[k]);
 #pragma omp simd
@@ -18,7 +19,7 @@ inline void lstm(float* gates, const float* bias, const float* c_last, float* c,
     }
 }
 
-// From dh and dc (updated to the gradient of c_last) to the gradients before activation.
+// Computes the gradients of the gates before their activation; `dc` becomes that of c_last.
 inline void lstm_backward(const float* gates, const float* c_last, const float* c, const float* dh,
                           float* dc, float* d_gates, long n) {
     const float *i = gates, *f = i + n, *g = f + n, *o = g + n;

@@ -1,8 +1,8 @@
-// A register of floats at a time: exp, sigmoid and tanh that the compiler turns into vector code.
+// Vectors of floats, with exp, sigmoid and tanh that the compiler turns into vector code.
 //
 // The functions are templates over `float` and `vec`, so that a loop over floats and a loop over
-// padded image rows share one definition. Relative errors are about 1e-7. Infinities and NaN go
-// through as in libm: a canvas logit of 200 gives a sigmoid of 1, a NaN stays a NaN.
+// padded image rows share one definition. Relative errors are about 1e-7. Infinities and NaN
+// propagate as in libm: a canvas logit of 200 gives a sigmoid of 1, and a NaN stays a NaN.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -65,7 +65,7 @@ template <class F> inline F sigmoid(F x) { return 1.f / (1.f + exponential<F>(-x
 template <class F> inline F hyperbolic_tangent(F x) {
     const F size = x < all<F>(0.f) ? -x : x;
     const F far = 1.f - 2.f / (1.f + exponential<F>(size + size));
-    const F s = x * x;  // near zero the form above would cancel; Cephes' tanhf
+    const F s = x * x;  // near zero, where `far` would cancel: Cephes' tanhf
     F p = s * -5.70498872745e-3f + 2.06390887954e-2f;
     p = p * s - 5.37397155531e-2f;
     p = p * s + 1.33314422036e-1f;
