@@ -1,4 +1,4 @@
-"""Functions of floats that the kernels share; none of them overflows on the way."""
+"""Functions of floats that the kernels share; no intermediate value overflows."""
 
 from typing import no_type_check
 
@@ -16,10 +16,10 @@ def sigmoid(x):
 @triton.jit
 @no_type_check
 def mean_of(canvas, CLAMPED: tl.constexpr):
-    """The mean picture that a canvas stands for (`mean` of draw.likelihoods)."""
+    """Compute the mean image of a canvas (`mean` in draw.likelihoods)."""
     if CLAMPED:
-        line = 0.5 + canvas / 4
-        mean = tl.where(line < 0, 0.0, tl.where(line > 1, 1.0, line))  # a nan stays one
+        linear = 0.5 + canvas / 4
+        mean = tl.where(linear < 0, 0.0, tl.where(linear > 1, 1.0, linear))  # NaN stays NaN
     else:
         mean = sigmoid(canvas)
     return mean
@@ -28,9 +28,9 @@ def mean_of(canvas, CLAMPED: tl.constexpr):
 @triton.jit
 @no_type_check
 def mean_slope(mean, CLAMPED: tl.constexpr):
-    """What a unit of the canvas adds to its mean picture, where that is `mean`.
+    """Compute the derivative of the mean image with respect to the canvas, from the mean.
 
-    What is cut off is 0 or 1 exactly, after x - (x - mean) too.
+    A clamped mean is exactly 0 or 1, even after x - (x - mean).
     """
     return tl.where((mean > 0) & (mean < 1), 0.25, 0.0) if CLAMPED else mean * (1 - mean)
 
@@ -38,7 +38,7 @@ def mean_slope(mean, CLAMPED: tl.constexpr):
 @triton.jit
 @no_type_check
 def hyperbolic_tangent(x):
-    """Near zero Cephes' polynomial, where the other form would cancel."""
+    """Compute tanh, near zero by Cephes' polynomial, where the other form would cancel."""
     e = tl.exp(-2.0 * tl.abs(x))
     far = (1.0 - e) / (1.0 + e)
     small = tl.where(tl.abs(x) < 0.625, x, 0.0)
@@ -54,6 +54,6 @@ def hyperbolic_tangent(x):
 @triton.jit
 @no_type_check
 def to_tf32(x):
-    """Rounded to ten bits of fraction; the tensor cores would cut the others off."""
+    """Round to ten fraction bits; tensor cores would truncate."""
     bits = x.to(tl.int32, bitcast=True)
     return ((bits + 0x1000) & -0x2000).to(tl.float32, bitcast=True)

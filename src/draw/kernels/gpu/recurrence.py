@@ -1,4 +1,4 @@
-"""The recurrence as a function of the weights, with and without gradients."""
+"""The recurrence on the GPU as a function of the weights, with and without gradients."""
 
 from typing import Any
 
@@ -6,34 +6,69 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from draw.kernels.gpu.backward import Backward
-from draw.kernels.gpu.forward import Activations, Forward
+from draw.kernels.gpu import steps
+from draw.kernels.gpu.steps import Activations, Backward, Forward
 from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
 
 
+def run_forward(f: Forward) -> None:
+    """Launch the kernels of T glimpses."""
+    steps.start(f)
+    for t in range(f.shape.T):
+        steps.emit(f, t)
+        steps.write_and_read(f, t)
+        if f.x is None:
+            f.X[t % f.slots, :, f.at.z : f.at.h_dec] = f.z[t]
+        else:
+            steps.encode_step(f, t)
+        steps.decode_step(f, t)
+    steps.emit(f, f.shape.T)
+    steps.write_and_read(f, f.shape.T)
+
+
+def run_backward(g: Backward) -> Weights:
+    """Launch the kernels of T glimpses backward; return the gradients of the weights."""
+    steps.write_and_read_backward(g, g.shape.T)
+    for t in reversed(range(g.shape.T)):
+        steps.decode_step_backward(g, t)
+        steps.encode_step_backward(g, t)
+        steps.write_and_read_backward(g, t)
+    return steps.weight_gradients(g)
+
+
 class Recurrence(torch.autograd.Function):
-    """c_T, z, mu and log sigma, with gradients for all weights."""
+    """Return c_T, z, mu and log sigma, with gradients for all weights."""
 
     @staticmethod
     def forward(
         ctx: Any, shape: Shape, x: Tensor, eps: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        run = Forward(shape, Weights(*weights), x, eps, slots=shape.T + 1, keep=True)
-        run.run()
+        f = Forward(shape, Weights(*weights), x=x, noise=eps, slots=shape.T + 1, keep=True)
+        run_forward(f)
         ctx.shape = shape
-        ctx.save_for_backward(*weights, *run.kept())
-        return run.canvas[-1].clone(), run.z, run.mu, run.log_sigma
+        ctx.save_for_backward(*weights, *f.activations())
+        return f.canvas[-1].clone(), f.z, f.mu, f.log_sigma
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *d_results: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, d_canvas: Tensor, d_z: Tensor, d_mu: Tensor, d_log_sigma: Tensor
+    ) -> tuple[Tensor | None, ...]:
         saved, count = ctx.saved_tensors, len(Weights._fields)
-        weights, kept = Weights(*saved[:count]), Activations(*saved[count:])
-        return None, None, None, *Backward(ctx.shape, weights, kept, *d_results).run()
+        g = Backward(
+            ctx.shape,
+            Weights(*saved[:count]),
+            Activations(*saved[count:]),
+            d_canvas=d_canvas,
+            d_z=d_z,
+            d_mu=d_mu,
+            d_log_sigma=d_log_sigma,
+        )
+        return None, None, None, *run_backward(g)
 
 
 def run_with_gradients(shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -> Results:
-    """The recurrence, differentiable with respect to the weights."""
+    """Run the recurrence, differentiable with respect to the weights."""
     with torch.cuda.device_of(eps):  # type: ignore[no-untyped-call]
         results = Recurrence.apply(shape, x, eps, *weights)  # type: ignore[no-untyped-call]
     canvas, z, mu, log_sigma = results
@@ -41,24 +76,24 @@ def run_with_gradients(shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -
 
 
 def run(
-    shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, *, record: bool
+    *, shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, record: bool
 ) -> tuple[Results, RecordedSteps | None]:
-    """The recurrence without gradients: nothing is kept from step to step unless recorded."""
+    """Run the recurrence without gradients, keeping intermediate values only if recorded."""
     slots = shape.T + 1 if record else 2
-    run = Forward(shape, weights, x, noise, slots=slots, keep=False)
+    f = Forward(shape, weights, x=x, noise=noise, slots=slots, keep=False)
     with torch.cuda.device_of(noise):  # type: ignore[no-untyped-call]
-        run.run()
-    canvas, at = run.canvas[shape.T % slots], run.at
+        run_forward(f)
+    canvas, at = f.canvas[shape.T % slots], f.at
     results = Results(canvas, noise, None, None, None)
     if x is not None:
-        results = Results(canvas, run.z, run.mu, run.log_sigma, _kl(run.mu, run.log_sigma))
+        results = Results(canvas, f.z, f.mu, f.log_sigma, _kl(f.mu, f.log_sigma))
     if not record:
         return results, None
-    reads = run.out[:-1, :, at.read : at.read + 5] if x is not None and shape.n_read else None
-    writes = run.out[1:, :, at.write : at.write + 5] if shape.n_write else None
-    return results, RecordedSteps(run.canvas[1:], reads, writes)
+    read = f.out[:-1, :, at.read : at.read + 5] if x is not None and shape.n_read else None
+    write = f.out[1:, :, at.write : at.write + 5] if shape.n_write else None
+    return results, RecordedSteps(f.canvas[1:], read_params=read, write_params=write)
 
 
 def _kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """KL(Q_t, P) in nats, [T, B] (a term of eq. 10)."""
+    """Compute KL(Q_t, P) in nats, [T, B] (a term of eq. 10)."""
     return (mu**2 + (2 * log_sigma).exp() - 2 * log_sigma - 1).sum(-1) / 2
