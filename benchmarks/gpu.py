@@ -20,7 +20,7 @@ from draw.training.step import Stepper, TrainState
 BATCHES = (32, 64, 128, 256, 512)
 VARIANTS = ("plain", "plain captured", "compile", "fused", "fused captured")
 ITERATIONS = 10  # of a training in one measurement
-OTHERS = 128  # images of what has no gradients
+INFERENCE_BATCH = 128  # images of what has no gradients
 
 
 def table(
@@ -37,7 +37,7 @@ def table(
     print(f"{name}, torch {torch.__version__}; milliseconds a training iteration")
     print(f"{'batch':>6}" + "".join(f"{variant:>16}" for variant in variants))
     trained = [training_row(config, batch, device, rounds, variants) for batch in batches]
-    print(f"milliseconds of {OTHERS} images without gradients")
+    print(f"milliseconds of {INFERENCE_BATCH} images without gradients")
     others = [other_row(name, config, device, rounds) for name in ("evaluate", "generate")]
     return {
         "date": date.today().isoformat(),
@@ -102,10 +102,10 @@ def other_row(name: str, config: DRAWConfig, device: str, rounds: int) -> dict:
     for engine in ("plain", "fused"):
         model = DRAW(config).to(device)
         model.engine = engine
-        runs[engine] = task(name, model, OTHERS)
+        runs[engine] = task(name, model, INFERENCE_BATCH)
     milliseconds = _milliseconds(runs, rounds, device, 1)
     print(f"{name:>9}", milliseconds, flush=True)
-    return {"task": name, "batch": OTHERS, "milliseconds": milliseconds}
+    return {"task": name, "batch": INFERENCE_BATCH, "milliseconds": milliseconds}
 
 
 def _milliseconds(

@@ -1,7 +1,7 @@
-"""What holds a fused engine against the plain path, for both devices.
+"""Compare a fused engine with the plain path, on either device.
 
-The plain path in float64 is the truth, and the error of a tensor is the norm of its difference
-over its own norm.
+The plain path in float64 is the reference. The error of a tensor is the norm of the difference
+divided by the norm of the reference.
 """
 
 import copy
@@ -13,17 +13,15 @@ from draw.model import DRAW, DRAWConfig, Trace
 from draw.objectives import elbo, log_weight
 
 SMALL = {"height": 9, "width": 13, "glimpses": 4, "hidden_size": 20, "latent_size": 7}
-KINDS = [  # of pictures: grey, colour, colour on a canvas that has more channels
-    {},
-    {"channels": 3},
-    {"channels": 3, "likelihood": "logistic"},
-]
+COLOUR = {"channels": 3}
+LOGISTIC = {"channels": 3, "likelihood": "logistic"}  # the canvas has more channels than the image
+SIZES = [(None, None), (2, None), (None, 3), (2, 5)]  # patch sizes of read and write
 VALUES = ("canvas", "z", "mu", "log_sigma", "kl", "log_likelihood")
 TOLERANCE = 1e-5
 
 
 def network(seed: int = 0, engine: str = "fused", **changes) -> DRAW:
-    """A float32 model, all of whose parameters, initial states too, are away from zero."""
+    """Create a float32 model in which no parameter, including initial states, is zero."""
     torch.manual_seed(seed)
     model = DRAW(DRAWConfig(**SMALL | changes))
     with torch.no_grad():
@@ -48,7 +46,7 @@ def inputs(model: DRAW, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def every_output(trace: Trace) -> torch.Tensor:
-    """A loss to which each tensor of the trace brings a gradient of its own."""
+    """A loss with a different gradient for each tensor of the trace."""
     generator = torch.Generator().manual_seed(1)
     values = [getattr(trace, name) for name in VALUES]
     return sum((v * torch.randn(v.shape, generator=generator).to(v)).sum() for v in values)
@@ -64,18 +62,18 @@ LOSSES = {
 
 
 EXTREMES = [
-    (40.0, 0.0, 0.0, 0.1),  # far outside
+    (40.0, 0.0, 0.0, 0.1),  # far outside the image
     (0.03, -12.0, -1.0, 0.1),  # very sharp
-    (-3.0, -3.0, 2.0, 0.1),  # half outside, with a wide stride
-    (1e6, -100.0, 60.0, 0.1),  # beyond every limit
-    (0.5, 100.0, -100.0, -5.0),  # as wide as can be, all filters at one place
-    (0.1, 0.3, 0.0, 50.0),  # too bright to be true
-    (0.1, 0.3, 0.0, -50.0),  # its strokes divided by next to nothing
+    (-3.0, -3.0, 2.0, 0.1),  # half outside, with a large stride
+    (1e6, -100.0, 60.0, 0.1),  # beyond all limits
+    (0.5, 100.0, -100.0, -5.0),  # maximal variance, all filters at one place
+    (0.1, 0.3, 0.0, 50.0),  # extreme intensity
+    (0.1, 0.3, 0.0, -50.0),  # division by almost zero
 ]
 
 
 def compare_extreme(model: DRAW, g: float, log_sigma2: float, log_delta: float, log_gamma: float):
-    """Windows in which every exponential of a row would underflow, or no number holds."""
+    """Compare windows for which exponentials underflow or parameters exceed their limits."""
     with torch.no_grad():
         for layer in (model.read_window, model.write_window):
             layer.weight.mul_(0.01)
@@ -89,11 +87,11 @@ def compare_extreme(model: DRAW, g: float, log_sigma2: float, log_delta: float, 
         assert got.grad.isfinite().all(), name
     for layer in (model.read_window, model.write_window):
         beyond = layer.bias[2:].abs() > LIMIT + 1
-        assert not layer.bias.grad[2:][beyond].any()  # there is no way back from there, nor a nan
+        assert not layer.bias.grad[2:][beyond].any()  # zero, not NaN
 
 
 def blacken_and_whiten(model: DRAW) -> None:
-    """A first canvas that is black, white and in between, and far beyond: a logistic's is cut."""
+    """Set an initial canvas with black, white and grey parts, some beyond the clamping limits."""
     with torch.no_grad():
         model.canvas_0[:, ::2] = 0.3
         model.canvas_0[:, 1::4] = -9.0
@@ -105,7 +103,7 @@ def error(got: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def compare(model: DRAW, batch: int = 3, loss: str = "elbo") -> None:
-    """Values and gradients of the fused engine are those of the plain path in float64."""
+    """Compare values and gradients with those of the plain path in float64."""
     x, eps = inputs(model, batch)
     truth = plain64(model)
     exact, fused = truth(x.double(), eps=eps.double()), model(x, eps=eps)
@@ -118,3 +116,29 @@ def compare(model: DRAW, batch: int = 3, loss: str = "elbo") -> None:
             assert got.grad is None or not got.grad.any(), name
         else:
             assert error(got.grad, expected.grad) < TOLERANCE, name
+
+
+@torch.no_grad()
+def compare_without_gradients(model: DRAW, batch: int) -> None:
+    """Compare recorded and lean traces, encoded and generated, with the plain path in float64."""
+    x, eps = inputs(model, batch)
+    truth = plain64(model)
+    exact, fused = truth(x.double(), eps=eps.double(), record=True), model(x, eps=eps, record=True)
+    lean = model(x, eps=eps)
+    for name in VALUES:
+        assert error(getattr(fused, name), getattr(exact, name)) < TOLERANCE, name
+    compare_recorded(fused, exact, lean)
+    assert torch.equal(lean.kl, fused.kl)
+    exact = truth.generate(batch, z=eps.double(), record=True)
+    fused, lean = model.generate(batch, z=eps, record=True), model.generate(batch, z=eps)
+    assert fused.read is None
+    compare_recorded(fused, exact, lean)
+
+
+def compare_recorded(fused: Trace, exact: Trace, lean: Trace) -> None:
+    assert error(fused.canvas, exact.canvas) < TOLERANCE
+    for window in ("read", "write"):
+        got, expected = getattr(fused, window) or (), getattr(exact, window) or ()
+        assert all(error(a, b) < TOLERANCE for a, b in zip(got, expected, strict=True))
+        assert getattr(lean, window) is None
+    assert torch.equal(lean.canvas[0], fused.canvas[-1])

@@ -54,28 +54,25 @@ def install_engine(monkeypatch, **functions):
 # ---------------------------------------------------------------- detected faults
 
 
-@pytest.mark.parametrize("batch", [1, 5, 32])
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "batch"),
     [
-        {},
-        {"read_size": None},
-        {"write_size": None},
-        {"read_size": None, "write_size": None},
-        {"channels": 3, "glimpses": 1},
-        {"likelihood": "logistic"},
-        {"height": 2, "width": 70, "hidden_size": 300},  # larger than the sizes that are checked
+        ({}, 1),
+        ({}, 32),
+        ({"read_size": None}, 5),
+        ({"write_size": None}, 5),
+        ({"read_size": None, "write_size": None}, 5),
+        ({"channels": 3, "glimpses": 1}, 5),
+        ({"likelihood": "logistic"}, 5),
+        ({"height": 2, "width": 70, "hidden_size": 300}, 5),  # larger than the sizes checked
     ],
     ids=str,
 )
-def test_a_correct_engine_passes_by_a_wide_margin(changes, batch, caplog):
+def test_a_correct_engine_passes_by_a_wide_margin(changes, batch):
     config = DRAWConfig(**vars(TINY) | changes)
     assert self_check.failure(DRAW, config, CPU, batch) is None
-    assert not caplog.records
-    assert (
-        max(self_check.relative_errors(DRAW, config, CPU, batch).values())
-        < self_check.FLOAT32_TOLERANCE / 10
-    )
+    errors = self_check.relative_errors(DRAW, config, CPU, batch)
+    assert max(errors.values()) < self_check.FLOAT32_TOLERANCE / 10
 
 
 @pytest.mark.parametrize("result", ["z", "mu", "log_sigma", "kl"])

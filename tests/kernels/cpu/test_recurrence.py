@@ -1,4 +1,4 @@
-"""The fused engine against the plain path: the same values, the same gradients."""
+"""The CPU engine computes the same values and gradients as the plain path."""
 
 from collections.abc import Iterator
 
@@ -11,22 +11,26 @@ from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
 
 from ..common import (
+    COLOUR,
     EXTREMES,
-    KINDS,
+    LOGISTIC,
     LOSSES,
+    SIZES,
     SMALL,
     TOLERANCE,
-    VALUES,
     blacken_and_whiten,
     compare,
     compare_extreme,
+    compare_without_gradients,
     error,
     inputs,
     network,
     plain64,
 )
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="no compiler, or no MKL")
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="the engine cannot be built here")
+
+KINDS = [{}, COLOUR, LOGISTIC]
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -40,9 +44,9 @@ def threads(request) -> Iterator[int]:
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize(
     ("read_size", "write_size"),
-    [(None, None), (2, None), (None, 3), (2, 5), (1, 1), (3, 2), (12, 12)],
+    [*SIZES, (1, 1), (3, 2), (12, 12)],
 )
-def test_every_attention_on_every_kind_of_picture(read_size, write_size, kind):
+def test_attention_and_kinds_of_images(read_size, write_size, kind):
     compare(network(read_size=read_size, write_size=write_size, **kind))
 
 
@@ -54,30 +58,30 @@ def test_canvases_beyond_black_and_white(likelihood, read_size):
     compare(model, loss="all")
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 7, 64])
-def test_every_batch_and_number_of_threads(batch, threads):
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_batches_and_threads(batch, threads):
     compare(network(), batch=batch)
     compare(network(read_size=None, write_size=None), batch=batch)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(("read_size", "write_size"), [(2, 5), (None, None)])
-def test_gradients_enter_by_every_output(loss, read_size, write_size):
+def test_gradients_of_every_output(loss, read_size, write_size):
     compare(network(read_size=read_size, write_size=write_size), loss=loss)
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (16, 5), (5, 33), (54, 54)])
-def test_every_shape_of_image(height, width):
+def test_shapes_of_images(height, width):
     compare(network(height=height, width=width))
 
 
 @pytest.mark.parametrize("glimpses", [1, 2, 64])
-def test_every_number_of_steps(glimpses):
+def test_numbers_of_glimpses(glimpses):
     compare(network(glimpses=glimpses), batch=5)
 
 
 def test_the_papers_network():
-    """All sizes as in table 3; more rows than one product of a weight's gradient takes."""
+    """Use the sizes of table 3, and more rows than one product of a weight's gradient has."""
     torch.manual_seed(0)
     model = DRAW(DRAWConfig(glimpses=24))
     model.engine = "fused"
@@ -88,48 +92,21 @@ def test_the_papers_network():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize(("read_size", "write_size"), [(None, None), (2, None), (None, 3), (2, 5)])
-@torch.no_grad()
-def test_the_path_that_saves_nothing(read_size, write_size, kind, threads):
+@pytest.mark.parametrize(("read_size", "write_size"), SIZES)
+def test_without_gradients(read_size, write_size, kind):
     model = network(read_size=read_size, write_size=write_size, **kind)
-    x, eps = inputs(model, 7)
-    exact, fused = (m(x.to(e.dtype), eps=e, record=True) for m, e in _both(model, eps))
-    lean = model(x, eps=eps)
-    for name in VALUES:
-        assert error(getattr(fused, name), getattr(exact, name)) < TOLERANCE, name
-    for window in ("read", "write"):
-        got, expected = getattr(fused, window) or (), getattr(exact, window) or ()
-        assert all(error(a, b) < TOLERANCE for a, b in zip(got, expected, strict=True))
-    assert torch.equal(lean.canvas[0], fused.canvas[-1])
-    assert torch.equal(lean.kl, fused.kl)
-    assert lean.read is None
-    assert lean.write is None
+    compare_without_gradients(model, batch=7)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize(("read_size", "write_size"), [(None, None), (2, None), (None, 3), (2, 5)])
-@torch.no_grad()
-def test_generation(read_size, write_size, kind, threads):
-    model = network(read_size=read_size, write_size=write_size, **kind)
-    _, eps = inputs(model, 7)
-    exact, fused = (m.generate(7, z=e, record=True) for m, e in _both(model, eps))
-    assert error(fused.canvas, exact.canvas) < TOLERANCE
-    assert fused.read is None
-    assert (fused.write is None) == (exact.write is None)
-    if fused.write is not None:
-        assert error(fused.write.sigma2, exact.write.sigma2) < TOLERANCE
-    assert torch.equal(model.generate(7, z=eps).canvas[0], fused.canvas[-1])
-
-
-def _both(model: DRAW, eps: torch.Tensor) -> list[tuple[DRAW, torch.Tensor]]:
-    return [(plain64(model), eps.double()), (model, eps)]
+def test_threads_without_gradients(threads):
+    compare_without_gradients(network(), batch=7)
 
 
 # ---------------------------------------------------------------- memory and order
 
 
 def test_two_forwards_before_a_backward():
-    """Each run keeps a memory of its own, whichever goes back first."""
+    """Each call has its own workspace."""
     model = network()
     (x, eps), (x2, eps2) = inputs(model, 3), inputs(model, 3)
 
@@ -147,7 +124,7 @@ def test_two_forwards_before_a_backward():
     assert torch.equal(gradient(first), alone[0])
 
 
-def test_a_graph_that_is_retained_goes_back_twice():
+def test_a_retained_graph_can_run_backward_twice():
     model = network()
     x, eps = inputs(model, 3)
     loss = elbo(model(x, eps=eps)).sum()
@@ -158,7 +135,7 @@ def test_a_graph_that_is_retained_goes_back_twice():
     torch.testing.assert_close(model.canvas_0.grad, 3 * once)
 
 
-def test_memory_is_used_again():
+def test_memory_is_reused():
     model = network()
     x, eps = inputs(model, 3)
     elbo(model(x, eps=eps)).sum().backward()
@@ -169,11 +146,11 @@ def test_memory_is_used_again():
     assert recurrence._spare[0].data_ptr() == spare.data_ptr()
 
 
-def test_the_same_inputs_give_the_same_bits(threads):
+def test_equal_inputs_give_equal_bits(threads):
     def gradients() -> list[torch.Tensor]:
         model = network(glimpses=40)
         x, eps = inputs(model, 64)
-        torch.empty(int(torch.randint(1, 10**6, ()))).fill_(1)  # other places in memory
+        torch.empty(int(torch.randint(1, 10**6, ()))).fill_(1)  # shifts later allocations
         trace = model(x, eps=eps)
         (-elbo(trace).mean()).backward()
         return [trace.canvas, trace.kl, *(p.grad for p in model.parameters())]
@@ -181,7 +158,7 @@ def test_the_same_inputs_give_the_same_bits(threads):
     assert all(torch.equal(a, b) for a, b in zip(gradients(), gradients(), strict=True))
 
 
-def test_other_threads_other_rounding_same_gradient():
+def test_the_number_of_threads_affects_only_rounding():
     model = network()
     x, eps = inputs(model, 64)
     gradients = []
@@ -211,11 +188,11 @@ def test_the_threads_may_change_between_forward_and_backward():
     assert torch.equal(got, model.encoder.weight_ih.grad)
 
 
-# ---------------------------------------------------------------- numbers at the edge
+# ---------------------------------------------------------------- extreme numbers
 
 
-def test_not_a_number_reaches_the_loss():
-    """The guard of the training must see it."""
+def test_nan_reaches_the_loss():
+    """The non-finite guard of training depends on this."""
     for sizes in ({}, {"read_size": None, "write_size": None}):
         model = network(**sizes)
         x, eps = inputs(model, 3)
@@ -236,7 +213,7 @@ def test_canvases_beyond_the_range_of_exp(logit):
 
 
 def test_saturated_gates():
-    """Beyond the range of exp either way, the gates are 0 or 1, and nothing is infinite."""
+    """Inputs beyond the range of exp give gates of 0 or 1, and finite gradients."""
     model = network()
     with torch.no_grad():
         model.decoder.bias_ih.add_(torch.tensor([-200.0, -90.0, 90.0, 200.0]).repeat(20))
@@ -247,7 +224,7 @@ def test_saturated_gates():
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_an_overflowing_sigma_is_infinite():
+def test_an_overflowing_sigma_gives_an_infinite_bound():
     model = network()
     with torch.no_grad():
         model.posterior.bias[SMALL["latent_size"] :] = 100
@@ -262,7 +239,7 @@ def test_extreme_windows(extreme, n, height, width):
     compare_extreme(network(height=height, width=width, read_size=n, write_size=n), *extreme)
 
 
-def test_denormals_are_left_to_the_caller():
+def test_the_callers_handling_of_denormals_is_restored():
     model = network()
     elbo(model(inputs(model, 2)[0])).sum().backward()
     tiny = torch.tensor([1e-40])
@@ -272,7 +249,7 @@ def test_denormals_are_left_to_the_caller():
 # ---------------------------------------------------------------- other inputs and settings
 
 
-def test_fewer_steps_than_the_configuration_says():
+def test_fewer_glimpses_than_configured():
     model = network()
     x, eps = inputs(model, 3)
     exact = plain64(model)(x.double(), eps=eps[:2].double())
@@ -289,7 +266,7 @@ def test_parameters_and_inputs_that_are_not_contiguous():
     assert error(fused.canvas, exact.canvas) < TOLERANCE
 
 
-def test_memory_of_an_inference_can_serve_a_training():
+def test_memory_from_inference_mode_can_be_reused_for_training():
     model = network()
     x, eps = inputs(model, 3)
     with torch.inference_mode():
@@ -299,7 +276,7 @@ def test_memory_of_an_inference_can_serve_a_training():
     elbo(model(x, eps=eps)).sum().backward()
 
 
-def test_other_defaults_of_torch_do_not_matter():
+def test_default_dtype_and_device_do_not_matter():
     model = network()
     x, eps = inputs(model, 3)
     expected = model(x, eps=eps)

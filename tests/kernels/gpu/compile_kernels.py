@@ -1,10 +1,9 @@
-"""Compile what the engine launches, for a GPU that need not be there: `compile_kernels.py 90`.
+"""Compile the kernels for GPUs that need not be present: `compile_kernels.py 80:mnist:high ...`.
 
-Runs the host's side of a training step, an evaluation and a generation of the networks of table 2
-and of that for CIFAR-10, in TF32 and in float32, on tensors of the CPU. Triton is told that it has
-a GPU of this compute capability, and compiles each kernel exactly as it is launched, but does not
-launch it. Prints a JSON list: name, registers, bytes of stack (spilled registers) and of shared
-memory of each.
+Each argument is a compute capability, a preset and a precision of matrix products. The script runs
+the host side of a training step, an evaluation and a generation on CPU tensors, with a driver that
+reports a GPU of that capability, and compiles each kernel instead of launching it. It prints a JSON
+list of the kernels: name, registers, bytes of stack (spilled registers) and of shared memory.
 """
 
 import json
@@ -26,7 +25,7 @@ from draw.training.presets import PRESETS
 
 
 class Driver:
-    """What Triton asks of a driver before it launches."""
+    """The part of a Triton driver that compilation needs."""
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
@@ -35,15 +34,14 @@ class Driver:
         return GPUTarget("cuda", self.capability, 32)
 
     def get_current_device(self) -> int:
-        return 0
+        return self.capability  # Triton caches kernels by device
 
     def get_current_stream(self, device: int) -> int:
         return 0
 
 
-def compiled(capability: int) -> dict:
-    """Each different kernel by its hash."""
-    triton.runtime.driver.set_active(Driver(capability))
+def compiled(*settings: str) -> list:
+    """Compile every different kernel of each setting."""
     found, run = {}, JITFunction.run
 
     def compile_only(self, *args, grid, warmup, **options):
@@ -53,28 +51,29 @@ def compiled(capability: int) -> dict:
 
     JITFunction.run = compile_only
     loops.ENGINES["cpu"] = "draw.kernels.gpu"
-    self_check.failure = lambda *_, **__: None  # what only compiles computes nothing
-    for preset in ("mnist", "mnist-no-attention", "cifar10"):
+    self_check.failure = lambda *_, **__: None  # kernels that are not launched compute nothing
+    for setting in settings:
+        capability, preset, precision = setting.split(":")
+        triton.runtime.driver.set_active(Driver(int(capability)))
+        torch.set_float32_matmul_precision(precision)
         model = DRAW(replace(PRESETS[preset]().model, glimpses=2))
         model.engine = "fused"
         x = torch.rand(128, *model.config.image_shape)
-        for precision in ("high", "highest"):
-            torch.set_float32_matmul_precision(precision)
-            elbo(model(x)).sum().backward()
-            with torch.no_grad():
-                model(x)
-                model.generate(128)
-    return found
+        elbo(model(x)).sum().backward()
+        with torch.no_grad():
+            model(x)
+            model.generate(128)
+    return list(found.values())
 
 
 def resources(kernel) -> dict:
-    """As the machine code itself tells."""
+    """Read the resources of a kernel from its machine code."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
         command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", said).groups()
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", output).groups()
     return {
         "name": kernel.metadata.name,
         "registers": int(registers),
@@ -84,5 +83,4 @@ def resources(kernel) -> dict:
 
 
 if __name__ == "__main__":
-    kernels_used = compiled(int(sys.argv[1])).values()
-    sys.stdout.write(json.dumps([resources(kernel) for kernel in kernels_used]))
+    sys.stdout.write(json.dumps([resources(kernel) for kernel in compiled(*sys.argv[1:])]))
