@@ -1,11 +1,11 @@
-"""How fast the network runs: the products alone, the plain path, torch.compile and the engine.
+"""Measure the speed of the plain path, torch.compile, the fused engine and the products alone.
 
     make bench                                  everything; about four minutes on two cores
-    python benchmarks/bench.py --quick          the main table alone
+    python benchmarks/bench.py --quick          only the main table
     python benchmarks/bench.py --device cuda    training on a GPU; see gpu.py
 
-Variants are measured in turn, round by round, so that a slow minute of the machine meets all of
-them; what counts are the ratios of the medians. Writes results.json and results.png.
+The variants alternate within each round, so that other load on the machine affects all of them
+equally. Compare the ratios of the medians. Writes results.json and results.png.
 """
 
 import argparse
@@ -41,7 +41,7 @@ SWEEPS = {
 
 
 def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> dict[str, Run]:
-    """The same task by each engine, and its floor."""
+    """Return the same task for each engine, and its floor."""
     torch.manual_seed(0)
     runs: dict[str, Run] = {}
     if name != "iwae":
@@ -61,13 +61,13 @@ def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> di
 
 
 def peak_megabytes(engine: str, batch: int) -> float:
-    """What three training steps add to the memory of a process of their own, at the most."""
+    """Measure the peak memory that three training steps add to a new process."""
     command = [sys.executable, __file__, "--memory-of", engine, "--batch", str(batch)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def print_peak(engine: str, batch: int) -> None:
-    """The other side of `peak_megabytes`."""
+    """Run the measurement of `peak_megabytes` in this process."""
     model = DRAW(PAPER)
     model.engine = engine
     run = task("train", model, batch)
@@ -78,13 +78,13 @@ def print_peak(engine: str, batch: int) -> None:
 
 
 def _high_water_mark() -> float:
-    """The most memory that this process ever held, MB (Linux alone tells)."""
+    """Return the peak memory of this process in MB (Linux only)."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 
 
 def row(name: str, config: DRAWConfig, batch: int, rounds: int, *, compiled: bool) -> dict:
-    """Seconds and ratios of one task at one setting, and a line of the table."""
+    """Measure one task at one setting and print a row of the table."""
     seconds = measure(variants(name, config, batch, compiled=compiled), rounds)
     result = {
         "task": name,
@@ -116,7 +116,7 @@ ENGINES = ("floor", "plain", "compile", "fused")
 
 
 def plot(results: dict) -> None:
-    """Seconds a training step over each sweep."""
+    """Plot the seconds per training step of each sweep."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3), layout="constrained")
@@ -135,13 +135,13 @@ def plot(results: dict) -> None:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("seconds a training step")
+    figure.axes[0].set_ylabel("seconds per training step")
     figure.axes[0].legend(frameon=False)
     figure.savefig(HERE / "results.png", dpi=130)
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """Return the name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -152,15 +152,15 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the main table alone")
+    parser.add_argument("--quick", action="store_true", help="only the main table")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--memory-of", choices=("plain", "fused"), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=128, help=argparse.SUPPRESS)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
-    torch.set_flush_denormal(True)  # as the command line does
+    torch.set_flush_denormal(True)  # like the command line
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no GPU here that PyTorch can use")
+        parser.error("PyTorch finds no GPU; use --device cpu")
     if options.device == "cuda":
         batches = (128,) if options.quick else gpu.BATCHES
         results = gpu.table(PAPER, batches=batches, rounds=options.rounds)

@@ -1,4 +1,4 @@
-"""The floor: the matrix products of a run alone, through the same library, at the same shapes."""
+"""The floor: only the matrix products of a run, in the same library and shapes."""
 
 import threading
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from draw.model import DRAWConfig
 
 
 def products(config: DRAWConfig, *, encoder: bool) -> list[tuple[int, int]]:
-    """(inputs, outputs) of the products of one step; those that share an input are merged.
+    """Return (inputs, outputs) of the products of one glimpse, merging those of the same input.
 
-    Without read attention x is the same at every step, and its product is not counted.
+    Without read attention x is the same at every glimpse, and its product is not counted.
     """
     hidden, latent, C = config.hidden_size, config.latent_size, config.channels
     n_read, n_write = config.read_size, config.write_size
@@ -24,36 +24,38 @@ def products(config: DRAWConfig, *, encoder: bool) -> list[tuple[int, int]]:
 
 
 def gflop(config: DRAWConfig, batch: int, *, backward: bool, encoder: bool) -> float:
-    """Floating point operations of these products over T steps, in 10^9."""
-    a_step = sum(2 * n_in * n_out for n_in, n_out in products(config, encoder=encoder))
-    return config.glimpses * batch * a_step * (3 if backward else 1) / 1e9
+    """Return the floating-point operations of these products for T glimpses, in 10^9."""
+    per_glimpse = sum(2 * n_in * n_out for n_in, n_out in products(config, encoder=encoder))
+    return config.glimpses * batch * per_glimpse * (3 if backward else 1) / 1e9
 
 
 def floor(
     config: DRAWConfig, batch: int, *, backward: bool, encoder: bool = True
 ) -> Callable[[], None]:
-    """A run of the products of T steps, and of their gradients, and nothing else.
+    """Return a function that runs only the products of T glimpses and of their gradients.
 
-    Each thread takes its part of the batch through all steps with serial products; the products
-    for the weights' gradients gather about a thousand rows each.
+    Each thread runs its part of the batch through all glimpses with serial products. Each product
+    for a weight's gradient has about a thousand rows.
     """
     threads = torch.get_num_threads()
     parts = [batch * (k + 1) // threads - batch * k // threads for k in range(threads)]
     shapes = products(config, encoder=encoder)
-    steps = config.glimpses
-    jobs = [(rows, [_operands(rows, steps, *shape) for shape in shapes]) for rows in parts if rows]
+    glimpses = config.glimpses
+    jobs = [
+        (rows, [_operands(rows, glimpses, *shape) for shape in shapes]) for rows in parts if rows
+    ]
 
     def part(rows: int, operands: list[dict[str, Tensor]]) -> None:
         torch.set_num_threads(1)
-        for _ in range(config.glimpses):
+        for _ in range(glimpses):
             for v in operands:
                 torch.mm(v["x"][:rows], v["w"], out=v["y"][:rows])
         if not backward:
             return
-        for _ in range(config.glimpses):
+        for _ in range(glimpses):
             for v in operands:
                 torch.mm(v["y"][:rows], v["w_t"], out=v["x"][:rows])
-        for _ in range(-(-config.glimpses * rows // len(operands[0]["x"]))):
+        for _ in range(-(-glimpses * rows // len(operands[0]["x"]))):
             for v in operands:
                 torch.mm(v["y"].t(), v["x"], out=v["dw"])
 
@@ -67,8 +69,8 @@ def floor(
     return run
 
 
-def _operands(rows: int, steps: int, n_in: int, n_out: int) -> dict[str, Tensor]:
-    gathered = max(1, min(steps, 1024 // rows)) * rows
+def _operands(rows: int, glimpses: int, n_in: int, n_out: int) -> dict[str, Tensor]:
+    gathered = max(1, min(glimpses, 1024 // rows)) * rows
     return {
         "x": torch.randn(gathered, n_in),
         "y": torch.randn(gathered, n_out),

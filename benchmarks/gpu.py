@@ -1,7 +1,7 @@
-"""Training on a GPU: the plain path and the engine, launched kernel by kernel and captured.
+"""Measure training on a GPU: the plain path and the fused engine, with and without a CUDA graph.
 
-An iteration is all that `draw train` does in one: images, noise, forward, backward, clip, Adam, the
-average of the weights; ten at a time, then the host reads what they gave. Products are in TF32.
+An iteration is a complete step of `draw train`: images, noise, forward, backward, clipping, Adam
+and EMA. The host reads the results of ten steps at a time. Matrix products use TF32.
 """
 
 import gc
@@ -15,12 +15,13 @@ from tasks import Run, measure, random_images, task
 from draw.data import Batches, Images
 from draw.model import DRAW, DRAWConfig
 from draw.training.config import TrainConfig
-from draw.training.step import Stepper, TrainState
+from draw.training.state import TrainState
+from draw.training.step import Stepper
 
 BATCHES = (32, 64, 128, 256, 512)
 VARIANTS = ("plain", "plain captured", "compile", "fused", "fused captured")
-ITERATIONS = 10  # of a training in one measurement
-INFERENCE_BATCH = 128  # images of what has no gradients
+ITERATIONS = 10  # training steps per measurement
+INFERENCE_BATCH = 128  # images per call without gradients
 
 
 def table(
@@ -31,13 +32,13 @@ def table(
     variants: Sequence[str] = VARIANTS,
     rounds: int = 7,
 ) -> dict:
-    """Everything, printed as it comes."""
-    torch.set_float32_matmul_precision("high")  # as the command line does
+    """Measure and print every row."""
+    torch.set_float32_matmul_precision("high")  # like the command line
     name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
-    print(f"{name}, torch {torch.__version__}; milliseconds a training iteration")
+    print(f"{name}, torch {torch.__version__}; milliseconds per training iteration")
     print(f"{'batch':>6}" + "".join(f"{variant:>16}" for variant in variants))
     trained = [training_row(config, batch, device, rounds, variants) for batch in batches]
-    print(f"milliseconds of {INFERENCE_BATCH} images without gradients")
+    print(f"milliseconds for {INFERENCE_BATCH} images without gradients")
     others = [other_row(name, config, device, rounds) for name in ("evaluate", "generate")]
     return {
         "date": date.today().isoformat(),
@@ -51,7 +52,7 @@ def table(
 def training_row(
     config: DRAWConfig, batch: int, device: str, rounds: int, variants: Sequence[str]
 ) -> dict:
-    """Milliseconds an iteration and peak memory of each variant."""
+    """Measure milliseconds per iteration and peak memory of each variant."""
     runs: dict[str, Run] = {}
     megabytes: dict[str, int] = {}
     for variant in variants:
@@ -59,7 +60,7 @@ def training_row(
         try:
             runs[variant] = training(variant, config, batch, device)
             runs[variant]()
-        except Exception as error:  # of torch.compile, above all; the others are still of use
+        except Exception as error:  # mostly torch.compile; measure the others
             print(f"{variant} does not run: {type(error).__name__}: {error}")
             runs.pop(variant, None)
         else:
@@ -75,29 +76,29 @@ def training_row(
 
 
 def training(variant: str, config: DRAWConfig, batch: int, device: str) -> Run:
-    """Ten iterations of a training of its own."""
-    whole = TrainConfig(model=config, batch_size=batch)
-    state = TrainState.create(whole, device)
+    """Return a function that runs ten iterations of a new training run."""
+    train_config = TrainConfig(model=config, batch_size=batch)
+    state = TrainState.create(train_config, device)
     model = state.model
     model.engine = "fused" if variant.startswith("fused") else "plain"
     if variant == "compile":
         model.encode_step = torch.compile(model.encode_step)
         model.decode_step = torch.compile(model.decode_step)
     pixels = (255 * random_images(4 * batch, config.image_shape)).to(torch.uint8)
-    steps = Stepper(state, whole, Batches(Images(pixels=pixels), batch, seed=0))
+    stepper = Stepper(state, train_config, Batches(Images(pixels=pixels), batch, seed=0))
     if not variant.endswith("captured"):
-        steps.iterate = steps._iterate
+        stepper.run = getattr(stepper.run, "function", stepper.run)
 
     def run() -> None:
         for _ in range(ITERATIONS):
-            steps.take()
-        list(steps.read())
+            stepper.step()
+        list(stepper.read())
 
     return run
 
 
 def other_row(name: str, config: DRAWConfig, device: str, rounds: int) -> dict:
-    """Milliseconds of a task without gradients, by either engine."""
+    """Measure a task without gradients for both engines."""
     runs = {}
     for engine in ("plain", "fused"):
         model = DRAW(config).to(device)
@@ -117,10 +118,10 @@ def _milliseconds(
 
 
 def _allocated(device: str) -> float:
-    """Megabytes in use; from now on a new peak is looked for."""
+    """Return the megabytes in use, and reset the peak."""
     if device != "cuda":
         return 0.0
-    gc.collect()  # the variant before, and its graph
+    gc.collect()  # frees the previous variant and its graph
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     return torch.cuda.memory_allocated() / 2**20

@@ -1,10 +1,10 @@
-"""How work and memory of a training step grow: counted, not timed.
+"""Count how the work and memory of a training step grow, without timing.
 
-python benchmarks/scaling.py    prints the table of docs/scaling.md
+    python benchmarks/scaling.py    prints the table of docs/scaling.md
 
-Work is in multiply-adds of the matrix products and of reading and writing, forward; backward is
-twice as much again. LSTMState is what the C++ engine keeps of the steps, on one thread; weights,
-gradients and Adam's two moments take four times the parameters beside it.
+Work is the number of multiply-adds of the matrix products, reading and writing in the forward pass;
+the backward pass takes twice as much. Memory is what the C++ engine keeps for the backward pass, on
+one thread; weights, gradients and Adam's two moments take another four times the parameters.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ MNIST = DRAWConfig()
 
 
 def variants() -> dict[str, tuple[DRAWConfig, int]]:
-    """What is compared with the paper's MNIST network at 100 images a minibatch."""
+    """Return variations of the paper's MNIST network with a minibatch of 100 images."""
     return {
         "the paper's MNIST network, 100 images": (MNIST, BATCH),
         "128 glimpses": (replace(MNIST, glimpses=128), BATCH),
@@ -34,23 +34,23 @@ def variants() -> dict[str, tuple[DRAWConfig, int]]:
 
 
 def multiply_adds(config: DRAWConfig, batch: int) -> int:
-    """Of one minibatch, forward."""
+    """Return the multiply-adds of the forward pass of one minibatch."""
     (C, H, W), K = config.image_shape, config.canvas_shape[0]
     hidden, latent, pixels = config.hidden_size, config.latent_size, C * H * W
     n_read, n_write = config.read_size, config.write_size
     r = pixels if n_read is None else 2 * C * n_read**2
-    once = pixels * 4 * hidden if n_read is None else 0  # what the encoder is shown of x
+    once = pixels * 4 * hidden if n_read is None else 0  # the product with x
     w = K * (H * W if n_write is None else n_write**2)
     products = 4 * hidden * (r + 2 * hidden)  # encoder: r, h_dec and h_enc
     products += 2 * latent * hidden  # posterior
     products += 4 * hidden * (latent + hidden)  # decoder
     products += hidden * (w + 5 * (n_read is not None) + 5 * (n_write is not None))
-    through = [n * (H + n) * W * channels for n, channels in ((n_read, 2 * C), (n_write, K)) if n]
-    return batch * (config.glimpses * (products + sum(through)) + once)
+    windows = [n * (H + n) * W * channels for n, channels in ((n_read, 2 * C), (n_write, K)) if n]
+    return batch * (config.glimpses * (products + sum(windows)) + once)
 
 
 def workspace_bytes(config: DRAWConfig, batch: int) -> int:
-    """What the engine keeps until it goes back."""
+    """Return the memory that the engine keeps for the backward pass."""
     noise = torch.empty(config.glimpses, batch, config.latent_size, device="meta")
     shape = Shape.of(config, noise)
     job = recurrence.Job(shape, threads=1, keep=True)

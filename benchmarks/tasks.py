@@ -1,4 +1,4 @@
-"""What is timed, and how: variants of a task in turn, round by round."""
+"""The tasks that the benchmarks time, and the timing."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ def random_images(batch: int, image_shape: tuple[int, int, int]) -> torch.Tensor
 
 
 def task(name: str, model: DRAW, batch: int) -> Run:
-    """One run of a task on random images."""
+    """Return a function that runs a task once on random images."""
     x = random_images(batch, model.config.image_shape)
     images = Images(pixels=(255 * x[:8]).to(torch.uint8), binarisation="static")
     x = x.to(model.device)
@@ -31,32 +31,32 @@ def task(name: str, model: DRAW, batch: int) -> Run:
         optimizer.step()
 
     @torch.no_grad()
-    def one_bound() -> None:
+    def bound() -> None:
         elbo(model(x))
 
     @torch.no_grad()
-    def paint() -> None:
+    def generate() -> None:
         model.generate(batch)
 
     def importance() -> None:
         evaluate(model, images, importance_samples=batch)
 
-    return {"train": train, "evaluate": one_bound, "iwae": importance, "generate": paint}[name]
+    return {"train": train, "evaluate": bound, "iwae": importance, "generate": generate}[name]
 
 
 def measure(runs: dict[str, Run], rounds: int, wait: Run = lambda: None) -> dict[str, float]:
-    """Median seconds of each, in turn, after two turns to warm up.
+    """Return the median seconds of each run; the runs alternate, after two rounds of warm-up.
 
     Args:
-        wait: returns when the device has done all that it was given.
+        wait: waits until the device has finished.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(rounds + 2):
+    for i in range(rounds + 2):
         for name, run in runs.items():
             wait()
             started = time.perf_counter()
             run()
             wait()
-            if turn >= 2:
+            if i >= 2:
                 times[name].append(time.perf_counter() - started)
     return {name: statistics.median(values) for name, values in times.items()}

@@ -8,9 +8,10 @@ import copy
 
 import torch
 
-from draw.attention import LIMIT
-from draw.model import DRAW, DRAWConfig, Trace
+from draw.attention import MAX_LOG
+from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, log_weight
+from draw.trace import Trace
 
 SMALL = {"height": 9, "width": 13, "glimpses": 4, "hidden_size": 20, "latent_size": 7}
 COLOUR = {"channels": 3}
@@ -86,7 +87,7 @@ def compare_extreme(model: DRAW, g: float, log_sigma2: float, log_delta: float, 
     for name, got in model.named_parameters():
         assert got.grad.isfinite().all(), name
     for layer in (model.read_window, model.write_window):
-        beyond = layer.bias[2:].abs() > LIMIT + 1
+        beyond = layer.bias[2:].abs() > MAX_LOG + 1
         assert not layer.bias.grad[2:][beyond].any()  # zero, not NaN
 
 
@@ -131,14 +132,16 @@ def compare_without_gradients(model: DRAW, batch: int) -> None:
     assert torch.equal(lean.kl, fused.kl)
     exact = truth.generate(batch, z=eps.double(), record=True)
     fused, lean = model.generate(batch, z=eps, record=True), model.generate(batch, z=eps)
-    assert fused.read is None
+    assert fused.read_window is None
     compare_recorded(fused, exact, lean)
 
 
 def compare_recorded(fused: Trace, exact: Trace, lean: Trace) -> None:
-    assert error(fused.canvas, exact.canvas) < TOLERANCE
-    for window in ("read", "write"):
+    assert error(fused.canvases, exact.canvases) < TOLERANCE
+    assert torch.equal(fused.canvases[-1], fused.canvas)
+    assert torch.equal(lean.canvas, fused.canvas)
+    assert lean.canvases is None
+    for window in ("read_window", "write_window"):
         got, expected = getattr(fused, window) or (), getattr(exact, window) or ()
         assert all(error(a, b) < TOLERANCE for a, b in zip(got, expected, strict=True))
         assert getattr(lean, window) is None
-    assert torch.equal(lean.canvas[0], fused.canvas[-1])

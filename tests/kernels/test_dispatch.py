@@ -298,10 +298,10 @@ def test_gradients_that_only_the_plain_path_has(engine):
     elbo(model(x, eps=eps)).sum().backward()
     assert x.grad.abs().max() > 0
     trace = model(x.detach(), eps=eps, record=True)
-    trace.write.delta.sum().backward()
+    trace.write_window.delta.sum().backward()
     assert model.write_window.weight.grad.abs().max() > 0
     model.zero_grad()
-    model.generate(2).canvas.sum().backward()
+    model.generate(2, requires_grad=True).canvas.sum().backward()
     assert model.patch.weight.grad.abs().max() > 0
 
 
@@ -331,7 +331,7 @@ def test_an_unknown_engine_is_refused():
 def test_latents_for_another_number_of_images_are_refused():
     model = network(engine="auto")
     _, eps = inputs(model, 3)
-    with torch.no_grad(), pytest.raises(ConfigError, match="3 images; count is 5"):
+    with torch.no_grad(), pytest.raises(ConfigError, match="latents for 3 images; count is 5"):
         model.generate(5, z=eps)
 
 

@@ -120,7 +120,7 @@ def test_wrong_recorded_steps_are_detected(monkeypatch, task, kept):
         return results, steps
 
     install_engine(monkeypatch, run=faulty)
-    what = {"canvases": "canvas", "write_params": "g_x of write"}[kept]
+    what = {"canvases": "canvases", "write_params": "g_x of write_window"}[kept]
     assert f"{what} in {task}" in self_check.failure(DRAW, TINY, CPU, 5)
 
 

@@ -55,7 +55,7 @@ def network(**changes) -> DRAW:
 )
 def test_attention_and_kinds_of_images(read_size, write_size, kind):
     model = network(read_size=read_size, write_size=write_size, **kind)
-    compare(model, batch=2, loss="all")
+    compare(model, batch=1 if kind else 2, loss="all")
 
 
 @pytest.mark.parametrize("read_size", [2, None])
@@ -68,7 +68,7 @@ def test_canvases_beyond_black_and_white(likelihood, read_size):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_of_every_output(loss):
-    compare(network(), batch=2, loss=loss)
+    compare(network(), batch=1, loss=loss)
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (16, 5), (5, 33), (40, 38)])

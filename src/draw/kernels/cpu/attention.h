@@ -15,8 +15,8 @@ struct Image {
 };
 
 // The mean image of a canvas (`mean` of draw.likelihoods) and its derivative, as a function of the
-// mean. A clamped mean is exactly 0 or 1, even after x - (x - mean); the rare values that are 0 or 1
-// without clamping are treated as clamped.
+// mean. A clamped mean is exactly 0 or 1, even after x - (x - mean); the rare values that are 0
+// or 1 without clamping are treated as clamped.
 struct Mean {
     bool clamped;  // linear and clamped to [0, 1], instead of a sigmoid
 
@@ -36,9 +36,11 @@ struct Window {
     float g_x, g_y, delta, sigma2, gamma;
 };
 
-constexpr float LIMIT = 40;  // of |log sigma^2|, |log delta~| and |log gamma|
+constexpr float MAX_LOG = 40;  // bound on |log sigma^2|, |log delta~| and |log gamma|
 
-inline float limited(float log) { return log < -LIMIT ? -LIMIT : log > LIMIT ? LIMIT : log; }
+inline float limited(float log) {
+    return log < -MAX_LOG ? -MAX_LOG : log > MAX_LOG ? MAX_LOG : log;
+}
 
 inline Window window_from(const float* params, const Image& image, long n) {  // eq. 21
     const long larger = image.width > image.height ? image.width : image.height;

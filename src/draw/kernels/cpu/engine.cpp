@@ -1,4 +1,4 @@
-// The three functions that Python calls. Without PyTorch's headers, this compiles in about a second.
+// The three functions that Python calls. Compiles in about a second, without PyTorch's headers.
 #ifdef __linux__
 #include <sys/mman.h>
 #endif

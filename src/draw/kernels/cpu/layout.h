@@ -1,7 +1,7 @@
 // The job that Python passes, and the memory layout of one thread's part of the batch.
 //
-// One row holds the inputs of both LSTMs, X_t = [z_t | h_dec_{t-1} | r_t | h_enc_{t-1}], so that the
-// product of the decoder reads its first half and the product of the encoder the rest.
+// One row holds the inputs of both LSTMs, X_t = [z_t | h_dec_{t-1} | r_t | h_enc_{t-1}]: the decoder
+// reads its columns z_t and h_dec_{t-1}, the encoder all columns from h_dec_{t-1}.
 #pragma once
 #include "attention.h"
 #include "runtime.h"
@@ -34,7 +34,7 @@ struct Job {
     float *workspace, *canvas, *z, *mu, *log_sigma, *kl;
     float *canvases, *read_params, *write_params;  // [T, B, ...]; null unless recorded
     const float *d_canvas, *d_z, *d_mu, *d_log_sigma, *d_kl;  // null if zero
-    Weights gradients;  // of the first thread; thread k adds k * gradient_stride
+    Weights gradients;  // the first thread's; thread k adds k * gradient_stride
     int64_t gradient_stride;
 
     Image image() const { return {C, H, W, padded(W)}; }

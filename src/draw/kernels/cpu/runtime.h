@@ -1,4 +1,4 @@
-// Threads, matrix products and memory: what every engine needs, whatever network it runs.
+// Threads, matrix products and memory, independent of the network.
 #pragma once
 #include <atomic>
 #include <cstdint>

@@ -10,7 +10,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-LIMIT = tl.constexpr(40.0)  # largest |log sigma^2|, |log delta~| and |log gamma|
+MAX_LOG = tl.constexpr(40.0)  # bound on |log sigma^2|, |log delta~| and |log gamma|
 TILE = tl.constexpr(32)  # pixels per tile and axis
 
 
@@ -32,7 +32,7 @@ def offsets(N: tl.constexpr, P: tl.constexpr):
 @no_type_check
 def limited(log):
     """Clamp a logarithm of the window to its limits; NaN stays NaN."""
-    return tl.where(log < -LIMIT, -LIMIT, tl.where(log > LIMIT, LIMIT, log))
+    return tl.where(log < -MAX_LOG, -MAX_LOG, tl.where(log > MAX_LOG, MAX_LOG, log))
 
 
 @triton.jit
