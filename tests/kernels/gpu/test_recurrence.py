@@ -12,7 +12,7 @@ import torch
 from draw import kernels
 from draw.errors import ConfigError
 from draw.kernels import gpu
-from draw.kernels.gpu.layout import product_options
+from draw.kernels.gpu.layout import Layout, product_options
 from draw.kernels.layout import Shape
 from draw.kernels.self_check import failure
 from draw.model import DRAW, DRAWConfig
@@ -106,10 +106,11 @@ def test_tf32_rounds_the_factors_and_stays_close():
 def test_products_use_the_precision_set_in_pytorch():
     before = torch.get_float32_matmul_precision()
     precisions = {}
+    shape = Shape.of(DRAWConfig(), torch.empty(1, 1, 100))
     try:
         for name in ("highest", "high", "medium"):
             torch.set_float32_matmul_precision(name)
-            precisions[name] = product_options()["PRECISION"]
+            precisions[name] = product_options(shape, Layout.of(shape))["PRECISION"]
     finally:
         torch.set_float32_matmul_precision(before)
     assert precisions == {"highest": "ieee", "high": "tf32", "medium": "tf32"}

@@ -87,9 +87,12 @@ def canvas_options(shape: Shape, at: Layout) -> dict[str, Any]:
     }
 
 
-def product_options(columns: int = BLOCK_COLUMNS) -> dict[str, Any]:
-    """Return the constants and launch options of the kernels in `products`."""
+def product_options(shape: Shape, at: Layout, columns: int = BLOCK_COLUMNS) -> dict[str, Any]:
+    """Return the sizes, constants and launch options that all kernels in `products` take."""
     return {
+        "B": shape.B,
+        "ROW": at.row,
+        "HIDDEN": shape.hidden,
         "PRECISION": "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee",
         "BLOCK_B": BLOCK_ROWS,
         "BLOCK_N": columns,

@@ -194,13 +194,10 @@ def encode_step(f: Forward, t: int) -> None:
         c=f.c_enc[after],
         h=h_enc,
         gates=f.enc[t if f.keep else 0],
-        B=shape.B,
         KEEP=f.keep,
         BIAS_PER_IMAGE=not shape.n_read,
         K=_length(at.enc_inputs),
-        ROW=at.row,
-        HIDDEN=shape.hidden,
-        **product_options(BLOCK_GATES),
+        **product_options(shape, at, BLOCK_GATES),
     )  # eq. 5
     products.sample[grid(shape.B, 2 * shape.Z)](
         h=h_enc,
@@ -211,11 +208,8 @@ def encode_step(f: Forward, t: int) -> None:
         log_sigma=f.log_sigma[t],
         z=f.z[t],
         z_row=f.X[s, :, at.z :],
-        B=shape.B,
-        ROW=at.row,
-        HIDDEN=shape.hidden,
         Z=shape.Z,
-        **product_options(),
+        **product_options(shape, at),
     )  # eqs. 1, 2, 6
 
 
@@ -231,21 +225,15 @@ def encode_step_backward(g: Backward, t: int) -> None:
         gates=a.enc[t],
         dc=g.d_c_enc,
         d_gates=g.d_enc[t],
-        B=shape.B,
         K=2 * shape.Z,
-        ROW=at.row,
-        HIDDEN=shape.hidden,
-        **product_options(),
+        **product_options(shape, at),
     )
     products.encoder_inputs_backward[grid(shape.B, _length(at.enc_inputs))](
         d_gates=g.d_enc[t],
         weight=g.weights.W_enc,
         dX=g.dX[:, at.h_dec :],
-        B=shape.B,
         N=_length(at.enc_inputs),
-        ROW=at.row,
-        HIDDEN=shape.hidden,
-        **product_options(),
+        **product_options(shape, at),
     )
 
 
@@ -263,13 +251,10 @@ def decode_step(f: Forward, t: int) -> None:
         c=f.c_dec[after],
         h=f.X[after, :, at.h_dec :],
         gates=f.dec[t if f.keep else 0],
-        B=shape.B,
         KEEP=f.keep,
         BIAS_PER_IMAGE=False,
         K=_length(at.dec_inputs),
-        ROW=at.row,
-        HIDDEN=shape.hidden,
-        **product_options(BLOCK_GATES),
+        **product_options(shape, at, BLOCK_GATES),
     )  # eq. 7
 
 
@@ -281,11 +266,8 @@ def emit(f: Forward, t: int) -> None:
         weight=w.W_out,
         bias=w.b_out,
         out=f.out[s],
-        B=shape.B,
-        ROW=at.row,
-        HIDDEN=shape.hidden,
         OUT=at.out,
-        **product_options(),
+        **product_options(shape, at),
     )
 
 
@@ -302,11 +284,8 @@ def decode_step_backward(g: Backward, t: int) -> None:
         gates=a.dec[t],
         dc=g.d_c_dec,
         d_gates=g.d_dec[t],
-        B=shape.B,
         K=at.out,
-        ROW=at.row,
-        HIDDEN=shape.hidden,
-        **product_options(),
+        **product_options(shape, at),
     )
     products.decoder_inputs_backward[grid(shape.B, _length(at.dec_inputs))](
         d_gates=g.d_dec[t],
@@ -315,11 +294,8 @@ def decode_step_backward(g: Backward, t: int) -> None:
         z=a.z[t],
         d_post=g.d_post[t],
         dh=dh,
-        B=shape.B,
-        ROW=at.row,
-        HIDDEN=shape.hidden,
         Z=shape.Z,
-        **product_options(),
+        **product_options(shape, at),
     )
 
 
