@@ -1,4 +1,4 @@
-"""Pixels of pictures, windows, and a small recorded trace."""
+"""Helpers for pixels and windows, and a small recorded trace."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from draw.attention import Window
-from draw.model import Trace
+from draw.trace import Trace
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
@@ -24,16 +24,18 @@ def window(g_x=4.5, g_y=4.5, delta=2.0, sigma=1.0, shape=()) -> Window:
 
 @pytest.fixture
 def trace() -> Trace:
-    """Three steps of two 8 x 8 images: black, then grey, then white."""
+    """Create a trace of three glimpses of two 8 x 8 images: black, then grey, then white."""
     logits = torch.tensor([-1000.0, 0.0, 1000.0]).view(3, 1, 1, 1, 1)
+    canvases = logits.expand(3, 2, 1, 8, 8)
     return Trace(
-        canvas=logits.expand(3, 2, 1, 8, 8),
+        canvas=canvases[-1],
+        canvases=canvases,
         z=torch.zeros(3, 2, 5),
-        read=window(g_x=2.5, g_y=2.5, delta=1.0, sigma=0.25, shape=(3, 2)),
-        write=window(g_x=6.5, g_y=6.5, delta=1.0, sigma=0.25, shape=(3, 2)),
+        read_window=window(g_x=2.5, g_y=2.5, delta=1.0, sigma=0.25, shape=(3, 2)),
+        write_window=window(g_x=6.5, g_y=6.5, delta=1.0, sigma=0.25, shape=(3, 2)),
     )
 
 
 @pytest.fixture
 def unrecorded(trace) -> Trace:
-    return Trace(canvas=trace.canvas[-1:], z=trace.z)
+    return Trace(canvas=trace.canvas, z=trace.z)

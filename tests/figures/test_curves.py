@@ -20,7 +20,7 @@ def curves(tmp_path, records) -> Image.Image:
         return opened.convert("RGB")
 
 
-def test_curves_of_no_records_are_empty_axes(tmp_path):
+def test_no_records(tmp_path):
     picture = curves(tmp_path, [])
     assert picture.width > picture.height > 100
     assert not is_colour(picture, VALID).any()
@@ -28,18 +28,18 @@ def test_curves_of_no_records_are_empty_axes(tmp_path):
 
 @pytest.mark.parametrize("training", [0, 3])
 @pytest.mark.parametrize("validations", [0, 1, 3])
-def test_training_and_validation_each_have_their_line_whatever_the_other_has(
-    tmp_path, training, validations
-):
+def test_lines_of_training_and_validation(tmp_path, training, validations):
     steps = (50, 100, 150)
     records = [{"step": s, "train_elbo_nats": -300.0 + s, "skipped": 0} for s in steps[:training]]
     records += [{"step": s, "valid_elbo_nats": -290.0 + s} for s in steps[:validations]]
     picture = curves(tmp_path, records)
     assert (is_colour(picture, VALID).sum() > 20) == (validations > 0)
-    assert (is_colour(picture, TRAIN).sum() > 100) == (training > 0)  # the grid has a few
+    assert (is_colour(picture, TRAIN).sum() > 100) == (
+        training > 0
+    )  # grid lines have a few such pixels
 
 
-def test_the_title_tells_the_best_validation_and_what_it_was_measured_on():
+def test_title_has_the_best_validation():
     bare = [{"step": s, "valid_elbo_nats": -90.0 + s} for s in (1, 3, 2)]
     assert figures.curves(bare).axes[0].get_title() == "best validation ELBO -87.00 nats"
     full = [r | {"valid_elbo_stderr": r["step"] / 8, "valid_images": 2_000} for r in bare]
@@ -48,7 +48,7 @@ def test_the_title_tells_the_best_validation_and_what_it_was_measured_on():
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])
-def test_a_validation_that_was_not_finite_does_not_spoil_the_picture(tmp_path, bad):
+def test_validations_that_are_not_finite_are_ignored(tmp_path, bad):
     records = [
         {"step": 50, "valid_elbo_nats": bad},
         {"step": 100, "valid_elbo_nats": -90.0},

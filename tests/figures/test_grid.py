@@ -1,4 +1,4 @@
-"""Tiles, the borders of windows, panels and neighbours, to the pixel."""
+"""Tiles, window borders, panels and nearest neighbours, compared pixel by pixel."""
 
 import math
 
@@ -8,16 +8,15 @@ import torch
 from PIL import Image
 
 from draw.attention import Window, box
-from draw.errors import TraceError
 from draw.figures import grid, nearest, panels, save_picture
-from draw.figures.grid import GAP, GREEN, INK, MARGIN, RED, means_by_step, outline, windowed
+from draw.figures.grid import GAP, GREEN, INK, MARGIN, RED, outline, windowed
 
 from .conftest import is_colour, pixels, window
 
 # ---------------------------------------------------------------------- grid and panels
 
 
-def test_a_grid_goes_row_by_row_with_white_between_and_where_no_image_is():
+def test_grid_is_filled_row_by_row_on_white():
     images = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8]).view(5, 1, 1, 1).expand(5, 1, 3, 2)
     sheet = pixels(grid(images, columns=3, scale=2))
     expected = np.full((6 + GAP + 6, 4 + GAP + 4 + GAP + 4), 255)
@@ -26,7 +25,7 @@ def test_a_grid_goes_row_by_row_with_white_between_and_where_no_image_is():
     assert (sheet == expected[..., None]).all()
 
 
-def test_each_pixel_becomes_a_crisp_square_in_its_colour():
+def test_pixels_become_sharp_squares():
     image = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.2, 0.6]]])  # [C, H, W]
     sheet = pixels(grid(image[None], columns=1, scale=3))
     assert sheet.shape == (3, 6, 3)
@@ -34,12 +33,12 @@ def test_each_pixel_becomes_a_crisp_square_in_its_colour():
     assert (sheet[:, 3:] == (0, 255, 153)).all()
 
 
-def test_values_outside_0_to_1_are_clipped_and_a_short_row_is_no_wider_than_its_images():
+def test_values_are_clipped_and_a_short_row_is_narrow():
     sheet = pixels(grid(torch.tensor([-3.0, 7.0]).view(2, 1, 1, 1), columns=8, scale=1))
     assert sheet.tolist() == [[[0] * 3, [255] * 3, [255] * 3, [255] * 3]]
 
 
-def test_panels_stand_side_by_side_each_whole_and_below_a_title():
+def test_panels_are_side_by_side_below_their_titles():
     left, right = Image.new("RGB", (40, 30), RED), Image.new("RGB", (60, 20), GREEN)
     sheet = panels({"left": left, "right": right})
     reds, greens = np.argwhere(is_colour(sheet, RED)), np.argwhere(is_colour(sheet, GREEN))
@@ -55,7 +54,7 @@ def test_panels_stand_side_by_side_each_whole_and_below_a_title():
     assert (ink[:, 1] >= greens[:, 1].min()).any()
 
 
-def test_a_panel_is_as_wide_as_its_title_needs():
+def test_panel_is_at_least_as_wide_as_its_title():
     narrow = panels(
         {
             "a title of some length": Image.new("RGB", (10, 10), RED),
@@ -70,7 +69,7 @@ def test_a_panel_is_as_wide_as_its_title_needs():
     assert narrow.width == greens[:, 1].max() + 1 + MARGIN
 
 
-def test_a_picture_is_saved_without_loss_in_a_folder_made_for_it(tmp_path):
+def test_save_picture_is_lossless_and_creates_folders(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     save_picture(tmp_path / "new" / "picture.png", Image.fromarray(noise))
     with Image.open(tmp_path / "new" / "picture.png") as opened:
@@ -83,7 +82,7 @@ def test_a_picture_is_saved_without_loss_in_a_folder_made_for_it(tmp_path):
 
 
 def border(size: int, left: float, right: float, line: float) -> np.ndarray:
-    """The pixels whose centres are within half a line of the square left..right, corners too."""
+    """Return the pixels whose centres are within half a line width of the square left..right."""
     centre = np.arange(size) + 0.5
     outside = (left - line / 2 < centre) & (centre < right + line / 2)
     inside = (left + line / 2 < centre) & (centre < right - line / 2)
@@ -93,7 +92,7 @@ def border(size: int, left: float, right: float, line: float) -> np.ndarray:
 def outlined(
     where: Window, size: int = 2, scale: int = 4, shape: tuple[int, int] = (8, 8)
 ) -> np.ndarray:
-    """Where the border of a window is drawn into a black tile."""
+    """Return where the border of a window is drawn into a black tile."""
     height, width = shape
     tiles = np.zeros((1, height * scale, width * scale, 3), dtype=np.uint8)
     outline(tiles, Window(*(field[None] for field in where)), size, scale, RED)
@@ -105,57 +104,57 @@ def outlined(
 @pytest.mark.parametrize(
     ("scale", "sigma", "line"), [(4, 0.5, 2), (4, 1.0, 4), (6, 1.0, 6), (2, 1.0, 2), (8, 0.25, 2)]
 )
-def test_the_border_lies_on_the_extent_of_the_patch_and_is_sigma_wide(scale, sigma, line):
+def test_border_is_at_the_extent_of_the_patch_and_sigma_wide(scale, sigma, line):
     # n = 2 filters 2 pixels apart around 4.5: pixels 3 to 6, that is from 2 to 6 counted from 0
     drawn = outlined(window(sigma=sigma), scale=scale)
     assert (drawn == border(8 * scale, 2 * scale, 6 * scale, line)).all()
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.1, 1.9])
-def test_where_the_border_falls_between_pixels_their_centres_decide(sigma):
+def test_border_between_pixels(sigma):
     where = window(g_x=4.37, g_y=4.37, delta=1.73, sigma=sigma)
     left, _, right, _ = (float(edge) for edge in box(where, 3))
     drawn = outlined(where, size=3, scale=10)
     assert (drawn == border(80, (left - 0.5) * 10, (right - 0.5) * 10, sigma * 10)).all()
 
 
-def test_a_window_that_is_not_square_to_the_picture_is_drawn_where_it_is():
+def test_border_in_an_oblong_image():
     where = window(g_x=4.5, g_y=7.5, delta=1.0, sigma=0.5)
     rows, columns = np.nonzero(outlined(where, shape=(15, 10)))
-    # from 3 to 5 across, from 6 to 8 down, the line reaching 1 pixel of 4 to either side
+    # columns 3 to 5, rows 6 to 8; the border extends 1 of 4 screen pixels to either side
     assert (columns.min(), columns.max()) == (3 * 4 - 1, 5 * 4)
     assert (rows.min(), rows.max()) == (6 * 4 - 1, 8 * 4)
 
 
-def test_the_sharpest_window_still_has_a_line():
+def test_border_is_at_least_one_pixel_wide():
     drawn = outlined(window(sigma=1e-6))
     assert drawn[16].sum() == 2
     assert drawn[:, 16].sum() == 2
 
 
-def test_the_border_is_cut_off_at_the_edge_of_the_picture():
+def test_border_is_clipped_at_the_edge():
     drawn = outlined(window(g_x=8.5))  # from 6 to 10, of 8
-    assert drawn[16].nonzero()[0].tolist() == [22, 23, 24, 25]  # its left side alone
+    assert drawn[16].nonzero()[0].tolist() == [22, 23, 24, 25]  # only its left side
     assert drawn[8, 22:].all()
 
 
 @pytest.mark.parametrize("far", [20.0, -20.0, 1e6, -1e6, 1e30, -1e30, math.inf, -math.inf])
-def test_a_window_far_outside_leaves_the_picture_as_it_is(far):
+def test_window_outside_the_image(far):
     for where in (window(g_x=far), window(g_y=far), window(g_x=far, g_y=far)):
         assert not outlined(where).any()
 
 
 @pytest.mark.parametrize("huge", [100.0, 1e30, math.inf])
-def test_a_huge_window_has_its_border_outside_the_picture(huge):
+def test_border_of_a_huge_window_is_outside(huge):
     assert not outlined(window(delta=huge)).any()
 
 
 @pytest.mark.parametrize("huge", [100.0, 1e30, math.inf])
-def test_a_huge_sigma_covers_the_picture(huge):
+def test_huge_sigma_covers_the_image(huge):
     assert outlined(window(sigma=huge)).all()
 
 
-def test_each_tile_has_its_own_window_of_its_own_step():
+def test_each_tile_has_its_window_of_glimpse_t():
     g_x = torch.tensor([[2.5, 6.5], [4.5, 3.5]], dtype=torch.float64)  # [T, n]
     moving = window(delta=1.0, sigma=0.5, shape=(2, 2))._replace(g_x=g_x)
     for t, centres in enumerate(g_x.tolist()):
@@ -167,22 +166,16 @@ def test_each_tile_has_its_own_window_of_its_own_step():
 
 
 @pytest.mark.parametrize("absent", ["windows", "size"])
-def test_without_windows_or_their_size_tiles_are_images_alone(absent):
+def test_no_border_without_windows_or_size(absent):
     windows = None if absent == "windows" else window(shape=(1, 3))
     size = None if absent == "size" else 2
     assert not windowed(torch.zeros(3, 1, 8, 8), 4, windows, 0, size, RED).any()
 
 
-def test_the_means_of_a_trace_that_was_not_recorded_are_refused_with_what_to_do(unrecorded):
-    with pytest.raises(TraceError, match="record=True"):
-        means_by_step(unrecorded)
-
-
 # ---------------------------------------------------------------------- nearest
 
 
-def test_nearest_is_the_candidate_at_the_least_distance():
-    """Also where it stands beyond the first chunk of a large set."""
+def test_nearest_finds_candidates_in_every_chunk():
     stream = torch.Generator().manual_seed(0)
     candidates = torch.randint(0, 256, (9000, 3, 5, 4), generator=stream).to(torch.uint8)
     chosen = torch.tensor([7, 0, 8999, 4096, 7])
@@ -190,7 +183,7 @@ def test_nearest_is_the_candidate_at_the_least_distance():
     assert torch.equal(nearest(images, candidates), candidates[chosen] / 255)
 
 
-def test_nearest_measures_the_sum_of_squares_and_not_of_absolute_values():
+def test_nearest_uses_the_l2_distance():
     image = torch.zeros(1, 1, 1, 4)
     spread = torch.full((1, 1, 1, 4), 76, dtype=torch.uint8)  # L1 1.2, L2 0.6
     peak = torch.tensor([0, 0, 0, 255], dtype=torch.uint8).view(1, 1, 1, 4)  # L1 1.0, L2 1.0

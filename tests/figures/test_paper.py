@@ -1,4 +1,4 @@
-"""The paper's figures: what stands where, and that the patches are those of the equations."""
+"""The figures of the paper: layout, windows, and patches compared with the equations."""
 
 import math
 from functools import partial
@@ -12,22 +12,22 @@ from draw import figures
 from draw.errors import ConfigError, TraceError
 from draw.figures.grid import GAP, GREEN, MARGIN, RED, TITLE
 from draw.figures.paper import PATCH
-from draw.model import Trace
+from draw.trace import Trace
 
 from .. import twin
 from .conftest import is_colour, pixels, window
 
 
 def counting(T: int, B: int = 2, **windows) -> Trace:
-    """A recorded trace whose picture b after step t has the shade t + 100 b everywhere."""
+    """Create a recorded trace in which image b has the shade t + 100 b after glimpse t."""
     shade = torch.arange(T)[:, None] + 100 * torch.arange(B)  # [T, B]
     mean = (shade / 255).clamp(1e-6, 1 - 1e-6)
-    canvas = mean.logit().view(T, B, 1, 1, 1).expand(T, B, 1, 8, 6)
-    return Trace(canvas=canvas, z=torch.zeros(T, B, 3), **windows)
+    canvases = mean.logit().view(T, B, 1, 1, 1).expand(T, B, 1, 8, 6)
+    return Trace(canvas=canvases[-1], canvases=canvases, z=torch.zeros(T, B, 3), **windows)
 
 
 def tile(sheet: np.ndarray, row: int, column: int, scale: int) -> np.ndarray:
-    """One tile of a figure of 8 x 6 images that has a line of titles."""
+    """Return one tile of a figure of 8 x 6 images with a line of titles."""
     top = MARGIN + TITLE + row * (8 * scale + GAP)
     left = MARGIN + column * (6 * scale + GAP)
     return sheet[top : top + 8 * scale, left : left + 6 * scale]
@@ -37,7 +37,7 @@ def tile(sheet: np.ndarray, row: int, column: int, scale: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("T", "steps"),
+    ("T", "shown"),
     [
         (64, [0, 6, 11, 17, 23, 29, 34, 40, 46, 52, 57, 63]),
         (12, range(12)),
@@ -45,27 +45,29 @@ def tile(sheet: np.ndarray, row: int, column: int, scale: int) -> np.ndarray:
         (1, [0]),
     ],
 )
-def test_stages_are_a_row_for_each_picture_from_the_first_step_to_the_last(T, steps):
+def test_stages_show_up_to_twelve_glimpses(T, shown):
     sheet = pixels(figures.stages(counting(T), scale=3))
-    assert sheet.shape[1] == len(steps) * (6 * 3 + GAP) - GAP + 2 * MARGIN
+    assert sheet.shape[1] == len(shown) * (6 * 3 + GAP) - GAP + 2 * MARGIN
     for row in (0, 1):
-        for column, t in enumerate(steps):
+        for column, t in enumerate(shown):
             assert (tile(sheet, row, column, 3) == t + 100 * row).all()
 
 
-def test_stages_have_the_write_window_of_their_step_in_red():
+def test_stages_show_write_windows():
     g_x = torch.tensor([[1.5, 4.5], [3.5, 2.5]], dtype=torch.float64)
     moving = window(g_y=4.5, delta=1.0, sigma=0.5, shape=(2, 2))._replace(g_x=g_x)
-    sheet = pixels(figures.stages(counting(2, write=moving), scale=4, write_size=2))
+    sheet = pixels(figures.stages(counting(2, write_window=moving), scale=4, write_size=2))
     for t, centres in enumerate(g_x.tolist()):
         for b, centre in enumerate(centres):
             columns = np.nonzero(is_colour(tile(sheet, b, t, 4), RED))[1]
-            assert columns.max() == (centre - 0.5 + 1) * 4  # its right side, 2 pixels wide
-    unmarked = pixels(figures.stages(counting(2, write=moving), scale=4))
+            assert (
+                columns.max() == (centre - 0.5 + 1) * 4
+            )  # right side of the border, 2 pixels wide
+    unmarked = pixels(figures.stages(counting(2, write_window=moving), scale=4))
     assert not is_colour(unmarked, RED).any()
 
 
-def test_stages_of_a_trace_that_was_not_recorded_are_refused(unrecorded):
+def test_stages_need_a_recorded_trace(unrecorded):
     with pytest.raises(TraceError, match="record=True"):
         figures.stages(unrecorded)
 
@@ -73,7 +75,7 @@ def test_stages_of_a_trace_that_was_not_recorded_are_refused(unrecorded):
 # ---------------------------------------------------------------------- figure 6
 
 
-def test_samples_stand_in_rows_with_the_neighbour_of_the_last_at_the_end():
+def test_beside_nearest_shows_rows_and_neighbours():
     shades = torch.arange(6).view(6, 1, 1, 1) / 255
     samples = shades.expand(6, 1, 8, 6)
     near = (torch.tensor([100, 200]) / 255).view(2, 1, 1, 1).expand(2, 1, 8, 6)
@@ -88,13 +90,13 @@ def test_samples_stand_in_rows_with_the_neighbour_of_the_last_at_the_end():
 # ---------------------------------------------------------------------- figure 5
 
 
-def test_of_the_answers_the_wrong_ones_are_red_and_the_right_number_is_told():
+def test_wrong_predictions_are_red_with_the_label_in_brackets():
     images, windows = torch.zeros(3, 1, 8, 6), window(shape=(2, 3))
     sheet = figures.glimpses(images, windows, [7, 4, 7], [7, 9, 7], read_size=2, scale=12)
-    answers = [tile(pixels(sheet), row, 2, 12) for row in range(3)]
-    assert [bool(is_colour(answer, RED).any()) for answer in answers] == [False, True, False]
-    assert (answers[0] == answers[2]).all()
-    narrow, wide = ((answer < 200).any(axis=(0, 2)).sum() for answer in answers[:2])
+    cells = [tile(pixels(sheet), row, 2, 12) for row in range(3)]
+    assert [bool(is_colour(cell, RED).any()) for cell in cells] == [False, True, False]
+    assert (cells[0] == cells[2]).all()
+    narrow, wide = ((cell < 200).any(axis=(0, 2)).sum() for cell in cells[:2])
     assert wide > 2 * narrow  # "4 (9)"
 
 
@@ -102,13 +104,13 @@ def test_of_the_answers_the_wrong_ones_are_red_and_the_right_number_is_told():
 
 
 def drawn(figure) -> list[np.ndarray]:
-    """The images of a plot, in the order they were drawn, in bytes."""
+    """Return the images of a plot in drawing order, as uint8."""
     panels = [axes for part in figure.subfigs for axes in part.axes]
     return [np.asarray(image.get_array()) for axes in panels for image in axes.images]
 
 
 def border_of(shown: np.ndarray) -> tuple[int, int, int]:
-    """Left and right end and width of the green line that crosses the middle row."""
+    """Return the left end, right end and width of the green border in the middle row."""
     row = is_colour(shown, GREEN)[shown.shape[0] // 2].nonzero()[0]
     line = np.split(row, np.nonzero(np.diff(row) > 1)[0] + 1)[0]
     return row.min(), row.max() + 1, len(line)
@@ -119,14 +121,14 @@ def image() -> torch.Tensor:
     return torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0))
 
 
-def test_patches_are_what_the_windows_beside_them_read(image):
+def test_patches_equal_what_their_windows_read(image):
     _, *panels = drawn(figures.patches(image))
     assert len(panels) == 6
     found = []
     for shown, patch in zip(panels[::2], panels[1::2], strict=True):
         assert patch.shape == (PATCH * 8, PATCH * 8, 3)
-        left, right, line = border_of(shown)  # in eighths of a pixel
-        if right - left == 40 * 8:  # the outer half of the line is beyond the image
+        left, right, line = border_of(shown)  # in units of 1/8 pixel
+        if right - left == 40 * 8:  # the outer half of the border is outside the image
             delta, line = 40 / PATCH, 2 * line
         else:
             delta = (right - left - line) / 8 / PATCH
@@ -141,13 +143,13 @@ def test_patches_are_what_the_windows_beside_them_read(image):
 
 
 def error(image: torch.Tensor, patch: np.ndarray, delta: float, sigma: float) -> float:
-    """How far a patch of figure 3 is from what a window at the centre reads."""
+    """Return the difference between a patch of figure 3 and what a centred window reads."""
     params = np.array([0, 0, 2 * math.log(sigma), math.log(delta * (PATCH - 1) / 39), 0.0])
     read = twin.read(image.double().numpy(), params, PATCH).transpose(1, 2, 0)
     return float(abs(patch[4::8, 4::8] / 255 - read).max())
 
 
-def test_a_zoom_shows_the_patch_of_the_window_painted_back_and_two_of_its_filters(image):
+def test_zoom_shows_the_patch_written_back_and_two_filters(image):
     shown, patch, painted, first, last = drawn(figures.zoom(image))
     delta = 30 / 2 / PATCH
     params = (0.0, 10 / 15.5 - 1, 2 * math.log(delta / 2), math.log(delta * (PATCH - 1) / 39), 0.0)
@@ -165,7 +167,7 @@ def test_a_zoom_shows_the_patch_of_the_window_painted_back_and_two_of_its_filter
         assert column + 1 == pytest.approx(20.5 + sign * reach, abs=0.51)
 
 
-def test_a_plot_is_png_or_pdf_by_its_name(image, tmp_path):
+def test_save_plot_formats(image, tmp_path):
     figures.save_plot(tmp_path / "plot.png", figures.zoom(image))
     with Image.open(tmp_path / "plot.png") as opened:
         assert opened.format == "PNG"
@@ -176,8 +178,8 @@ def test_a_plot_is_png_or_pdf_by_its_name(image, tmp_path):
         figures.save_plot(tmp_path / "plot.svg", figures.zoom(image))
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 20, 60), (1, 60, 20)])
-def test_plots_take_any_shape(shape, tmp_path):
+@pytest.mark.parametrize("shape", [(3, 20, 60), (1, 60, 20)])
+def test_plots_of_any_shape(shape, tmp_path):
     for plot in (figures.patches(torch.rand(shape)), figures.zoom(torch.rand(shape))):
         figures.save_plot(tmp_path / "plot.png", plot)
         with Image.open(tmp_path / "plot.png") as opened:

@@ -1,17 +1,17 @@
-"""The two steps of a model as ONNX, for runtimes without PyTorch.
+"""Export the two steps of a model to ONNX, for runtimes without PyTorch.
 
     encode_step.onnx   x, eps, canvas, h_enc, c_enc, h_dec -> next_h_enc, next_c_enc, z, mu,
                        log_sigma, kl and, with attention, read_window
     decode_step.onnx   z, canvas, h_dec, c_dec -> next_canvas, next_h_dec, next_c_dec, mean and,
                        with attention, write_window
-    initial_state.npz  canvas, h_enc, c_enc, h_dec, c_dec before the first step, batch 1
-    config.json        the model's configuration
-    generate.py        paints with these files alone
+    initial_state.npz  canvas, h_enc, c_enc, h_dec, c_dec before the first glimpse, batch size 1
+    config.json        the configuration of the model
+    generate.py        generates images from these files
 
-All numbers are float32 and the first dimension of each tensor is the batch, of any size. `canvas`
-has the channels of the image, or twice as many with the discretised logistic; `mean` is the canvas
-as a picture in [0, 1], `kl` [B] in nats. A window [B, 5] holds g_x, g_y, delta, sigma (pixels, the
-first of a row or column is 1) and gamma.
+All tensors are float32, and their first dimension is the batch, of any size. `canvas` has the
+channels of the image, doubled for the discretised logistic likelihood. `mean` is the
+canvas as an image in [0, 1], and `kl` [B] is in nats. A window [B, 5] holds g_x, g_y, delta and
+sigma in pixels (the centre of the first pixel is 1), and gamma.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ from draw.model import DRAW, gaussian_kl
 from draw.storage.files import write_atomic
 from draw.trace import State
 
-TOLERANCE = 1e-4
-LARGEST = 2**31  # bytes that a file of protocol buffers can hold
+TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch
+MAX_PROTOBUF_BYTES = 2**31
 
 
 class EncodeStep(nn.Module):
-    """`DRAW.encode_step` over tensors by name."""
+    """`DRAW.encode_step` with named tensors as inputs and outputs."""
 
     inputs = ("x", "eps", "canvas", "h_enc", "c_enc", "h_dec")
 
@@ -53,15 +53,15 @@ class EncodeStep(nn.Module):
     def forward(
         self, x: Tensor, eps: Tensor, canvas: Tensor, h_enc: Tensor, c_enc: Tensor, h_dec: Tensor
     ) -> tuple[Tensor, ...]:
-        state = State(canvas, h_enc, c_enc, h_dec, c_dec=h_dec)  # a look does not need c_dec
-        state, posterior = self.model.encode_step(x, state, eps)
-        kl = gaussian_kl(posterior.mu, posterior.log_sigma)
-        told = (posterior.z, posterior.mu, posterior.log_sigma, kl)
-        return (state.h_enc, state.c_enc, *told, *_columns(posterior.window))
+        state = State(canvas, h_enc, c_enc, h_dec, c_dec=h_dec)  # encode_step ignores c_dec
+        state, out = self.model.encode_step(x, state, eps)
+        kl = gaussian_kl(out.mu, out.log_sigma)
+        latent = (out.z, out.mu, out.log_sigma, kl)
+        return (state.h_enc, state.c_enc, *latent, *_columns(out.window))
 
 
 class DecodeStep(nn.Module):
-    """`DRAW.decode_step` over tensors by name."""
+    """`DRAW.decode_step` with named tensors as inputs and outputs."""
 
     inputs = ("z", "canvas", "h_dec", "c_dec")
 
@@ -81,7 +81,7 @@ class DecodeStep(nn.Module):
 
 
 def _columns(window: Window | None) -> tuple[Tensor, ...]:
-    """g_x, g_y, delta, sigma, gamma [B, 5], if there is a window."""
+    """Stack g_x, g_y, delta, sigma and gamma into one tensor [B, 5]."""
     if window is None:
         return ()
     g_x, g_y, delta, sigma2, gamma = window
@@ -90,24 +90,30 @@ def _columns(window: Window | None) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def export(model: DRAW, folder: Path) -> float:
-    """Write the files listed above, once they agree with the model over a whole trajectory.
+    """Export a model, after comparing a whole trajectory in ONNX Runtime with PyTorch.
+
+    Args:
+        model: the model.
+        folder: the folder for the files listed above.
 
     Returns:
-        The largest difference between ONNX Runtime and PyTorch in any output of any step; where
-        an output is larger than one, in proportion to it.
+        The largest difference between ONNX Runtime and PyTorch in any output of any step: absolute
+        for values up to 1, relative for larger ones.
 
     Raises:
-        ConfigError: the extra `onnx` is not installed.
-        ModelError: the model is too large for ONNX, or the difference is above `TOLERANCE`.
+        ConfigError: if the extra `onnx` is not installed.
+        ModelError: if the model is too large for ONNX, or the difference exceeds `TOLERANCE`.
     """
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError("the export needs: pip install 'draw[onnx]'") from error
+        raise ConfigError("the export needs other packages: pip install 'draw[onnx]'") from error
     size = sum(4 * parameter.numel() for parameter in model.parameters())
-    if size > LARGEST:
-        raise ModelError(f"the model has {size:,} bytes, an ONNX file holds {LARGEST:,} at most")
+    if size > MAX_PROTOBUF_BYTES:
+        raise ModelError(
+            f"the model has {size:,} bytes; an ONNX file can hold {MAX_PROTOBUF_BYTES:,}"
+        )
     model = copy.deepcopy(model).cpu().float().eval()
     encode, decode = EncodeStep(model), DecodeStep(model)
     encoder, decoder = _graph(encode), _graph(decode)
@@ -116,8 +122,8 @@ def export(model: DRAW, folder: Path) -> float:
     difference = float(np.max([_difference(a, b) for a, b in zip(plain, exported, strict=True)]))
     if not difference <= TOLERANCE:
         raise ModelError(
-            f"ONNX Runtime and PyTorch differ by {difference:.1e} after the export of this model, "
-            f"more than {TOLERANCE:.0e}; nothing is written"
+            f"ONNX Runtime and PyTorch differ by {difference:.1e} on this model, more than "
+            f"{TOLERANCE:.0e}; nothing was written"
         )
     start = io.BytesIO()
     np.savez(start, **_start(model, 1))  # type: ignore[arg-type]
@@ -131,20 +137,20 @@ def export(model: DRAW, folder: Path) -> float:
 
 
 def _graph(step: EncodeStep | DecodeStep) -> bytes:
-    """A step as one ONNX file, without the exporter's notes on where it ran."""
+    """Export a step to ONNX, without the exporter's metadata, which contains local paths."""
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    given = _given(step.model, 2)
+    inputs = _inputs(step.model, 2)
     sizes = {name: {0: torch.export.Dim.DYNAMIC} for name in step.inputs}
     with _quiet():
         program: Any = torch.onnx.export(
             step.eval(),
-            tuple(torch.from_numpy(given[name]) for name in step.inputs),
+            tuple(torch.from_numpy(inputs[name]) for name in step.inputs),
             dynamo=True,
             verbose=False,
             input_names=step.inputs,
             output_names=step.outputs,
-            dynamic_shapes=sizes | {step.inputs[0]: {0: "batch"}},  # one name serves all
+            dynamic_shapes=sizes | {step.inputs[0]: {0: "batch"}},  # applies to all inputs
         )
     ClearMetadataAndDocStringPass()(program.model)
     graph: bytes = program.model_proto.SerializeToString()
@@ -153,7 +159,7 @@ def _graph(step: EncodeStep | DecodeStep) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself: an absent torchvision, its own deprecations."""
+    """Silence the exporter's messages about a missing torchvision and its own deprecations."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -165,15 +171,15 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-# ------------------------------------------------------------------ the check
+# ------------------------------------------------------------------ comparison with PyTorch
 
 Arrays = dict[str, np.ndarray]
 Step = Callable[[Arrays], Arrays]
 
 
 def _in_torch(step: EncodeStep | DecodeStep) -> Step:
-    def run(given: Arrays) -> Arrays:
-        results = step(*(torch.from_numpy(given[name]) for name in step.inputs))
+    def run(inputs: Arrays) -> Arrays:
+        results = step(*(torch.from_numpy(inputs[name]) for name in step.inputs))
         return {name: t.numpy() for name, t in zip(step.outputs, results, strict=True)}
 
     return run
@@ -184,27 +190,27 @@ def _in_onnx(step: EncodeStep | DecodeStep, graph: bytes) -> Step:
 
     session = InferenceSession(graph)
 
-    def run(given: Arrays) -> Arrays:
-        results = session.run(step.outputs, {name: given[name] for name in step.inputs})
+    def run(inputs: Arrays) -> Arrays:
+        results = session.run(step.outputs, {name: inputs[name] for name in step.inputs})
         return dict(zip(step.outputs, results, strict=True))
 
     return run
 
 
 def _trajectory(model: DRAW, encode: Step, decode: Step) -> Iterator[np.ndarray]:
-    """Every output of every step for three random images, the same at each call."""
-    given = _given(model, 3)
+    """Yield every output of every step for three random images, the same in each call."""
+    values = _inputs(model, 3)
     noise = np.random.default_rng(1)
     for _ in range(model.config.glimpses):
-        given["eps"] = noise.standard_normal(given["eps"].shape, dtype=np.float32)
+        values["eps"] = noise.standard_normal(values["eps"].shape, dtype=np.float32)
         for step in (encode, decode):
-            outputs = step(given)
+            outputs = step(values)
             yield from outputs.values()
-            given |= {name.removeprefix("next_"): value for name, value in outputs.items()}
+            values |= {name.removeprefix("next_"): value for name, value in outputs.items()}
 
 
-def _given(model: DRAW, batch: int) -> Arrays:
-    """Inputs of both steps: random images and noise, and the state before the first step."""
+def _inputs(model: DRAW, batch: int) -> Arrays:
+    """Return inputs of both steps: random images and noise, and the initial state."""
     stream = np.random.default_rng(0)
     z = stream.standard_normal((batch, model.config.latent_size), dtype=np.float32)
     x = stream.random((batch, *model.config.image_shape), dtype=np.float32)

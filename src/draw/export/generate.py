@@ -1,6 +1,6 @@
-"""Paint images with an exported model: NumPy, ONNX Runtime and Pillow, no PyTorch.
+"""Generate images with an exported model, using NumPy, ONNX Runtime and Pillow.
 
-python generate.py [COUNT [SEED]] writes samples.png into the current folder.
+`python generate.py [COUNT [SEED]]` writes samples.png to the current folder.
 """
 
 import json
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def generate(count: int, seed: int) -> np.ndarray:
-    """Mean images [count, C, H, W] in [0, 1], painted step by step from standard normal noise."""
+    """Generate images [count, C, H, W] in [0, 1] from standard normal noise."""
     config = json.loads((HERE / "config.json").read_text())
     start = np.load(HERE / "initial_state.npz")
     step = onnxruntime.InferenceSession(HERE / "decode_step.onnx")
@@ -26,7 +26,7 @@ def generate(count: int, seed: int) -> np.ndarray:
         z = noise.standard_normal((count, config["latent_size"]), dtype=np.float32)
         result = dict(zip(outputs, step.run(None, {"z": z, **state}), strict=True))
         state = {name: result[f"next_{name}"] for name in state}
-    images: np.ndarray = result["mean"]  # and where each step painted is its "write_window"
+    images: np.ndarray = result["mean"]
     return images
 
 

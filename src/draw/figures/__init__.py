@@ -1,7 +1,7 @@
-"""Pictures of a Trace: grids, films, the paper's figures, and curves.
+"""Draw traces: grids, films, the paper's figures and learning curves.
 
-They draw what they are given and run no model. What needs matplotlib is imported when first used:
-it takes longer to import than a film to draw.
+Nothing here runs a model. Functions that need Matplotlib are imported on first use, because
+importing it takes longer than drawing a film.
 """
 
 from importlib import import_module

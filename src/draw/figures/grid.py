@@ -1,4 +1,4 @@
-"""Images as tiles: with the borders of windows, in grids, in panels with titles."""
+"""Images as tiles with window borders, in grids and in panels with titles."""
 
 import math
 from pathlib import Path
@@ -10,11 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from draw.attention import Window, box
-from draw.errors import TraceError
 from draw.storage.files import atomic_path
-from draw.trace import Trace
 
-# Multiples of 3, as those are the shades that a film keeps in every format.
+# All components are multiples of 3, the shades that WebP films keep exactly.
 RED = (234, 51, 39)  # the write window, as in the paper's figure 1
 GREEN = (39, 201, 90)  # the read window, as in figure 5
 PAPER = (255, 255, 255)
@@ -26,7 +24,7 @@ FONT_SIZE = 13
 
 
 def grid(images: Float[Tensor, "n C H W"], columns: int, scale: int = 3) -> Image.Image:
-    """Images in [0, 1] as tiles, row by row, each pixel a crisp square of `scale` pixels.
+    """Arrange images in [0, 1] in a grid; each pixel becomes a sharp square of `scale` pixels.
 
     >>> grid(torch.rand(6, 1, 8, 8), columns=3, scale=2).size
     (52, 34)
@@ -35,14 +33,14 @@ def grid(images: Float[Tensor, "n C H W"], columns: int, scale: int = 3) -> Imag
 
 
 def enlarge(images: Float[Tensor, "n C H W"], scale: int) -> UInt8[np.ndarray, "n h w 3"]:
-    """Images in [0, 1] as RGB tiles, each pixel a crisp square of `scale` pixels."""
+    """Convert images in [0, 1] to RGB tiles; each pixel becomes a sharp square."""
     shades = (images.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
     tiles = shades.repeat(scale, axis=1).repeat(scale, axis=2)
     return tiles.repeat(3 // tiles.shape[-1], axis=-1)
 
 
 def arrange(tiles: UInt8[np.ndarray, "n h w 3"], columns: int) -> Image.Image:
-    """Tiles on white paper, row by row."""
+    """Arrange tiles row by row on a white background."""
     n, h, w, _ = tiles.shape
     columns = min(columns, n)
     rows = -(-n // columns)
@@ -53,26 +51,6 @@ def arrange(tiles: UInt8[np.ndarray, "n h w 3"], columns: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(whole[:-GAP, :-GAP]))
 
 
-def means_by_step(trace: Trace) -> Float[Tensor, "T B C H W"]:
-    """The mean pictures after each step.
-
-    Raises:
-        TraceError: the trace was not recorded.
-    """
-    check_recorded(trace)
-    return trace.means
-
-
-def check_recorded(trace: Trace) -> None:
-    """Refuse a trace whose earlier canvases were not kept.
-
-    Raises:
-        TraceError: it was not recorded.
-    """
-    if trace.canvases is None:
-        raise TraceError("only the last canvas was kept; run the model with record=True")
-
-
 def windowed(
     images: Float[Tensor, "n C H W"],
     scale: int,
@@ -81,11 +59,15 @@ def windowed(
     size: int | None,
     colour: tuple[int, int, int],
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """Tiles of images with the borders of their windows at step t, where there are any.
+    """Convert images to tiles and draw the borders of their windows of glimpse t.
 
     Args:
-        windows: fields [T, n]; None draws none.
-        size: the patch size N; None draws none.
+        images: the images.
+        scale: screen pixels per image pixel.
+        windows: fields [T, n]; None draws no windows.
+        t: the glimpse.
+        size: the patch size N; None draws no windows.
+        colour: the colour of the borders.
     """
     tiles = enlarge(images, scale)
     if windows is not None and size is not None:
@@ -100,34 +82,36 @@ def outline(
     scale: int,
     colour: tuple[int, int, int],
 ) -> None:
-    """Draw into each tile the border of its window: the patch's extent, a line sigma wide.
+    """Draw the border of a window into each tile, around its patch and sigma wide.
 
     Args:
-        tiles: images enlarged `scale` times; drawn into.
-        window: its fields are [n].
+        tiles: images enlarged `scale` times, changed in place.
+        window: one window per tile, fields [n].
         size: the patch size N.
+        scale: screen pixels per image pixel.
+        colour: the colour of the border.
     """
     window = Window(*(field.cpu().double() for field in window))
-    left, top, right, bottom = ((edge - 0.5) * scale for edge in box(window, size))  # from 0 on
-    reach = (window.sigma2.sqrt() * scale).clamp(min=1) / 2  # the line's middle is on the extent
+    left, top, right, bottom = ((edge - 0.5) * scale for edge in box(window, size))
+    half = (window.sigma2.sqrt() * scale).clamp(min=1) / 2  # half the line width
     _, height, width, _ = tiles.shape
 
-    def covered(grown: Tensor) -> Tensor:  # [n, h, w]
-        rows = _between(top - grown, bottom + grown, height)
-        columns = _between(left - grown, right + grown, width)
+    def rectangle(margin: Tensor) -> Tensor:  # [n, h, w]
+        rows = _between(top - margin, bottom + margin, height)
+        columns = _between(left - margin, right + margin, width)
         return rows[:, :, None] & columns[:, None]
 
-    tiles[(covered(reach) & ~covered(-reach)).numpy()] = colour
+    tiles[(rectangle(half) & ~rectangle(-half)).numpy()] = colour
 
 
 def _between(low: Tensor, high: Tensor, pixels: int) -> Tensor:
-    """Which pixels of an axis have their centre in [low, high), for each of n: [n, pixels]."""
+    """Return which pixels of an axis have their centre in [low, high), [n, pixels]."""
     centre = torch.arange(pixels) + 0.5
     return (low[:, None] <= centre) & (centre < high[:, None])
 
 
 def panels(parts: dict[str, Image.Image]) -> Image.Image:
-    """Pictures side by side, each below its title."""
+    """Arrange pictures side by side, each below its title."""
     font = ImageFont.load_default(size=FONT_SIZE)
     top = MARGIN + TITLE
     widths = [max(part.width, math.ceil(font.getlength(title))) for title, part in parts.items()]
@@ -145,13 +129,18 @@ def panels(parts: dict[str, Image.Image]) -> Image.Image:
 def nearest(
     images: Float[Tensor, "n C H W"], candidates: UInt8[Tensor, "m C H W"]
 ) -> Float[Tensor, "n C H W"]:
-    """For each image in [0, 1] the candidate, of bytes, at the least pixelwise L2 distance.
+    """Find the candidate with the smallest L2 distance to each image (figures 6, 9 and 12).
 
-    The training images beside the samples of figures 6, 9 and 12.
+    Args:
+        images: in [0, 1].
+        candidates: uint8.
+
+    Returns:
+        The nearest candidates, in [0, 1].
     """
     best = torch.full((len(images),), math.inf)
     found = torch.zeros_like(images)
-    for chunk in torch.split(candidates, 4096):  # a large set need not fit into memory as floats
+    for chunk in torch.split(candidates, 4096):  # a large set may not fit in memory as floats
         near = chunk.float() / 255
         distance, index = torch.cdist(images.flatten(1), near.flatten(1)).min(1)
         closer = distance < best
@@ -160,6 +149,6 @@ def nearest(
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:
-    """A PNG, written whole or not at all."""
+    """Save a picture as PNG."""
     with atomic_path(path) as partial:
         picture.save(partial, "PNG", optimize=True)

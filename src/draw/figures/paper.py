@@ -1,5 +1,6 @@
-"""The paper's figures: stages (1, 7, 8, 10), patches (3), zoom (4), glimpses (5), neighbours (6, 9,
-12), curves (11).
+"""The figures of the paper.
+
+stages: 1, 7, 8, 10; patches: 3; zoom: 4; glimpses: 5; beside_nearest: 6, 9, 12; curves: 11.
 """
 
 import itertools
@@ -31,7 +32,6 @@ from draw.figures.grid import (
     arrange,
     enlarge,
     grid,
-    means_by_step,
     outline,
     panels,
     windowed,
@@ -40,62 +40,71 @@ from draw.storage.files import atomic_path
 from draw.trace import Trace
 
 STAGES = 12  # columns of figures 1 and 7
-PATCH = 12  # the patch size N of figures 3 and 4
-NAMES = {"elbo": "ELBO", "log_likelihood": "log likelihood of the labels"}  # in figure 11
-SCREEN = 8  # screen pixels a pixel in figures 3 and 4
+PATCH = 12  # patch size N in figures 3 and 4
+SCALE = 8  # screen pixels per image pixel in figures 3 and 4
+METRICS = {"elbo": "ELBO", "log_likelihood": "log likelihood of the labels"}
 
 
 def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Image.Image:
-    """A row for each picture: what it is after twelve of the steps (figures 1 and 7).
+    """Show each image after up to twelve of the glimpses, one row per image (figures 1 and 7).
 
     Args:
-        write_size: the patch size N of the write windows, drawn in red; None draws none.
+        trace: the recorded trace.
+        scale: screen pixels per image pixel.
+        write_size: the patch size N of the write windows, drawn in red; None does not draw them.
 
     Raises:
-        TraceError: the trace was not recorded.
+        TraceError: if the trace was not recorded.
     """
-    means = means_by_step(trace)
-    steps = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
-    columns = [windowed(means[t], scale, trace.write_window, t, write_size, RED) for t in steps]
-    return _columns(columns, ["step 1", *(f"{t + 1}" for t in steps[1:])])
+    means = trace.means
+    shown = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
+    columns = [windowed(means[t], scale, trace.write_window, t, write_size, RED) for t in shown]
+    return _columns(columns, ["glimpse 1", *(f"{t + 1}" for t in shown[1:])])
 
 
 def glimpses(
     images: Float[Tensor, "B C H W"],
     windows: Window,
-    answers: list[int],
-    truths: list[int],
+    predictions: list[int],
+    labels: list[int],
     *,
     read_size: int,
     scale: int = 1,
 ) -> Image.Image:
-    """A row for each image: where a classifier looks in turn, in green, and its answer (figure 5).
+    """Show the glimpses of a classifier and its prediction, one row per image (figure 5).
+
+    A wrong prediction is red and followed by the correct label in brackets.
 
     Args:
-        windows: fields [T, B].
-        truths: what it should have said; where it did not, that stands in brackets, all in red.
+        images: the classified images.
+        windows: the read windows, fields [T, B], drawn in green.
+        predictions: the predicted class of each image.
+        labels: the correct class of each image.
         read_size: the patch size N of the windows.
+        scale: screen pixels per image pixel.
 
     >>> windows = Window(*torch.ones(5, 3, 2))
     >>> glimpses(torch.rand(2, 1, 20, 20), windows, [7, 4], [7, 9], read_size=5, scale=3).size
     (270, 166)
     """
-    steps = range(len(windows.g_x))
-    columns = [windowed(images, scale, windows, t, read_size, GREEN) for t in steps]
-    paper = np.full_like(columns[0], 255)
-    sheet = _columns([*columns, paper], ["look 1", *(f"{t + 1}" for t in steps[1:]), "answer"])
+    T = len(windows.g_x)
+    columns = [windowed(images, scale, windows, t, read_size, GREEN) for t in range(T)]
+    blank = np.full_like(columns[0], 255)
+    headings = ["glimpse 1", *(f"{t + 1}" for t in range(1, T)), "prediction"]
+    sheet = _columns([*columns, blank], headings)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=2 * FONT_SIZE)
-    _, height, width, _ = paper.shape
+    _, height, width, _ = blank.shape
     x = MARGIN + len(columns) * (width + GAP) + width / 2
-    for row, (answer, truth) in enumerate(zip(answers, truths, strict=True)):
+    for row, (predicted, label) in enumerate(zip(predictions, labels, strict=True)):
         y = MARGIN + TITLE + row * (height + GAP) + height / 2
-        words, ink = (f"{answer}", INK) if answer == truth else (f"{answer} ({truth})", RED)
-        pen.text((x, y), words, fill=ink, font=font, anchor="mm")
+        is_correct = predicted == label
+        text = f"{predicted}" if is_correct else f"{predicted} ({label})"
+        pen.text((x, y), text, fill=INK if is_correct else RED, font=font, anchor="mm")
     return sheet
 
 
 def _columns(columns: list[np.ndarray], headings: list[str]) -> Image.Image:
-    """Columns of tiles [B, h, w, 3], each below its heading."""
+    """Arrange columns of tiles [B, h, w, 3], each below its heading."""
     rows = np.stack(columns, axis=1)  # [B, columns, h, w, 3]
     body = arrange(rows.reshape(-1, *rows.shape[2:]), len(columns))
     sheet = Image.new("RGB", (body.width + 2 * MARGIN, body.height + TITLE + 2 * MARGIN), PAPER)
@@ -113,10 +122,12 @@ def beside_nearest(
     *,
     scale: int = 3,
 ) -> Image.Image:
-    """Samples in rows, and at the end of each row what is nearest to its last (figure 6).
+    """Show samples in rows, and the training image nearest to the last of each row (figure 6).
 
     Args:
+        samples: the samples, row by row.
         neighbours: the training image nearest to the last sample of each row.
+        scale: screen pixels per image pixel.
 
     >>> beside_nearest(torch.rand(6, 1, 8, 8), torch.rand(2, 1, 8, 8)).size
     (156, 94)
@@ -126,10 +137,10 @@ def beside_nearest(
 
 
 def patches(image: Float[Tensor, "C H W"]) -> Figure:
-    """How stride and variance choose what is read (figure 3).
+    """Show how stride and variance determine what attention reads (figure 3).
 
-    Left the grid of filters over an image, with its centre and stride; right three windows of
-    12 x 12 filters, their borders sigma wide, and the patches that they read.
+    The left half shows the grid of filters over an image, with its centre and stride. The right
+    half shows three windows of 12 x 12 filters, with borders sigma wide, and the patches they read.
     """
     _, H, W = image.shape
     size = max(H, W)
@@ -151,50 +162,51 @@ def patches(image: Float[Tensor, "C H W"]) -> Figure:
 
 
 def zoom(image: Float[Tensor, "C H W"]) -> Figure:
-    """A patch read out of an image and painted back where it was (figure 4).
+    """Read a patch from an image and write it back (figure 4).
 
-    The window is half as high as the image and lies in its upper middle, where portraits have
-    the face. Above the image, the patch and the patch painted back; below the first and the last
-    of its 144 filters.
+    The window is half as high as the image and lies in the upper middle, where a portrait has its
+    face. The top row shows the image, the patch and the patch written back; the bottom row shows
+    the first and the last of the 144 filters.
     """
     _, H, W = image.shape
     delta = H / 2 / PATCH
     window = _window((W + 1) / 2, H / 3, delta, delta / 2)
     patch = attention.read(image[None], window, PATCH)
     ones = attention.write(torch.ones_like(patch), window, H, W)
-    painted = attention.write(patch, window, H, W) / ones.max()  # gamma such that ones paint ones
+    written = attention.write(patch, window, H, W) / ones.max()  # gamma that keeps ones at 1
     F_x, F_y = (F[0] for F in attention.filterbanks(window, H, W, PATCH))
     first, last = (torch.outer(F_y[i], F_x[i])[None] for i in (0, -1))
-    row = 8.4 * H / (2 * W + H)  # inches that the three pictures above are high
+    row = 8.4 * H / (2 * W + H)  # height of the top row in inches
     figure = Figure(figsize=(8.4, 2 * row + 0.8), layout="constrained")
     [[top], [bottom]] = figure.subfigures(2, 1, squeeze=False)
     parts = {
         f"image, {W} x {H}": (image, window),
         f"patch, {PATCH} x {PATCH}": (patch[0], None),
-        "painted back": (painted[0], None),
+        "written back": (written[0], None),
     }
-    above = top.subplots(1, 3, width_ratios=(W, H, W))
-    for axes, (title, (picture, border)) in zip(above, parts.items(), strict=True):
+    axes_row = top.subplots(1, 3, width_ratios=(W, H, W))
+    for axes, (title, (picture, border)) in zip(axes_row, parts.items(), strict=True):
         _show(axes, picture, border)
         axes.set_title(title, fontsize=9)
-    titles = ("first filter: the patch's top left", "last filter: its bottom right")
-    for axes, title, one in zip(bottom.subplots(1, 2), titles, (first, last), strict=True):
-        _show(axes, 0.3 * image + 0.7 * one / one.max())
+    titles = ("first filter: top left of the patch", "last filter: bottom right of the patch")
+    for axes, title, F in zip(bottom.subplots(1, 2), titles, (first, last), strict=True):
+        _show(axes, 0.3 * image + 0.7 * F / F.max())
         axes.set_title(title, fontsize=9)
     return figure
 
 
-def curves(records: list[dict[str, Any]], goal: str = "elbo") -> Figure:
-    """The learning curve of a run from the records of its metrics.jsonl (figure 11).
+def curves(records: list[dict[str, Any]], metric: str = "elbo") -> Figure:
+    """Plot the learning curve of a run (figure 11).
 
     Args:
-        goal: what was learned to be raised, by its name in the records.
+        records: the records of its metrics.jsonl.
+        metric: the name of the objective in the records, elbo or log_likelihood.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     train, valid = (
         [(r["step"], r[key], r) for r in records if r.get(key) is not None]
-        for key in (f"train_{goal}_nats", f"valid_{goal}_nats")
+        for key in (f"train_{metric}_nats", f"valid_{metric}_nats")
     )
     valid = [point for point in valid if math.isfinite(point[1])]
     if train:
@@ -204,15 +216,15 @@ def curves(records: list[dict[str, Any]], goal: str = "elbo") -> Figure:
         steps, nats, _ = zip(*valid, strict=True)
         axes.plot(steps, nats, color="#c0392b", marker="o", ms=3, label="validation")
         _, best, record = max(valid, key=lambda point: point[1])
-        stderr = record.get(f"valid_{goal}_stderr")
-        measured = f"{best:.2f}" if stderr is None else f"{best:.2f} +- {stderr:.2f}"
+        stderr = record.get(f"valid_{metric}_stderr")
+        value = f"{best:.2f}" if stderr is None else f"{best:.2f} +- {stderr:.2f}"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
-        axes.set_title(f"best validation {NAMES[goal]} {measured} nats{images}", fontsize=10)
+        axes.set_title(f"best validation {METRICS[metric]} {value} nats{images}", fontsize=10)
         low = min(nats)
         margin = 0.1 * (best - low) + min(5, abs(best) / 10)
         axes.set_ylim(low - margin, best + margin)
-    axes.set_xlabel("minibatches")
-    axes.set_ylabel(f"{NAMES[goal]}, nats an image")
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"{METRICS[metric]}, nats per image")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if train or valid:
@@ -221,14 +233,14 @@ def curves(records: list[dict[str, Any]], goal: str = "elbo") -> Figure:
 
 
 def save_plot(path: Path, figure: Figure) -> None:
-    """A plot as PNG or PDF, by the suffix.
+    """Save a plot as PNG or PDF, depending on the suffix of the file.
 
     Raises:
-        ConfigError: another suffix.
+        ConfigError: if the suffix is neither .png nor .pdf.
     """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "pdf"):
-        raise ConfigError(f"{path} is no plot; its name must end in .png or .pdf")
+        raise ConfigError(f"{path} is not a plot; its name must end in .png or .pdf")
     with atomic_path(path) as partial:
         figure.savefig(partial, format=kind, dpi=150)
 
@@ -238,10 +250,10 @@ def _window(g_x: float, g_y: float, delta: float, sigma: float) -> Window:
 
 
 def _show(axes: Axes, image: Tensor, window: Window | None = None) -> None:
-    """An image in crisp pixels, with the border of a window in green."""
-    tiles = enlarge(image[None], SCREEN)
+    """Show an image in sharp pixels, with the border of a window in green."""
+    tiles = enlarge(image[None], SCALE)
     if window is not None:
-        outline(tiles, window, PATCH, SCREEN, GREEN)
+        outline(tiles, window, PATCH, SCALE, GREEN)
     axes.imshow(tiles[0], interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -249,7 +261,7 @@ def _show(axes: Axes, image: Tensor, window: Window | None = None) -> None:
 
 
 def _filters(axes: Axes, image: Tensor, n: int = 3) -> None:
-    """Where n x n filters stand on an image, with names for their centre and stride."""
+    """Show the positions of n x n filters on an image, and label their centre and stride."""
     colour = np.divide(GREEN, 255)
     _, H, W = image.shape
     g_x, g_y, delta = (W + 1) / 2, (H + 1) / 2, 0.24 * max(H, W)
