@@ -1,4 +1,4 @@
-"""`python -m draw` is the command `draw`."""
+"""Run the `draw` command with `python -m draw`."""
 
 import sys
 

@@ -1,7 +1,8 @@
-"""A dozen tiny pictures, a tiny run on them that is finished, and two ways to call `draw`."""
+"""Tiny images, a finished tiny run, and fixtures that call the command line."""
 
 import contextlib
 import io
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw import cli
+from draw.commands.main import main
 
 TINY_MODEL = "--model.glimpses 3 --model.hidden-size 8 --model.latent-size 3".split()
 TINY = [
@@ -22,7 +23,7 @@ TINY = [
 
 @dataclass
 class Finished:
-    """What a call of `draw` did."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -31,10 +32,10 @@ class Finished:
 
 @dataclass
 class Run:
-    """A finished run, not to be written to."""
+    """A finished run, which tests must not change."""
 
     path: Path
-    out: str  # what its training printed
+    out: str  # output of the training command
 
     def weights(self) -> bytes:
         return weights(self.path)
@@ -49,8 +50,15 @@ def checkpoints(run: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[Path, bytes | None]:
-    """Everything in a folder: the bytes of its files, None for its folders."""
+    """Return the contents of every file in a folder, and None for every subfolder."""
     return {p: p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+def change_run(run: Path, **config: object) -> None:
+    """Change the training configuration recorded in a run folder."""
+    values = json.loads((run / "run.json").read_text())
+    values["config"] |= config
+    (run / "run.json").write_text(json.dumps(values))
 
 
 def frame_count(film: Path) -> int:
@@ -60,9 +68,9 @@ def frame_count(film: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test works in an empty folder of its own, on the CPU, and sees no data of the user's.
+    """Run each test in an empty folder, on the CPU and without the user's data sets.
 
-    A GPU need not give the same bits twice, and many tests compare them.
+    Many tests compare bits, which a GPU does not always reproduce.
     """
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
@@ -72,7 +80,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve grey pictures of 12 x 12 pixels: one for validation, one for the test."""
+    """Create twelve grey 12 x 12 images: ten for training, one for validation, one for testing."""
     folder = tmp_path_factory.mktemp("pictures")
     noise = np.random.default_rng(0).integers(0, 256, (12, 12, 12), dtype=np.uint8)
     for number, pixels in enumerate(noise):
@@ -82,34 +90,45 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def training(pictures: Path) -> list[str]:
-    """The command line of a tiny training on the pictures, but for --out."""
+    """Return the arguments of a tiny training run, without --out."""
     size = ["--image-size", "12", "--model.read-size", "2", "--model.write-size", "3"]
     return ["train", "folder", "--data-dir", str(pictures), *TINY, *size, "--device", "cpu"]
 
 
-@pytest.fixture(scope="session")
-def finished(training: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The run of that command line: trained once, for all tests that only look at it."""
-    path = tmp_path_factory.mktemp("finished") / "run"
+def train(arguments: list[str], path: Path) -> Run:
+    """Train into a new run folder."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
-        assert cli.main([*training, "--out", str(path)]) == 0
+        assert main([*arguments, "--out", str(path)]) == 0
     return Run(path, printed.getvalue())
+
+
+@pytest.fixture(scope="session")
+def finished(training: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train once, for all tests that only read the run."""
+    return train(training, tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture(scope="session")
+def unattentive(training: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train a model without attention once."""
+    arguments = [*training, "--model.read-size", "None", "--model.write-size", "None"]
+    return train(arguments, tmp_path_factory.mktemp("unattentive") / "plain")
 
 
 @pytest.fixture
 def run(finished: Run, workplace: Path) -> Path:
-    """A copy of the finished run, `run` in the current folder, to be damaged at will."""
+    """Copy the finished run to `run` in the current folder."""
     shutil.copytree(finished.path, workplace / "run")
     return Path("run")
 
 
 @pytest.fixture
 def draw(capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
-    """Calls `draw` as the shell would."""
+    """Return a function that runs `draw` with these arguments."""
 
     def call(*arguments: object) -> Finished:
-        status = cli.main([str(argument) for argument in arguments])
+        status = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Finished(status, captured.out, captured.err)
 
@@ -118,9 +137,9 @@ def draw(capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
 
 @pytest.fixture
 def refused(draw: Callable[..., Finished], workplace: Path) -> Callable[..., str]:
-    """Calls `draw` with something wrong: one line of error, exit status 2, not a file touched.
+    """Return a function that runs `draw`, expects a one-line error and returns that line.
 
-    Returns the line.
+    The exit status must be 2, and no file may change.
     """
 
     def call(*arguments: object) -> str:

@@ -1,1 +1,1 @@
-"""One module for each command; each has `main(arguments) -> exit status`."""
+"""The command line: one module per command, each with `main(arguments) -> exit status`."""

@@ -1,4 +1,4 @@
-"""draw classify: what is on pictures, and where a classifier looks to find out."""
+"""draw classify: classify images."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,46 +9,48 @@ import tyro
 
 from draw import figures
 from draw.classifier import GlimpseClassifier
-from draw.commands import console, render
+from draw.commands import console, options, render
 from draw.commands.render import Style
 from draw.data import load_picture
 from draw.data.picture_files import printable
 
+FILM_HELP = "also save a film of the glimpses: .gif, .webp or .mp4"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Say what is on pictures of yours, and how surely; glimpses.png shows where it looked."""
+    """Classify images, and save glimpses.png, which shows where the model looks."""
 
-    model: console.Model
-    images: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Picture files; laid on black if smaller than what the model looks at, else resized to it."""
-    out: Path = Path("out")
-    """The folder for the picture."""
-    film: Path | None = None
-    """Also make a film of the glimpses, .gif, .webp or .mp4."""
+    model: options.Model
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], options.arg("IMAGES...")] = ()
+    """image files; smaller ones are centred on black, larger ones scaled down"""
+    out: options.OutDir = Path("out")
+    film: Annotated[Path | None, options.arg("FILE", FILM_HELP)] = None
     style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
-    device: console.Device = "auto"
+    device: options.Device = "auto"
 
     def __post_init__(self) -> None:
-        console.check_pictures(self.images, "draw classify MODEL IMAGES...")
+        options.check_image_files(self.images, "draw classify MODEL IMAGES...")
         if self.film is not None:
             figures.check_film(self.film)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
-    options = console.parse(Options, "draw classify", arguments)
-    model, _ = console.load_trained(options.model, options.device, "auto", GlimpseClassifier)
+    """Run the command and return the exit status."""
+    args = console.parse(Options, "draw classify", arguments)
+    model, _ = options.load_trained(args.model, args.device, "auto", GlimpseClassifier)
     shape = model.config.image_shape
-    read = [load_picture(path, shape, enlarge=False) for path in options.images]
-    loaded, notes = zip(*read, strict=True)
-    picture = options.out / "glimpses.png"
-    x = torch.stack(loaded).float() / 255
-    probabilities = render.glimpses(model, picture, x, film=options.film, style=options.style)
-    for path, note, pixels, row in zip(options.images, notes, x, probabilities, strict=True):
-        answer = int(row.argmax())
-        ink = console.remark_on_paper(pixels) if len(pixels) == 1 else None
-        remarks = "   ".join(filter(None, (note, ink)))
-        console.say(f"{printable(path)}: {answer} ({row[answer]:.1%})   {remarks}".rstrip())
-    console.say("\n".join(str(path) for path in (picture, options.film) if path is not None))
+    decoded = [load_picture(path, shape, enlarge=False) for path in args.images]
+    pixels, conversions = zip(*decoded, strict=True)
+    x = torch.stack(pixels).float() / 255
+    picture = args.out / "glimpses.png"
+    probabilities = render.glimpses(model, picture, x, film=args.film, style=args.style)
+    for path, conversion, image, row in zip(
+        args.images, conversions, x, probabilities, strict=True
+    ):
+        label = int(row.argmax())
+        warning = options.background_warning(image) if len(image) == 1 else None
+        remarks = "   ".join(filter(None, (conversion, warning)))
+        console.say(f"{printable(path)}: {label} ({row[label]:.1%})   {remarks}".rstrip())
+    console.say("\n".join(str(path) for path in (picture, args.film) if path is not None))
     return 0

@@ -1,136 +1,137 @@
-"""draw evaluate: a model's bound on log p(x), or its errors."""
+"""draw evaluate: bounds on log p(x), or the error of a classifier."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from rich.table import Table
 
 from draw.classifier import GlimpseClassifier
-from draw.commands import console, report
+from draw.commands import console, options, report
 from draw.data import Images
 from draw.distributed import World, is_main, process_group
 from draw.errors import ConfigError
 from draw.evaluation import Classification, Evaluation, classify, evaluate
+from draw.storage.files import dump_json
 from draw.zoo import Network
+
+MAX_COUNT = 10**9
+OUT_HELP = (
+    "folder for the results of each image; repeat the command to resume an interrupted evaluation"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure a model's bound on log p(x), in nats an image, or a classifier's errors."""
+    """Evaluate bounds on log p(x) in nats per image, or the error of a classifier."""
 
-    model: console.Model
-    data: str | None = None
-    """A data set's name; the one that the model was trained on unless given."""
-    data_dir: Path | None = None
-    """Where to look for it first."""
+    model: options.Model
+    data: options.Data = None
+    """data set"""
+    data_dir: options.DataDir = None
     split: Literal["test", "valid", "train"] = "test"
-    """Which part of it."""
+    """part of the data set"""
     samples: int = 1
-    """Trajectories an image over which the ELBO is averaged."""
-    importance_samples: tuple[int, ...] = ()
-    """k of the importance-weighted bound, or several: 1 10 100."""
-    images: int | None = None
-    """Only so many images, chosen at random by the seed."""
+    """samples per image over which the ELBO is averaged"""
+    importance_samples: Annotated[tuple[int, ...], options.arg("K [K ...]")] = ()
+    """also evaluate the importance-weighted (IWAE) bound for each k"""
+    images: Annotated[int | None, options.arg("INT", default="all")] = None
+    """number of images, chosen at random with the seed"""
     seed: int = 0
-    """Decides the noise, the binarisation and the choice of images."""
-    out: Path | None = None
-    """A folder that keeps the bounds of each image; called again, a stopped evaluation goes on."""
-    device: console.Device = "auto"
-    engine: console.EngineChoice = "auto"
-    json: bool = False
-    """Print one JSON object instead of a table."""
+    """seed of the noise, the binarisation and the choice of images"""
+    out: Annotated[Path | None, options.arg("DIR", OUT_HELP)] = None
+    device: options.Device = "auto"
+    engine: options.EngineChoice = "auto"
+    json: options.Flag = False
+    """print the results as JSON"""
 
     def __post_init__(self) -> None:
-        console.check_range(1, 10**9, samples=self.samples, images=self.images)
+        options.check_range(1, MAX_COUNT, samples=self.samples, images=self.images)
         for k in self.importance_samples:
-            console.check_range(1, 10**9, importance_samples=k)
-        console.check_range(0, 2**63 - 1, seed=self.seed)
+            options.check_range(1, MAX_COUNT, importance_samples=k)
+        options.check_seed(self.seed)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
-    options = console.parse(Options, "draw evaluate", arguments)
-    measured = measure(options)
+    """Run the command and return the exit status."""
+    args = console.parse(Options, "draw evaluate", arguments)
+    results = measure(args)
     if not is_main():
         return 0
-    if options.json:
-        print(json.dumps(measured, indent=2))
+    if args.json:
+        print(dump_json(results), end="")
     else:
-        table = _errors if "errors" in measured else _table
-        console.console().print(table(measured))
+        table = _error_table if "errors" in results else _bound_table
+        console.console().print(table(results))
     return 0
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """What the command measures, as plain values: an `Evaluation`, and of what it is."""
-    model, config = console.load_trained(options.model, options.device, options.engine)
+def measure(args: Options) -> dict[str, Any]:
+    """Return the fields of an `Evaluation` or a `Classification`, and what was evaluated."""
+    model, config = options.load_trained(args.model, args.device, args.engine)
     with process_group(model.device) as world:
         with world.local_main_first():
-            name, split = console.load_images(
-                model, config, options.data, options.data_dir, options.split
-            )
-        images = split if options.images is None else split.subset(options.images, options.seed)
+            name, split = options.load_images(model, config, args.data, args.data_dir, args.split)
+        images = split if args.images is None else split.subset(args.images, args.seed)
         with console.progress_bar() as bar:
             progress = partial(console.reporter(bar), "evaluating")
-            result = _result(options, model, images, progress, world)
+            result = _evaluate(args, model, images, progress, world)
     about = {
-        "model": options.model,
+        "model": args.model,
         "data": name,
-        "split": options.split,
+        "split": args.split,
         "binarisation": images.binarisation,
-        "seed": options.seed,
+        "seed": args.seed,
         "images_in_split": len(split),
     }
     return about | asdict(result)
 
 
-def _result(
-    options: Options,
+def _evaluate(
+    args: Options,
     model: Network,
     images: Images,
     progress: Callable[[int, int], None],
     world: World,
 ) -> Evaluation | Classification:
     if isinstance(model, GlimpseClassifier):
-        if options.samples > 1 or options.importance_samples or options.out:
+        if args.samples > 1 or args.importance_samples or args.out:
             raise ConfigError(
-                f"{options.model} classifies pictures: it has no bound to measure with --samples "
-                f"or --importance-samples, or to keep with --out"
+                f"{args.model} is a classifier; --samples, --importance-samples and --out are for "
+                f"models that generate images"
             )
-        return classify(model, images, seed=options.seed, progress=progress, world=world)
+        return classify(model, images, seed=args.seed, progress=progress, world=world)
     return evaluate(
         model,
         images,
-        samples=options.samples,
-        importance_samples=options.importance_samples,
-        seed=options.seed,
+        samples=args.samples,
+        importance_samples=args.importance_samples,
+        seed=args.seed,
         progress=progress,
         world=world,
-        out=options.out,
+        out=args.out,
     )
 
 
-def _errors(measured: dict[str, Any]) -> Table:
-    table = Table(title=report.subject(measured), title_justify="left", show_header=False)
-    for name, value in report.values(measured):
+def _error_table(results: dict[str, Any]) -> Table:
+    table = Table(title=report.subject(results), title_justify="left", show_header=False)
+    for name, value in report.values(results):
         table.add_row(name, value)
     return table
 
 
-def _table(measured: dict[str, Any]) -> Table:
-    table = Table(title=report.subject(measured), title_justify="left")
+def _bound_table(results: dict[str, Any]) -> Table:
+    table = Table(title=report.subject(results), title_justify="left")
     table.add_column("bound on log p(x)")
-    table.add_column("nats an image", justify="right")
+    table.add_column("nats per image", justify="right")
     table.add_column("standard error", justify="right")
-    for bound in report.bounds(measured):
-        error = "" if bound.stderr is None else f"{bound.stderr:.2f}"
-        table.add_row(bound.name, f"{bound.nats:.2f}", error)
-    table.add_row("of the ELBO: log likelihood", f"{measured['log_likelihood_nats']:.2f}", "")
-    table.add_row("of the ELBO: minus KL", f"{-measured['kl_nats']:.2f}", "")
-    if measured["bits_per_dim"] is not None:
-        table.caption = f"the ELBO is {measured['bits_per_dim']:.4f} bits a dimension"
+    for bound in report.bounds(results):
+        stderr = "" if bound.stderr is None else f"{bound.stderr:.2f}"
+        table.add_row(bound.name, f"{bound.nats:.2f}", stderr)
+    table.add_row("ELBO part: log likelihood", f"{results['log_likelihood_nats']:.2f}", "")
+    table.add_row("ELBO part: minus KL", f"{-results['kl_nats']:.2f}", "")
+    if results["bits_per_dim"] is not None:
+        table.caption = f"The ELBO is {results['bits_per_dim']:.4f} bits per dimension."
     return table

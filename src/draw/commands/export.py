@@ -1,12 +1,10 @@
-"""draw export: a model for runtimes without PyTorch."""
+"""draw export: export a model to ONNX."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
-from draw.commands import console
+from draw.commands import console, options
 from draw.export import TOLERANCE, export
 from draw.model import DRAW
 from draw.zoo import load
@@ -14,19 +12,23 @@ from draw.zoo import load
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Write a model's two steps as ONNX, with a short example that paints without PyTorch."""
+    """Export a model to ONNX, with a short script that generates images without PyTorch.
 
-    model: console.Model
-    onnx: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """The folder for the files."""
+    The files hold one encoder step and one decoder step. Before anything is written, a whole
+    trajectory in ONNX Runtime is compared with PyTorch.
+    """
+
+    model: options.Model
+    onnx: Annotated[Path, options.arg("DIR")]
+    """folder to write"""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
-    options = console.parse(Options, "draw export", arguments)
-    difference = export(load(options.model, DRAW), options.onnx)
+    """Run the command and return the exit status."""
+    args = console.parse(Options, "draw export", arguments)
+    difference = export(load(args.model, DRAW), args.onnx)
     console.say(
-        f"{options.onnx} holds the model; in ONNX Runtime its outputs over all steps are within "
-        f"{difference:.1e} of PyTorch's ({TOLERANCE:.0e} is allowed)"
+        f"exported to {args.onnx}; ONNX Runtime agrees with PyTorch within {difference:.1e} "
+        f"(tolerance {TOLERANCE:.0e})"
     )
     return 0

@@ -1,9 +1,10 @@
-"""The command `draw`: finds the command, turns errors into one line and an exit status.
+"""The `draw` command: run a subcommand, and turn errors into one line and an exit status.
 
-Each command is a module of `draw.commands`, imported only when it is called, as torch takes a
-second or two to import and `draw --help` should answer at once.
+Each subcommand is a module of `draw.commands` that is imported only when it is called: importing
+torch takes a second or two, and `draw --help` should answer at once.
 """
 
+import difflib
 import logging
 import os
 import sys
@@ -12,33 +13,47 @@ from importlib import import_module
 from draw import __version__
 from draw.errors import ConfigError, DrawError, is_out_of_memory
 
+COMMANDS = {
+    "train": "Train a model from a preset.",
+    "evaluate": "Evaluate bounds on log p(x), or the error of a classifier.",
+    "sample": "Generate images, with a film of how they are drawn.",
+    "reconstruct": "Reconstruct images, with a film of how they are drawn.",
+    "classify": "Classify images, and show where the model looks.",
+    "figure": "Draw the paper's figures.",
+    "page": "Explore models in the browser.",
+    "export": "Export a model to ONNX.",
+    "models": "List the bundled models and their results.",
+    "data": "List or download data sets.",
+}
+
 HELP = """\
-draw: a recurrent neural network that paints an image step by step (Gregor et al. 2015)
+DRAW: a recurrent neural network for image generation (Gregor et al. 2015)
 
-  draw train [PRESET] [--data NAME] [--out RUN] [--resume]   train a model (default: quick)
-  draw evaluate MODEL [--split test] [--json]                its bound on log p(x), or its errors
-  draw sample MODEL [--count 64] [--seed S] [--film FILE]    paint new images: a picture, a film
-  draw reconstruct MODEL [IMAGES...] [--film FILE]           repaint pictures: a picture, a film
-  draw classify MODEL IMAGES... [--film FILE]                say what is on pictures of yours
-  draw figure NAME [MODEL] | draw figure list                the paper's figures
-  draw page [MODEL] [--export DIR]                           watch it paint, in the browser
-  draw export MODEL --onnx DIR                               the two steps, for other runtimes
-  draw models                                                the trained models at hand
-  draw data list | draw data fetch NAME                      the data sets
+Usage: draw COMMAND [OPTIONS]
 
+Commands:
+{commands}
+
+Options:
+  -h, --help    Show this help.
+  --version     Show the version.
+
+Examples:
+  draw train                          Train a small model on 5,000 digits.
+  draw sample mnist --count 16        Generate digits with a bundled model.
+  draw reconstruct quick              Reconstruct validation images.
+  draw evaluate mnist --split valid   Evaluate the ELBO on validation images.
+  draw page                           Watch the bundled models draw, in the browser.
+
+MODEL is the name of a bundled model, a run folder, a saved model folder or a Hugging Face Hub id.
 PRESET is quick, mnist, mnist-no-attention, two-digits, cluttered-100, cluttered-100-4,
-cluttered-60, svhn, cifar10 or folder (your own pictures: --data-dir DIR).
-MODEL is a trained model's name, a run folder, a saved model's folder or a Hugging Face hub id.
-Every command tells all its options with --help."""
+cluttered-60, svhn, cifar10 or folder (your own images).
 
-COMMANDS = (
-    *("train", "evaluate", "sample", "reconstruct", "classify", "figure", "page", "export"),
-    *("models", "data"),
-)
+Run `draw COMMAND --help` for the options of a command."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command line; the exit status is 2 after an error that the user can mend."""
+    """Run a command line and return the exit status: 2 after an error that the user can fix."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         status = _run(arguments)
@@ -46,10 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except DrawError as error:
         return _fail(str(error))
-    except BrokenPipeError:  # whoever read the output has gone
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a full disk, a folder without permission
+    except OSError as error:  # for example a full disk
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}")
     except (MemoryError, RuntimeError) as error:
@@ -62,29 +77,32 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP)
+        commands = "\n".join(f"  {name:<13} {text}" for name, text in COMMANDS.items())
+        print(HELP.format(commands=commands))
         return 0
     if arguments[0] == "--version":
         print(f"draw {__version__}")
         return 0
     command, *rest = arguments
     if command not in COMMANDS:
-        raise ConfigError(f"there is no command {command!r}; see draw --help")
-    _show_log()
+        similar = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {similar[0]}? " if similar else ""
+        raise ConfigError(f"there is no command {command!r} ({hint}see draw --help)")
+    _log_to_stderr()
     status: int = import_module(f"draw.commands.{command}").main(rest)
     return status
 
 
-class _LogLines(logging.Handler):
-    """What the library logs, as plain lines on standard error."""
+class _StderrHandler(logging.Handler):
+    """Print log messages of the library as plain lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"draw: {record.getMessage()}", file=sys.stderr)
 
 
-def _show_log() -> None:
+def _log_to_stderr() -> None:
     log = logging.getLogger("draw")
-    log.handlers = [_LogLines()]
+    log.handlers = [_StderrHandler()]
     log.setLevel(logging.INFO)
 
 

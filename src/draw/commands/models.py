@@ -1,22 +1,24 @@
-"""draw models: the trained models that come with the package."""
+"""draw models: list the bundled models."""
 
 from draw import zoo
 from draw.commands import report
 from draw.errors import ConfigError
 
-USAGE = """\
-draw models    the trained models that come with the package: their training and their bounds"""
+HELP = """\
+Usage: draw models
+
+List the bundled models: how each was trained, and its results."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
+    """Run the command and return the exit status."""
     match arguments:
         case ["-h" | "--help"]:
-            print(USAGE)
+            print(HELP)
         case []:
             print("\n\n".join(map(_describe, zoo.names())))
         case _:
-            raise ConfigError("usage: draw models")
+            raise ConfigError("draw models takes no arguments")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 from draw.commands import console
+from draw.commands.options import check_range
 from draw.model import DRAW
 from draw.page import PageServer, build_site
 from draw.zoo import load
@@ -34,7 +35,7 @@ class Options:
     """Write the page to this folder, for any static host, instead of serving it."""
 
     def __post_init__(self) -> None:
-        console.check_range(0, 65_535, port=self.port)
+        check_range(0, 65_535, port=self.port)
 
 
 def main(arguments: list[str]) -> int:

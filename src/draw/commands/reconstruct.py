@@ -1,4 +1,4 @@
-"""draw reconstruct: pictures as a model sees and repaints them."""
+"""draw reconstruct: reconstruct images."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,8 @@ import tyro
 from torch import Tensor
 
 from draw import figures, zoo
-from draw.commands import console, render
-from draw.commands.render import PaintingStyle
+from draw.commands import console, options, render
+from draw.commands.render import TraceStyle
 from draw.data import load_picture
 from draw.data.picture_files import printable
 from draw.errors import ConfigError
@@ -22,92 +22,88 @@ from draw.training.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Repaint pictures: reconstructions.png and reconstructing.gif, a film of it."""
+    """Reconstruct images: reconstructions.png, and reconstructing.gif, a film of the process."""
 
-    model: console.Model
-    images: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Picture files, resized and cropped to the model's size; the first validation images unless
-    given."""
-    count: int | None = None
-    """How many validation images; 32 unless given, or as many as leave room in the memory."""
-    data: str | None = None
-    """The data set of the validation images; the model's own unless given."""
-    data_dir: Path | None = None
-    """Where to look for it first."""
-    out: Path = Path("out")
-    """The folder for the pictures."""
-    film: Path | None = None
-    """The film's file, .gif, .webp or .mp4; OUT/reconstructing.gif unless given."""
-    style: Annotated[PaintingStyle, tyro.conf.arg(name="")] = field(default_factory=PaintingStyle)
-    trace: Path | None = None
-    """Also write what a web page reads into this file, see docs/trace.md."""
-    binarise: bool = False
-    """Round the pixels to 0 or 1, as a model of binary images wants them; a run folder knows."""
+    model: options.Model
+    images: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        options.arg("[IMAGES...]", default="the first validation images"),
+    ] = ()
+    """image files; they are resized and cropped to the model's image size"""
+    count: Annotated[int | None, options.arg("INT", default="32, or fewer if large")] = None
+    """number of validation images"""
+    data: options.Data = None
+    """data set of the validation images"""
+    data_dir: options.DataDir = None
+    out: options.OutDir = Path("out")
+    film: Annotated[options.Film, options.arg(default="OUT/reconstructing.gif")] = None
+    style: Annotated[TraceStyle, tyro.conf.arg(name="")] = field(default_factory=TraceStyle)
+    trace: options.File = None
+    """also save the trace as a JSON file for the web page"""
+    binarise: options.Flag = False
+    """round the pixels of image files to 0 or 1; automatic for a run trained on binary images"""
     seed: int = 0
-    """Decides the noise."""
-    device: console.Device = "auto"
-    engine: console.EngineChoice = "auto"
+    """seed of the noise"""
+    device: options.Device = "auto"
+    engine: options.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
-        of_data = (self.count, self.data, self.data_dir)
         if self.images:
-            console.check_pictures(self.images, "draw reconstruct MODEL IMAGES...")
-            if any(option is not None for option in of_data):
+            options.check_image_files(self.images, "draw reconstruct MODEL IMAGES...")
+            if (self.count, self.data, self.data_dir) != (None, None, None):
                 raise ConfigError(
-                    "--count, --data and --data-dir are of validation images, which "
-                    "are taken where no pictures are named"
+                    "--count, --data and --data-dir select validation images; leave them out to "
+                    "reconstruct image files"
                 )
         elif self.binarise:
-            raise ConfigError("--binarise is of pictures that are named; a data set knows its own")
-        console.check_range(1, 1_024, count=self.count)
-        console.check_range(0, 2**63 - 1, seed=self.seed)
+            raise ConfigError("--binarise applies to image files; name at least one")
+        options.check_range(1, options.MAX_IMAGES, count=self.count)
+        options.check_seed(self.seed)
         if self.film is not None:
             figures.check_film(self.film)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
-    options = console.parse(Options, "draw reconstruct", arguments)
-    model, config = console.load_trained(options.model, options.device, options.engine, DRAW)
-    if options.images:
-        x, labels = _pictures(options, model, config), [path.stem for path in options.images]
+    """Run the command and return the exit status."""
+    args = console.parse(Options, "draw reconstruct", arguments)
+    model, config = options.load_trained(args.model, args.device, args.engine, DRAW)
+    if args.images:
+        x, labels = _read_files(args, model, config), [path.stem for path in args.images]
     else:
-        _, images = console.load_images(model, config, options.data, options.data_dir, "valid")
+        _, images = options.load_images(model, config, args.data, args.data_dir, "valid")
         check_images_fit(model.config, images)
-        x = images.first(options.count or render.at_once(model.config, 32))
+        x = images.first(args.count or render.max_recorded(model.config, 32))
         labels = [f"validation image {number}" for number in range(len(x))]
     written = render.reconstruct(
         model,
-        options.out,
+        args.out,
         x,
-        seed=options.seed,
-        film=options.film,
-        style=options.style,
-        trace_file=options.trace,
-        name=options.model,
+        seed=args.seed,
+        film=args.film,
+        style=args.style,
+        trace_file=args.trace,
+        name=args.model,
         labels=labels,
     )
     console.say("\n".join(map(str, written)))
     return 0
 
 
-def _pictures(options: Options, model: DRAW, config: TrainConfig | None) -> Tensor:
-    """The files as the model wants them, [n, C, H, W]; what was done to them is told."""
-    loaded = []
-    for path in options.images:
-        picture, note = load_picture(path, model.config.image_shape)
-        loaded.append(picture)
-        if note:
-            console.say(f"{printable(path)}: {note}")
-    x = torch.stack(loaded).float() / 255
-    run = RunFolder(zoo.find(options.model))
-    learned_binary = config is not None and run.read()["data"].get("binarisation") != "none"
-    if options.binarise or learned_binary:
+def _read_files(args: Options, model: DRAW, config: TrainConfig | None) -> Tensor:
+    """Read image files as the model expects them, [n, C, H, W], and report every conversion."""
+    decoded = [load_picture(path, model.config.image_shape) for path in args.images]
+    for path, (_, conversion) in zip(args.images, decoded, strict=True):
+        if conversion:
+            console.say(f"{printable(path)}: {conversion}")
+    x = torch.stack([pixels for pixels, _ in decoded]).float() / 255
+    run = RunFolder(zoo.find(args.model))
+    is_binary = config is not None and run.read()["data"].get("binarisation") != "none"
+    if args.binarise or is_binary:
         x = x.round()
-        console.say("pixels rounded to 0 or 1, as the model learned from binary images")
-        for path, pixels in zip(options.images, x, strict=True):
-            if remark := console.remark_on_paper(pixels):
-                console.say(f"{printable(path)}: {remark}")
+        console.say("rounded the pixels to 0 or 1, as the model expects binary images")
+        for path, image in zip(args.images, x, strict=True):
+            if warning := options.background_warning(image):
+                console.say(f"{printable(path)}: {warning}")
     elif config is None:
-        console.say("pixels taken as intensities; if the model is of binary images: --binarise")
+        console.say("kept grey levels; add --binarise if the model was trained on binary images")
     return x

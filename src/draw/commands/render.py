@@ -1,9 +1,10 @@
-"""Runs a model for its pictures and puts them into a folder."""
+"""Run a model and save the resulting images, films and trace files."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from PIL import Image
@@ -11,44 +12,42 @@ from torch import Generator, Tensor
 
 from draw import figures
 from draw.classifier import GlimpseClassifier
-from draw.errors import check_limits
+from draw.commands.options import arg, check_range
 from draw.model import DRAW, DRAWConfig
 from draw.page import write_trace_file
 from draw.trace import Trace
 
-FILM_MS = 4_000  # how long a film takes, but for its end
-RECORDED = 2**27  # values of recorded canvases: half a gigabyte, twice that by the plain path
+FILM_SECONDS = 4  # default duration of a film, without its final pause
+MAX_FPS = 50.0  # browsers show faster GIFs more slowly
+TILE_PIXELS = 84  # approximate size of an image on the screen
+MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How pictures and films look.
+    """Appearance of images and films.
 
     Raises:
-        ConfigError: a value is outside its range.
+        ConfigError: if a value is outside its range.
     """
 
-    columns: int | None = None
-    """Pictures a row; about a square unless given."""
-    scale: int | None = None
-    """Pixels on the screen for one of the picture; they make tiles of about 84 unless given."""
-    frame_ms: int | None = None
-    """How long the film shows each step, ms; all steps together take 4 s unless given."""
+    columns: Annotated[int | None, arg("INT", default="about as many as rows")] = None
+    """images per row"""
+    scale: Annotated[int | None, arg("INT", default=f"tiles of about {TILE_PIXELS} pixels")] = None
+    """screen pixels per image pixel"""
+    fps: Annotated[float | None, arg("FLOAT", default=f"a film of {FILM_SECONDS} s")] = None
+    """frames per second of the film; each frame shows one glimpse"""
     hold_ms: int = 1_500
-    """How long it shows the finished pictures, ms."""
+    """how long the film shows the finished images, in milliseconds"""
 
     def __post_init__(self) -> None:
-        check_limits(
-            "",
-            self,
-            columns=(1, 1_024),
-            scale=(1, 64),
-            frame_ms=(10, 10_000),
-            hold_ms=(10, 60_000),
-        )
+        check_range(1, 1_024, columns=self.columns)
+        check_range(1, 64, scale=self.scale)
+        check_range(0.1, MAX_FPS, fps=self.fps)
+        check_range(10, 60_000, hold_ms=self.hold_ms)
 
     def columns_for(self, count: int, grids: int = 1) -> int:
-        """Columns of each of several grids side by side that are about as wide as high together.
+        """Return the columns of each of several grids that together are about square.
 
         >>> Style().columns_for(64), Style().columns_for(32), Style().columns_for(32, grids=2)
         (8, 8, 4)
@@ -60,30 +59,36 @@ class Style:
         return math.ceil(columns / grids)
 
     def scale_for(self, model: DRAW | GlimpseClassifier) -> int:
-        """Enlarges small images to tiles of about 84 pixels."""
-        return self.scale or max(1, 84 // max(model.config.height, model.config.width))
+        """Return the scale, which by default makes tiles of about 84 pixels."""
+        return self.scale or max(1, TILE_PIXELS // max(model.config.height, model.config.width))
+
+    def save_film(self, path: Path, film: Sequence[Image.Image], glimpses: int) -> None:
+        """Save a film; by default, choose the speed by the number of glimpses."""
+        fps = self.fps or min(MAX_FPS, glimpses / FILM_SECONDS)
+        figures.save_film(path, film, fps=fps, hold_ms=self.hold_ms)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaintingStyle(Style):
-    """How paintings look, and whether one sees where the model reads and writes.
+class TraceStyle(Style):
+    """Appearance of images and films of a DRAW model.
 
     Raises:
-        ConfigError: a value is outside its range.
+        ConfigError: if a value is outside its range.
     """
 
-    windows: bool = True
-    """Show where the model reads (green) and writes (red)."""
+    windows: Annotated[bool, arg(default="--windows")] = True
+    """show the read window (green) and the write window (red) in the film"""
 
 
-def at_once(config: DRAWConfig, count: int) -> int:
-    """How many of `count` paintings, step by step, leave room in the memory; one at least.
+def max_recorded(config: DRAWConfig, count: int) -> int:
+    """Reduce `count` (to 1 at least) so that the canvases of all glimpses fit in memory.
 
-    >>> at_once(DRAWConfig(), 64), at_once(DRAWConfig(channels=3, height=512, width=512), 64)
+    >>> big = DRAWConfig(channels=3, height=512, width=512)
+    >>> max_recorded(DRAWConfig(), 64), max_recorded(big, 64)
     (64, 2)
     """
     values = config.glimpses * math.prod(config.canvas_shape)
-    return max(1, min(count, RECORDED // values))
+    return max(1, min(count, MAX_RECORDED_VALUES // values))
 
 
 @torch.no_grad()
@@ -95,25 +100,31 @@ def sample(
     seed: int = 0,
     training: Tensor | None = None,
     film: Path | None = None,
-    style: PaintingStyle = PaintingStyle(),
+    style: TraceStyle = TraceStyle(),
     trace_file: Path | None = None,
     name: str = "",
 ) -> list[Path]:
-    """`samples.png`, beside the nearest of the `training` images, and `drawing.gif`.
+    """Generate images and save `samples.png` and `drawing.gif`.
 
     Args:
-        training: images [n, C, H, W], uint8, among which to look; none are shown without.
-        film: where the film goes instead.
-        trace_file: where to write what a web page reads, if anywhere.
-        name: how that calls the model.
+        model: the model.
+        out: the output folder.
+        count: the number of images.
+        seed: the seed of the noise.
+        training: training images [n, C, H, W], uint8; the nearest ones are shown beside the
+            samples.
+        film: where to save the film instead.
+        style: the appearance.
+        trace_file: where to save the trace for the web page, if anywhere.
+        name: the name of the model in the trace file.
 
     Returns:
         The files written.
     """
     noise = Generator(model.device).manual_seed(seed)
     trace = model.generate(count, generator=noise, record=True)
-    shown = _film(model, trace, style)  # first, as it may be too large
-    samples = model.likelihood.mean(trace.canvas).cpu()
+    frames = _film(model, trace, style)  # raises before any file is written if it is too large
+    samples = trace.mean.cpu()
     columns, scale = style.columns_for(count), style.scale_for(model)
     parts = {"samples": figures.grid(samples, columns, scale)}
     if training is not None:
@@ -125,17 +136,17 @@ def sample(
     if trace_file is not None:
         write_trace_file(trace_file, trace, model, name=name, labels=labels)
     figures.save_picture(picture, figures.panels(parts))
-    _save_film(film, shown, style, len(trace.z))
+    style.save_film(film, frames, len(trace.z))
     return [path for path in (picture, film, trace_file) if path is not None]
 
 
 @torch.no_grad()
 def sample_grid(model: DRAW, path: Path, *, count: int = 64, seed: int = 0) -> None:
-    """The samples alone, as a training shows them on its way."""
-    noise, style = Generator(model.device).manual_seed(seed), PaintingStyle()
-    means = model.generate(count, generator=noise).mean
+    """Save a grid of samples, as training does after each validation."""
+    noise, style = Generator(model.device).manual_seed(seed), Style()
+    samples = model.generate(count, generator=noise).mean
     columns, scale = style.columns_for(count), style.scale_for(model)
-    figures.save_picture(path, figures.grid(means, columns, scale))
+    figures.save_picture(path, figures.grid(samples, columns, scale))
 
 
 @torch.no_grad()
@@ -146,17 +157,23 @@ def reconstruct(
     *,
     seed: int = 0,
     film: Path | None = None,
-    style: PaintingStyle = PaintingStyle(),
+    style: TraceStyle = TraceStyle(),
     trace_file: Path | None = None,
     name: str = "",
     labels: list[str] | None = None,
 ) -> list[Path]:
-    """`reconstructions.png`, beside the images, and `reconstructing.gif` with both windows.
+    """Reconstruct images and save `reconstructions.png` and `reconstructing.gif`.
 
     Args:
+        model: the model.
+        out: the output folder.
         images: [n, C, H, W] in [0, 1].
-        film, trace_file, name: as for `sample`.
-        labels: how the images are called in the trace file; they are numbered unless given.
+        seed: the seed of the noise.
+        film: where to save the film instead.
+        style: the appearance.
+        trace_file: where to save the trace for the web page, if anywhere.
+        name: the name of the model in the trace file.
+        labels: the names of the images in the trace file; numbers by default.
 
     Returns:
         The files written.
@@ -164,25 +181,24 @@ def reconstruct(
     images = images.to(model.device)
     noise = Generator(model.device).manual_seed(seed)
     trace = model(images, generator=noise, record=True)
-    shown = _film(model, trace, style, images)  # first, as it may be too large
-    means = model.likelihood.mean(trace.canvas)
+    frames = _film(model, trace, style, images)  # raises before any file is written
     columns, scale = style.columns_for(len(images), grids=2), style.scale_for(model)
     parts = {
         "images": figures.grid(images, columns, scale),
-        "reconstructions": figures.grid(means, columns, scale),
+        "reconstructions": figures.grid(trace.mean, columns, scale),
     }
     labels = labels or [f"number {number}" for number in range(len(images))]
     picture, film = out / "reconstructions.png", film or out / "reconstructing.gif"
     if trace_file is not None:
         write_trace_file(trace_file, trace, model, name=name, labels=labels, images=images)
     figures.save_picture(picture, figures.panels(parts))
-    _save_film(film, shown, style, len(trace.z))
+    style.save_film(film, frames, len(trace.z))
     return [path for path in (picture, film, trace_file) if path is not None]
 
 
 @torch.no_grad()
 def stages(model: DRAW, path: Path, *, count: int = 10, seed: int = 0) -> None:
-    """Figures 1 and 7: samples at several of their steps."""
+    """Draw figure 1 or 7: samples after several of their glimpses."""
     noise = Generator(model.device).manual_seed(seed)
     trace = model.generate(count, generator=noise, record=True)
     scale, size = Style().scale_for(model), model.config.write_size
@@ -191,17 +207,20 @@ def stages(model: DRAW, path: Path, *, count: int = 10, seed: int = 0) -> None:
 
 @torch.no_grad()
 def neighbours(model: DRAW, path: Path, training: Tensor, *, rows: int = 10, seed: int = 0) -> None:
-    """Figure 6: samples, and the training images nearest to the last of each row.
+    """Draw figure 6: samples, and the training image nearest to the last sample of each row.
 
     Args:
-        training: images [n, C, H, W], uint8, among which to look.
-        rows: of ten samples each.
+        model: the model.
+        path: the file.
+        training: the training images [n, C, H, W], uint8.
+        rows: rows of ten samples.
+        seed: the seed of the noise.
     """
     noise = Generator(model.device).manual_seed(seed)
     samples = model.generate(10 * rows, generator=noise).mean.cpu()
-    found = figures.nearest(samples[9::10], training)
+    nearest = figures.nearest(samples[9::10], training)
     scale = Style().scale_for(model)
-    figures.save_picture(path, figures.beside_nearest(samples, found, scale=scale))
+    figures.save_picture(path, figures.beside_nearest(samples, nearest, scale=scale))
 
 
 @torch.no_grad()
@@ -214,34 +233,39 @@ def glimpses(
     film: Path | None = None,
     style: Style = Style(),
 ) -> Tensor:
-    """Figure 5: where a classifier looks on images, and what it says.
+    """Draw figure 5: the glimpses of a classifier and its predictions.
 
     Args:
+        model: the classifier.
+        path: the file.
         images: [B, C, H, W] in [0, 1].
-        labels: what they show in turn, where it is known; a wrong answer is then red.
-        film: where a film of it goes, if anywhere.
+        labels: the correct labels, if known; wrong predictions are then red.
+        film: where to save a film of the glimpses, if anywhere.
+        style: the appearance.
 
     Returns:
-        Its probabilities [B, classes].
+        The predicted probabilities [B, classes].
     """
-    seen = model(images.to(model.device))
-    probabilities: Tensor = seen.logits[-1].softmax(-1).cpu()
-    answers = probabilities.argmax(-1).tolist()
-    truths = answers if labels is None else labels[: len(images)].tolist()
+    output = model(images.to(model.device))
+    probabilities: Tensor = output.logits[-1].softmax(-1).cpu()
+    predictions = probabilities.argmax(-1).tolist()
+    truths = predictions if labels is None else labels[: len(images)].tolist()
     size, scale = model.config.read_size, style.scale_for(model)
     if film is not None:
         columns = style.columns_for(len(images))
-        shown = figures.looking(
-            images, seen.read_window, read_size=size, columns=columns, scale=scale
+        frames = figures.looking(
+            images, output.read_window, read_size=size, columns=columns, scale=scale
         )
-        _save_film(film, shown, style, len(shown))
-    sheet = figures.glimpses(images, seen.read_window, answers, truths, read_size=size, scale=scale)
+        style.save_film(film, frames, len(frames))
+    sheet = figures.glimpses(
+        images, output.read_window, predictions, truths, read_size=size, scale=scale
+    )
     figures.save_picture(path, sheet)
     return probabilities
 
 
 def _film(
-    model: DRAW, trace: Trace, style: PaintingStyle, images: Tensor | None = None
+    model: DRAW, trace: Trace, style: TraceStyle, images: Tensor | None = None
 ) -> figures.Film:
     return figures.Film(
         trace=trace,
@@ -251,8 +275,3 @@ def _film(
         write_size=model.config.write_size if style.windows else None,
         images=images,
     )
-
-
-def _save_film(path: Path, film: Sequence[Image.Image], style: Style, steps: int) -> None:
-    frame_ms = style.frame_ms or max(20, FILM_MS // steps)
-    figures.save_film(path, film, frame_ms=frame_ms, hold_ms=style.hold_ms)

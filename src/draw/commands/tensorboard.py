@@ -1,4 +1,4 @@
-"""What a training measures, for TensorBoard."""
+"""Write the measurements of a training run for TensorBoard."""
 
 from collections.abc import Iterator
 
@@ -9,30 +9,32 @@ from draw.training.step import Step
 
 
 def check_installed() -> None:
-    """Refuse to go on without TensorBoard.
+    """Check that TensorBoard is installed.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: if it is not installed.
     """
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
-        raise ConfigError("--tensorboard needs: pip install 'draw[tensorboard]'") from error
+        raise ConfigError(
+            "--tensorboard needs another package: pip install 'draw[tensorboard]'"
+        ) from error
 
 
-def written(
-    events: Iterator[Step | Validation], run: RunFolder, goal: str
+def log_events(
+    events: Iterator[Step | Validation], run: RunFolder, metric: str
 ) -> Iterator[Step | Validation]:
-    """The same events, written for TensorBoard on their way."""
+    """Pass on the events of a training run, and write each one to RUN/tensorboard."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer = None
     try:
         for event in events:
-            if writer is None:  # what a resumed run measures again replaces what it measured
+            if writer is None:  # a resumed run replaces the steps that it repeats
                 folder = str(run.path / "tensorboard")
                 writer = SummaryWriter(folder, purge_step=event.step)
-            for name, value in _scalars(event, goal).items():
+            for name, value in _scalars(event, metric).items():
                 writer.add_scalar(name, value, event.step)
             yield event
     finally:
@@ -40,13 +42,13 @@ def written(
             writer.close()
 
 
-def _scalars(event: Step | Validation, goal: str) -> dict[str, float]:
+def _scalars(event: Step | Validation, metric: str) -> dict[str, float]:
     if isinstance(event, Step):
         return {
-            f"train/{goal}_nats": event.train_nats,
+            f"train/{metric}_nats": event.train_nats,
             "train/gradient_norm": event.gradient_norm,
             "train/learning_rate": event.learning_rate,
         }
-    return {f"valid/{goal}_nats": event.result.nats} | {
+    return {f"valid/{metric}_nats": event.result.nats} | {
         f"valid/{name}": value for name, value in event.result.also.items()
     }

@@ -1,4 +1,4 @@
-"""draw train: train a model from a preset, watch it learn, keep its pictures."""
+"""draw train: train a model from a preset, then draw its figures."""
 
 import contextlib
 import math
@@ -14,7 +14,7 @@ import tyro
 from rich.progress import Progress
 
 from draw import figures
-from draw.commands import console, render, tensorboard
+from draw.commands import console, options, render, report, tensorboard
 from draw.data import Images
 from draw.distributed import World, is_main, process_group
 from draw.errors import ConfigError
@@ -27,50 +27,62 @@ from draw.training.state import check_same_config, read_config
 from draw.training.step import Step
 from draw.zoo import Network, load
 
-SHOWN = 8  # images on which a classifier's glimpses are shown
+GLIMPSE_ROWS = 8  # images on which a classifier's glimpses are shown
+RESUME_HELP = (
+    "continue the run in --out from its last checkpoint, with bit-exact results; if PRESET is "
+    "given and there is no run yet, start it"
+)
+HELP = """Train a model from a preset.
+
+The run folder receives the configuration, the log, checkpoints and the model
+with the best validation loss. Ctrl-C saves a checkpoint and stops; --resume
+continues. On a GPU, matrix products use TF32.
+
+Presets:
+{presets}
+
+The defaults below are those of {preset}; see also `draw train PRESET --help`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What concerns this call and not the training itself."""
+    """Options that do not change the result of training."""
 
-    out: Path | None = None
-    """The run folder; runs/PRESET unless given."""
-    resume: bool = False
-    """Continue the run in --out exactly from its last checkpoint; start it if PRESET is named and
-    there is none yet."""
-    max_minutes: float | None = None
-    """Save and stop after so long, as if by Ctrl-C; for machines that are lent by the hour."""
-    image_size: int | None = None
-    """Height and width of the images, pixels."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one. There, products are in TF32."""
-    engine: console.EngineChoice = "auto"
-    tensorboard: bool = False
-    """Also write the measurements for TensorBoard, into RUN/tensorboard."""
+    out: Annotated[Path | None, options.arg("DIR", default="runs/PRESET")] = None
+    """run folder"""
+    resume: Annotated[options.Flag, options.arg(help=RESUME_HELP)] = False
+    max_minutes: Annotated[float | None, options.arg("FLOAT")] = None
+    """save a checkpoint and stop after this time, as Ctrl-C does"""
+    image_size: Annotated[int | None, options.arg("INT")] = None
+    """height and width of the images in pixels; sets --model.height and --model.width"""
+    device: options.Device = "auto"
+    engine: options.EngineChoice = "auto"
+    tensorboard: options.Flag = False
+    """also log to RUN/tensorboard"""
 
     def __post_init__(self) -> None:
         if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
-            raise ConfigError(f"--max-minutes is {self.max_minutes}; it must be above 0 and finite")
+            raise ConfigError(f"--max-minutes is {self.max_minutes}; it must be positive, finite")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; the exit status."""
+    """Run the command and return the exit status."""
     started = time.monotonic()
-    options, config, run = _chosen(arguments)
-    device = console.prepare_device(options.device, tf32=True)
+    args, config, run = _read_arguments(arguments)
+    device = console.prepare_device(args.device, tf32=True)
     with process_group(device) as world:
         with world.local_main_first(), console.progress_bar() as bar:
             images = config.load_images("train", console.reporter(bar))
             validation = config.load_images("valid", console.reporter(bar))
-        status = _train(options, config, run, images, validation, device, started, world)
+        status = _train(args, config, run, images, validation, device, started, world)
     if status is None and is_main():
-        _finish(config, run, images, validation)
+        _save_figures(config, run, images, validation)
     return status or 0
 
 
 def _train(
-    options: Options,
+    args: Options,
     config: TrainConfig,
     run: RunFolder,
     images: Images,
@@ -79,13 +91,13 @@ def _train(
     started: float,
     world: World,
 ) -> int | None:
-    """Train to the end: None; or until it is stopped: the exit status."""
+    """Train; return None at the end of training, or the exit status if stopped early."""
     with console.progress_bar() as bar, _stop_on_signal() as stop:
-        if options.max_minutes is not None:
-            stop.deadline = started + 60 * options.max_minutes
+        if args.max_minutes is not None:
+            stop.deadline = started + 60 * args.max_minutes
         console.say(
-            f"training on {len(images):,} images of {config.data}: {config.steps:,} minibatches "
-            f"of {config.batch_size}, {config.model.glimpses} glimpses, into {run.path}",
+            f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
+            f"batch size {config.batch_size}, {config.model.glimpses} glimpses, into {run.path}",
             bar,
         )
         events = train(
@@ -94,12 +106,12 @@ def _train(
             images,
             validation,
             device=device,
-            engine=options.engine,
-            stop=stop.is_asked,
+            engine=args.engine,
+            stop=stop.is_requested,
             world=world,
         )
-        if options.tensorboard and world.is_main:
-            events = tensorboard.written(events, run, config.model.metric)
+        if args.tensorboard and world.is_main:
+            events = tensorboard.log_events(events, run, config.model.metric)
         finished = _watch(events, config, run, bar, validation)
     if finished and not stop.signal:
         return None
@@ -108,55 +120,58 @@ def _train(
     return 128 + stop.signal if stop.signal else 0
 
 
-def _chosen(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
-    """What a command line asks for, once it is clear that it can be started or resumed."""
+def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
+    """Parse a command line, and check that its run can be started or resumed."""
     named, preset = None, "quick"
     if arguments and not arguments[0].startswith("-"):
         named, *arguments = arguments
         preset = named
     if preset not in PRESETS:
-        raise ConfigError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+        raise ConfigError(f"there is no preset {preset!r}; the presets are {', '.join(PRESETS)}")
     defaults = PRESETS[preset]()
-    options, config = _parse(preset, arguments, defaults)
-    if options.tensorboard:
+    args, config = _parse(preset, arguments, defaults)
+    if args.tensorboard:
         tensorboard.check_installed()
-    run = RunFolder(options.out or Path("runs") / preset)
-    if options.resume and (named is None or run.config_file.exists()):
-        begun = read_config(RunFolder.open(run.path))
+    run = RunFolder(args.out or Path("runs") / preset)
+    if args.resume and (named is None or run.config_file.exists()):
+        original = read_config(RunFolder.open(run.path))
         if named is None:
-            defaults = begun
+            defaults = original
         elif config.start_from is not None:
-            defaults = replace(defaults, model=begun.model)
+            defaults = replace(defaults, model=original.model)
         _, config = _parse(preset, arguments, defaults)
         check_same_config(run, config)
-        return options, config, run
-    if config.start_from is not None:  # whose network is then the one to be trained
+        return args, config, run
+    if config.start_from is not None:  # train the network of that model
         trained = load(config.start_from)
-        options, config = _parse(preset, arguments, replace(defaults, model=trained.config))
-        starting_model(config)  # refused now if options ask for another, not after the data
+        args, config = _parse(preset, arguments, replace(defaults, model=trained.config))
+        starting_model(config)  # refuse contradicting options before loading the data
     if config.data == "folder" and config.data_dir is None:
-        raise ConfigError("training on your own pictures needs --data-dir, the folder they are in")
+        raise ConfigError("the preset folder needs --data-dir, the folder of your images")
     run.check_vacant()
-    return options, config, run
+    return args, config, run
 
 
 def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Options, TrainConfig]:
-    nameless = tyro.conf.arg(name="")
+    flat = tyro.conf.arg(name="")
 
     def command(
-        config: Annotated[TrainConfig, nameless, tyro.conf.AvoidSubcommands] = defaults,
-        options: Annotated[Options, nameless] = Options(),
+        args: Annotated[Options, flat] = Options(),
+        config: Annotated[TrainConfig, flat, tyro.conf.AvoidSubcommands] = defaults,
     ) -> tuple[Options, TrainConfig]:
-        return options, config
+        return args, config
 
-    command.__doc__ = (
-        f"Train a model. Presets: {', '.join(PRESETS)}; these are the options of {preset}."
-    )
-    options, config = console.parse(command, f"draw train {preset}", arguments)
-    if options.image_size is not None:
-        size = options.image_size
+    presets = (f"  {name:<20}{_first_line(name)}" for name in PRESETS)
+    command.__doc__ = HELP.format(presets="\n".join(presets), preset=preset)
+    args, config = console.parse(command, f"draw train {preset}", arguments)
+    if args.image_size is not None:
+        size = args.image_size
         config = replace(config, model=replace(config.model, height=size, width=size))
-    return options, config
+    return args, config
+
+
+def _first_line(preset: str) -> str:
+    return (PRESETS[preset].__doc__ or "").splitlines()[0]
 
 
 def _watch(
@@ -166,7 +181,7 @@ def _watch(
     bar: Progress,
     validation: Images,
 ) -> bool:
-    """Show what happens in the training as it happens; whether it came to its end."""
+    """Show the events of training as they happen; return whether training reached its end."""
     task = bar.add_task("training", total=config.steps)
     nats = seconds = None  # running means
     event = None
@@ -175,84 +190,90 @@ def _watch(
             if event.is_finite:
                 nats = _smooth(nats, -event.train_nats)
             seconds = _smooth(seconds, event.seconds)
-            words = "loss not finite" if nats is None else f"loss {nats:.1f} nats"
-            words += f"  {config.batch_size / seconds:.0f} images/s"
+            text = "loss not finite" if nats is None else f"loss {nats:.1f} nats"
+            text += f"  {config.batch_size / seconds:.0f} images/s"
             if event.skipped:
-                words += f"  {event.skipped} skipped"
-            bar.update(task, completed=event.step, description=words)
+                text += f"  {event.skipped} skipped"
+            bar.update(task, completed=event.step, description=text)
         else:
-            loss, stderr = -event.result.nats, event.result.stderr
-            words = f"step {event.step:>6,}   validation loss {loss:.2f}"
-            words += " nats" if stderr is None else f" +- {stderr:.2f} nats"
-            if "error" in event.result.also:
-                words += f", error {event.result.also['error']:.2%}"
-            console.say(words + ("   best so far" if event.is_best else ""), bar)
+            console.say(_describe(event), bar)
             if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
                 _save_samples(event.state.ema, path, validation, config.seed)
     return event is None or event.step == config.steps  # a finished run has no events left
 
 
+def _describe(event: Validation) -> str:
+    loss = report.plus_minus(-event.result.nats, event.result.stderr, digits=2)
+    text = f"step {event.step:>6,}   validation loss {loss} nats"
+    if "error" in event.result.also:
+        text += f", error {event.result.also['error']:.2%}"
+    return text + ("   best so far" if event.is_best else "")
+
+
 def _save_samples(model: Network, path: Path, validation: Images, seed: int) -> None:
     if isinstance(model, DRAW):
         render.sample_grid(model, path, seed=seed)
     else:
-        render.glimpses(model, path, validation.first(SHOWN), labels=validation.labels)
+        render.glimpses(model, path, validation.first(GLIMPSE_ROWS), labels=validation.labels)
 
 
 def _smooth(mean: float | None, value: float) -> float:
     return value if mean is None else 0.95 * mean + 0.05 * value
 
 
-def _finish(config: TrainConfig, run: RunFolder, images: Images, validation: Images) -> None:
-    """The pictures of the finished model."""
+def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validation: Images) -> None:
+    """Save images, films and the learning curve of a finished run."""
     model = load(run.path)
     if isinstance(model, DRAW):
-        count = render.at_once(model.config, 64)
+        count = render.max_recorded(model.config, 64)
         training, shown = images.reference_pixels(), validation.first(min(count, 32))
         render.sample(model, run.path, count=count, seed=config.seed, training=training)
         render.reconstruct(model, run.path, shown, seed=config.seed)
-        made = _painted(model.config)
+        saved = _captions(model.config)
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
-        made = {"glimpses.png": "validation images, where it looks (green), its errors (red)"}
+        saved = {"glimpses.png": "glimpses (green) on validation images, wrong predictions in red"}
     curves = figures.curves(run.records(), config.model.metric)
     figures.save_plot(run.path / "curves.png", curves)
-    console.say(f"done; the model that did best on validation is in {run.model}. Its pictures:")
-    for name, what in (made | {"curves.png": "the learning curve"}).items():
-        console.say(f"  {run.path / name!s:<40} {what}")
+    console.say(f"done; the model with the best validation loss is in {run.model}. Also saved:")
+    for name, caption in (saved | {"curves.png": "learning curve"}).items():
+        console.say(f"  {run.path / name!s:<40} {caption}")
 
 
-def _painted(config: DRAWConfig) -> dict[str, str]:
-    """What is on the pictures of a model; it has no windows to show without attention."""
-    green, red = (" (green)" if config.read_size else ""), (" (red)" if config.write_size else "")
+def _captions(config: DRAWConfig) -> dict[str, str]:
+    """Describe the figures of a model; without attention there are no windows to mention."""
+    read = ", with the read window in green" if config.read_size else ""
+    write = ", with the write window in red" if config.write_size else ""
     return {
-        "samples.png": "new images, beside the nearest training images",
-        "drawing.gif": "the same being painted" + (", the write window in red" if red else ""),
-        "reconstructions.png": "validation images, and what the model makes of them",
-        "reconstructing.gif": f"the same being looked at{green} and painted{red}",
+        "samples.png": "samples, and the nearest training images",
+        "drawing.gif": f"the samples being drawn{write}",
+        "reconstructions.png": "validation images and their reconstructions",
+        "reconstructing.gif": f"the reconstructions being drawn{read or write}",
     }
 
 
 @dataclass
 class _Stop:
-    signal: int = 0  # the one that asked for the end; 0 while none did
-    deadline: float = math.inf  # of time.monotonic()
+    signal: int = 0  # number of the received signal; 0 if there was none
+    deadline: float = math.inf  # time.monotonic() at which to stop
 
-    def is_asked(self) -> bool:
+    def is_requested(self) -> bool:
         return self.signal != 0 or time.monotonic() >= self.deadline
 
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[_Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C interrupts."""
     stop = _Stop()
 
-    def ask(number: int, frame: object) -> None:
+    def request(number: int, frame: object) -> None:
         stop.signal = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:

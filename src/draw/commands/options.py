@@ -1,0 +1,151 @@
+"""Options that several commands share, and how commands check them and load what they name."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from torch import Tensor
+
+from draw import data, zoo
+from draw.commands.console import prepare_device, progress_bar, reporter
+from draw.data import Images
+from draw.errors import ConfigError
+from draw.kernels import Engine
+from draw.storage.run_folder import RunFolder
+from draw.training.config import TrainConfig
+from draw.training.state import read_config
+from draw.zoo import Network, load
+
+MAX_SEED = 2**63 - 1
+MAX_IMAGES = 1_024  # images in one picture
+
+
+def arg(metavar: str | None = None, help: str | None = None, default: str = "") -> Any:
+    """Describe an option; `default` says in words what an option that is not given means."""
+    hint = f"(default: {default})" if default else ""
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint=hint)
+
+
+MODEL = arg(
+    "MODEL", "name of a bundled model, run folder, saved model folder or Hugging Face Hub id"
+)
+Model = Annotated[tyro.conf.Positional[str], MODEL]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg()]
+File = Annotated[Path | None, arg("FILE")]
+Film = Annotated[Path | None, arg("FILE", "film file: .gif, .webp or .mp4")]
+Data = Annotated[str | None, arg("NAME", default="the data set the model was trained on")]
+DataDir = Annotated[Path | None, arg("DIR", "folder to search for the data set first")]
+OutDir = Annotated[Path, tyro.conf.arg(metavar="DIR", help="output folder")]
+Device = Annotated[
+    str, tyro.conf.arg(help="cpu, cuda, cuda:1, ...; auto selects a GPU if there is one")
+]
+EngineChoice = Annotated[
+    Engine,
+    tyro.conf.arg(
+        help="plain runs the readable PyTorch code, fused the fast C++ or Triton kernels; "
+        "auto uses fused where possible"
+    ),
+]
+
+
+def check_range(low: int | float, high: int | float, **values: int | float | None) -> None:
+    """Check that the values of options are within a range; None is allowed.
+
+    Raises:
+        ConfigError: if a value is outside the range.
+    """
+    for name, value in values.items():
+        if value is not None and not low <= value <= high:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option} is {value}; it must be from {low:,} to {high:,}")
+
+
+def check_seed(seed: int) -> None:
+    """Check that a seed is a non-negative 63-bit integer."""
+    check_range(0, MAX_SEED, seed=seed)
+
+
+def check_image_files(paths: tuple[Path, ...], usage: str) -> None:
+    """Check that a command names at least one image, and no more than fit into one picture.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if not 1 <= len(paths) <= MAX_IMAGES:
+        raise ConfigError(f"name 1 to {MAX_IMAGES:,} images, not {len(paths):,}: {usage}")
+
+
+def load_trained(
+    name: str, device: str, engine: Engine, kind: type[Network] | None = None
+) -> tuple[Any, TrainConfig | None]:
+    """Load a model onto a device.
+
+    Args:
+        name: see `draw.load`.
+        device: see `prepare_device`.
+        engine: see `DRAW.engine`.
+        kind: the required class; by default the saved configuration decides.
+
+    Returns:
+        The model, and its training configuration if `name` is a run folder or a bundled model.
+    """
+    run = RunFolder(zoo.find(name))
+    model = load(name, kind).to(prepare_device(device))
+    model.engine = engine
+    return model, read_config(run) if run.config_file.is_file() else None
+
+
+def load_images(
+    model: Network,
+    config: TrainConfig | None,
+    name: str | None,
+    data_dir: Path | None,
+    split: str,
+    fetch: bool = True,
+) -> tuple[str, Images]:
+    """Load one split of a data set; by default, of the one that the model was trained on.
+
+    Args:
+        model: the model, whose image shape the data must have.
+        config: its training configuration, if known.
+        name: the name of the data set, if given.
+        data_dir: a folder to search for the data first.
+        split: train, valid or test.
+        fetch: download the data if necessary.
+
+    Returns:
+        The name of the data set, and the images.
+
+    Raises:
+        ConfigError: if there is neither a name nor a training configuration.
+        DataError: if the data cannot be found or are damaged.
+    """
+    if config is not None and name in (None, config.data):
+        name = config.data
+        data_dir = data_dir or config.data_dir
+    if name is None:
+        raise ConfigError(
+            "this model does not record its training data; name a data set with --data"
+        )
+    with progress_bar() as bar:
+        images = data.load(
+            name,
+            split,
+            shape=model.config.image_shape,
+            data_dir=data_dir,
+            progress=reporter(bar),
+            fetch=fetch,
+        )
+    return name, images
+
+
+def background_warning(image: Tensor) -> str | None:
+    """Return a warning if an image [C, H, W] in [0, 1] looks like dark ink on white paper.
+
+    >>> import torch
+    >>> background_warning(torch.zeros(1, 28, 28)) is None
+    True
+    """
+    if image.mean() < 0.6:
+        return None
+    return "mostly white, but the model expects light digits on black; invert the image"
