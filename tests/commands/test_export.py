@@ -1,6 +1,5 @@
 """draw export."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,11 @@ def test_export_reports_the_difference(run, draw, monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [("", "MODEL"), ("run", "--onnx"), ("nowhere --onnx x", "nowhere is neither a run folder")],
+    [
+        ("", "MODEL"),
+        ("run", "--onnx is missing"),
+        ("nowhere --onnx x", "nowhere is neither a run folder"),
+    ],
 )
 def test_argument_errors(run, refused, arguments, message):
     assert message in refused("export", *arguments.split())
-
-
-def test_missing_extra(run, refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'draw[onnx]'" in refused("export", run, "--onnx", "x")

@@ -9,8 +9,6 @@ from PIL import Image
 
 from draw import figures
 from draw.commands import render
-from draw.commands.render import Style, TraceStyle
-from draw.errors import ConfigError
 from draw.figures.grid import GREEN, MARGIN, RED
 from draw.model import DRAW, DRAWConfig
 from draw.trace import Trace
@@ -118,43 +116,11 @@ def test_reconstruct_shows_images_and_film_with_both_windows(model, images, tmp_
     assert shows(shown[-1], right, x, tolerance=4)
 
 
-def test_style(model, tmp_path):
-    style = TraceStyle(columns=4, scale=5, fps=10.0, hold_ms=900, windows=False)
-    path = tmp_path / "films" / "mine.webp"
-    written = render.sample(model, tmp_path, count=4, film=path, style=style)
-    assert written == [tmp_path / "samples.png", path]
-    assert not (tmp_path / "drawing.gif").exists()
-    assert not any(has(frame, RED) for frame in frames(path))
-    with Image.open(path) as picture:
-        assert picture.size == (4 * (6 * 5 + 2) - 2, 8 * 5)
-        picture.load()
-        assert picture.info["duration"] == 100
-    assert opened(tmp_path / "samples.png").shape[1] == 4 * (6 * 5 + 2) - 2 + 2 * MARGIN
-
-
 @pytest.mark.parametrize(("glimpses", "ms"), [(2, 2000), (16, 250), (64, 60), (250, 20)])
 def test_default_film_takes_four_seconds(tmp_path, glimpses, ms):
     render.sample(build(glimpses=glimpses), tmp_path, count=1)
     with Image.open(tmp_path / "drawing.gif") as picture:
         assert picture.info["duration"] == ms
-
-
-@pytest.mark.parametrize(
-    "values",
-    [{"columns": 0}, {"columns": 1025}, {"scale": 0}, {"scale": 65}]
-    + [{"fps": 0.0}, {"fps": 50.5}, {"fps": float("nan")}, {"hold_ms": 9}, {"hold_ms": 60_001}],
-)
-def test_style_outside_its_range(values):
-    [(name, value)] = values.items()
-    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} is {value}; it must be"):
-        Style(**values)
-
-
-def test_film_too_large_leaves_no_files(model, tmp_path):
-    style = TraceStyle(scale=64, columns=60)
-    with pytest.raises(ConfigError, match="is too large"):
-        render.sample(model, tmp_path / "out", count=60, style=style)
-    assert not (tmp_path / "out").exists()
 
 
 def test_trace_files(model, images, tmp_path):

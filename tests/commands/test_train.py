@@ -241,7 +241,7 @@ def test_start_from_errors(from_model, run, refused, arguments, message):
 # ---------------------------------------------------------------------- stopping and resuming
 
 
-LONG = [*"--steps 40 --eval-every 10 --checkpoint-every 1000".split()]
+LONG = [*"--steps 20 --eval-every 10 --checkpoint-every 1000".split()]
 
 
 @pytest.fixture(scope="module")

@@ -37,10 +37,12 @@ def parse(command: Callable[..., T], program: str, arguments: list[str]) -> T:
         if not end.code:
             raise
     boxed = [line.strip("│╭╮╰╯─ ") for line in errors.getvalue().splitlines()]
-    message = " ".join(line for line in boxed[1:] if line)
+    message = " ".join(line for line in boxed[1:] if line.strip("-"))  # without ASCII rules
     message, *hints = re.split(
         " (?:Perhaps you meant|Arguments similar to|For full helptext|Argument helptext)", message
     )
+    message = re.sub(r"^Missing from [^:]*: (\S+)", r"\1 is missing:", message)
+    message = message.replace(" (required)", "")
     similar = re.search(r"--[\w.-]+", hints[0]) if hints else None
     hint = ""
     if similar and similar[0] != "--help" and "nrecognized" in message:

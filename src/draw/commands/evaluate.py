@@ -130,8 +130,8 @@ def _bound_table(results: dict[str, Any]) -> Table:
     for bound in report.bounds(results):
         stderr = "" if bound.stderr is None else f"{bound.stderr:.2f}"
         table.add_row(bound.name, f"{bound.nats:.2f}", stderr)
-    table.add_row("ELBO part: log likelihood", f"{results['log_likelihood_nats']:.2f}", "")
-    table.add_row("ELBO part: minus KL", f"{-results['kl_nats']:.2f}", "")
+    table.add_row("ELBO: log likelihood term", f"{results['log_likelihood_nats']:.2f}", "")
+    table.add_row("ELBO: minus the KL term", f"{-results['kl_nats']:.2f}", "")
     if results["bits_per_dim"] is not None:
         table.caption = f"The ELBO is {results['bits_per_dim']:.4f} bits per dimension."
     return table

@@ -111,9 +111,8 @@ def sample(
         out: the output folder.
         count: the number of images.
         seed: the seed of the noise.
-        training: training images [n, C, H, W], uint8; the nearest ones are shown beside the
-            samples.
-        film: where to save the film instead.
+        training: training images [n, C, H, W], uint8; shows the nearest ones beside the samples.
+        film: where to save the film instead of `out`.
         style: the appearance.
         trace_file: where to save the trace for the web page, if anywhere.
         name: the name of the model in the trace file.
@@ -165,15 +164,10 @@ def reconstruct(
     """Reconstruct images and save `reconstructions.png` and `reconstructing.gif`.
 
     Args:
-        model: the model.
-        out: the output folder.
         images: [n, C, H, W] in [0, 1].
-        seed: the seed of the noise.
-        film: where to save the film instead.
-        style: the appearance.
-        trace_file: where to save the trace for the web page, if anywhere.
-        name: the name of the model in the trace file.
         labels: the names of the images in the trace file; numbers by default.
+
+    See `sample` for the other arguments.
 
     Returns:
         The files written.
@@ -210,11 +204,8 @@ def neighbours(model: DRAW, path: Path, training: Tensor, *, rows: int = 10, see
     """Draw figure 6: samples, and the training image nearest to the last sample of each row.
 
     Args:
-        model: the model.
-        path: the file.
         training: the training images [n, C, H, W], uint8.
         rows: rows of ten samples.
-        seed: the seed of the noise.
     """
     noise = Generator(model.device).manual_seed(seed)
     samples = model.generate(10 * rows, generator=noise).mean.cpu()
@@ -236,12 +227,9 @@ def glimpses(
     """Draw figure 5: the glimpses of a classifier and its predictions.
 
     Args:
-        model: the classifier.
-        path: the file.
         images: [B, C, H, W] in [0, 1].
         labels: the correct labels, if known; wrong predictions are then red.
         film: where to save a film of the glimpses, if anywhere.
-        style: the appearance.
 
     Returns:
         The predicted probabilities [B, classes].
