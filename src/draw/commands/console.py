@@ -51,19 +51,16 @@ def parse(command: Callable[..., T], program: str, arguments: list[str]) -> T:
 
 
 def prepare_device(name: str, *, tf32: bool = False) -> str:
-    """Check that a device can be used, and set up fast arithmetic on it.
+    """Check that a device can be used, set up fast arithmetic on it and return its name.
 
     On a CPU, denormal numbers (the tails of the filters) are flushed to zero, because multiplying
-    them is slow.
+    them is slow. `auto` selects a GPU if available. With several processes, `auto` and `cuda` give
+    each process a GPU.
 
     Args:
-        name: a PyTorch device. `auto` selects a GPU if available; with several processes, `auto`
-            and `cuda` give each process a GPU.
+        name: a PyTorch device, or auto.
         tf32: on a GPU, round the factors of matrix products to TF32 (10 bits) for the tensor cores;
             sums and the recurrent state stay in float32.
-
-    Returns:
-        The name of the device.
 
     Raises:
         ConfigError: if the device does not exist or is not supported.

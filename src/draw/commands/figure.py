@@ -56,11 +56,7 @@ class Options:
             )
 
     def require_model(self) -> str:
-        """Return MODEL.
-
-        Raises:
-            ConfigError: if it was not given.
-        """
+        """Return MODEL, or raise a ConfigError if it was not given."""
         if self.model is None:
             raise ConfigError(f"figure {self.name} needs a model: draw figure {self.name} MODEL")
         return self.model

@@ -37,7 +37,7 @@ Data = Annotated[str | None, arg("NAME", default="the data set the model was tra
 DataDir = Annotated[Path | None, arg("DIR", "folder to search for the data set first")]
 OutDir = Annotated[Path, tyro.conf.arg(metavar="DIR", help="output folder")]
 Device = Annotated[
-    str, tyro.conf.arg(help="cpu, cuda, cuda:1, ...; auto selects a GPU if there is one")
+    str, tyro.conf.arg(help="cpu, cuda, cuda:1, ...; auto selects a GPU if available")
 ]
 EngineChoice = Annotated[
     Engine,
@@ -66,11 +66,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_image_files(paths: tuple[Path, ...], usage: str) -> None:
-    """Check that a command names at least one image, and no more than fit into one picture.
-
-    Raises:
-        ConfigError: if it does not.
-    """
+    """Check that a command names at least one image, and not too many for one picture."""
     if not 1 <= len(paths) <= MAX_IMAGES:
         raise ConfigError(f"name 1 to {MAX_IMAGES:,} images, not {len(paths):,}: {usage}")
 
@@ -78,17 +74,7 @@ def check_image_files(paths: tuple[Path, ...], usage: str) -> None:
 def load_trained(
     name: str, device: str, engine: Engine, kind: type[Network] | None = None
 ) -> tuple[Any, TrainConfig | None]:
-    """Load a model onto a device.
-
-    Args:
-        name: see `draw.load`.
-        device: see `prepare_device`.
-        engine: see `DRAW.engine`.
-        kind: the required class; by default the saved configuration decides.
-
-    Returns:
-        The model, and its training configuration if `name` is a run folder or a bundled model.
-    """
+    """Load a model, and its training configuration if `name` is a run or a bundled model."""
     run = RunFolder(zoo.find(name))
     model = load(name, kind).to(prepare_device(device))
     model.engine = engine
@@ -103,15 +89,7 @@ def load_images(
     split: str,
     fetch: bool = True,
 ) -> tuple[str, Images]:
-    """Load one split of a data set; by default, of the one that the model was trained on.
-
-    Args:
-        model: the model, whose image shape the data must have.
-        config: its training configuration, if known.
-        name: the name of the data set, if given.
-        data_dir: a folder to search for the data first.
-        split: train, valid or test.
-        fetch: download the data if necessary.
+    """Load one split of a data set, by default the one that the model was trained on.
 
     Returns:
         The name of the data set, and the images.

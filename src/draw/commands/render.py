@@ -70,11 +70,7 @@ class Style:
 
 @dataclass(frozen=True, kw_only=True)
 class TraceStyle(Style):
-    """Appearance of images and films of a DRAW model.
-
-    Raises:
-        ConfigError: if a value is outside its range.
-    """
+    """Appearance of images and films of a DRAW model."""
 
     windows: Annotated[bool, arg(default="--windows")] = True
     """show the read window (green) and the write window (red) in the film"""

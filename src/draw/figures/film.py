@@ -36,8 +36,7 @@ class Film(Sequence[Image.Image]):
         trace: the recorded trace.
         columns: images per row.
         scale: screen pixels per image pixel.
-        read_size: the patch size N of the read windows; None does not draw them.
-        write_size: the patch size N of the write windows; None does not draw them.
+        read_size, write_size: the patch size N of the windows; None does not draw them.
         images: the encoded images, shown beside the canvases with the read windows.
 
     Raises:

@@ -78,8 +78,7 @@ def glimpses(
     Args:
         images: the classified images.
         windows: the read windows, fields [T, B], drawn in green.
-        predictions: the predicted class of each image.
-        labels: the correct class of each image.
+        predictions, labels: the predicted and the correct class of each image.
         read_size: the patch size N of the windows.
         scale: screen pixels per image pixel.
 

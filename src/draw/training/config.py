@@ -49,7 +49,7 @@ class TrainConfig:
     eval_every: int = 500  # steps between validations
     eval_images: int = 2_000  # validation images, the same ones each time
     checkpoint_every: int = 500  # steps between checkpoints
-    seed: int = 0
+    seed: int = 0  # seed of the initial weights, the order of the images and all noise
 
     def __post_init__(self) -> None:
         check_limits(
