@@ -35,7 +35,7 @@ class Run:
     """A finished run, which tests must not change."""
 
     path: Path
-    out: str  # output of the training command
+    out: str  # printed while training
 
     def weights(self) -> bytes:
         return weights(self.path)
