@@ -1,11 +1,12 @@
-"""Every page that shows a figure, written from the results.json of the published models.
+"""Generate every page that shows a result from the results.json of the published models.
 
-python experiments/pages.py         writes the pages again
-python experiments/pages.py next    names the preset of the experiment that is to be run next
+    python experiments/pages.py
+
+These are the tables of README.md and experiments/README.md, the model cards and the page of each
+published experiment.
 """
 
 import re
-import sys
 import textwrap
 import tomllib
 from pathlib import Path
@@ -13,8 +14,7 @@ from typing import Any, NamedTuple
 
 from draw import zoo
 from draw.commands import report
-from draw.storage.files import write_atomic
-from draw.training.presets import PRESETS
+from draw.storage.files import read_json, write_atomic
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -23,8 +23,9 @@ ROWS: list[dict[str, str]] = tomllib.loads((TABLE.parent / "experiments.toml").r
     "experiment"
 ]
 Results = dict[str, Any]
-NEWLINE = "\n"  # which an f-string cannot hold before Python 3.12
+NEWLINE = "\n"  # f-strings cannot contain backslashes before Python 3.12
 
+PAPER = "[DRAW](https://arxiv.org/abs/1502.04623) (Gregor et al. 2015)"
 FRONT_MATTER = """\
 ---
 library_name: draw
@@ -35,269 +36,289 @@ tags: [{}]
 """
 
 
-class Words(NamedTuple):
-    """What the pages say of one kind of model."""
+class KindText(NamedTuple):
+    """What model cards and pages say about one class of models."""
 
     front_matter: str
-    does: str
+    summary: str
     usage: str
-    heading: str
-    measured: str
+    metric: str  # in a sentence about validation
+    definitions: str
     pictures: str
-    best: str
 
 
-WORDS = {
-    "DRAW": Words(
+TEXTS = {
+    "DRAW": KindText(
         FRONT_MATTER.format("unconditional-image-generation", "draw, vae, image-generation"),
-        "A model of [DRAW](https://arxiv.org/abs/1502.04623), which paints an image step by step.",
+        f"A generative model of images, {PAPER}: a recurrent variational auto-encoder that draws "
+        f"an image glimpse by glimpse.",
         """\
 ```sh
-draw sample {name}
-draw reconstruct {name}    # validation images; or name pictures
-draw evaluate {name}
+draw sample {name}         # new images, and a film of how they are drawn
+draw reconstruct {name}    # validation images; or name your own pictures
+draw evaluate {name}       # the ELBO on the test images
 ```
 
 ```python
-import torch
 import draw
 
-with torch.no_grad():
-    pictures = draw.load("{name}").generate(64).mean[-1]  # means, in [0, 1]
+images = draw.load("{name}").generate(64).mean  # [64, C, H, W] in [0, 1]
 ```
 """,
-        "Bounds",
-        "On log p(x), higher is better: mean and standard error over the images, measured on the "
-        "weights as they are stored.",
-        "![samples, and the nearest training images](samples.png)\n\n"
-        "![samples being painted, a row each](stages.png)",
-        "the highest validation ELBO",
+        "ELBO",
+        "All values are bounds on log p(x) in nats per image; higher is better. ± is the standard "
+        "error over images. The ELBO has the KL terms in closed form and is averaged over the "
+        "given number of samples per image. IWAE is the importance-weighted bound with k samples "
+        "per image (Burda et al. 2016); it is tighter than the ELBO by construction, so compare "
+        "it with other IWAE bounds only.",
+        "![samples, each next to the nearest training image](samples.png)\n\n"
+        "![images being drawn, one per row](stages.png)",
     ),
-    "GlimpseClassifier": Words(
+    "GlimpseClassifier": KindText(
         FRONT_MATTER.format("image-classification", "draw, attention, image-classification"),
-        "A classifier that looks at an image through the attention of "
-        "[DRAW](https://arxiv.org/abs/1502.04623), glimpse by glimpse.",
+        f"An image classifier that reads a few patches through the attention of {PAPER}.",
         """\
 ```sh
 draw classify {name} picture.png --film glimpses.gif
-draw figure 5 {name}
-draw evaluate {name}
+draw figure 5 {name}       # where it looks
+draw evaluate {name}       # the error on the test images
 ```
 
 ```python
 import draw
 
-logits = draw.load("{name}")(images).logits[-1]  # images [B, 1, H, W] in [0, 1]
+logits = draw.load("{name}")(images).logits[-1]  # images: [B, 1, H, W] in [0, 1]
 ```
 """,
-        "Errors",
-        "With the 95 % confidence interval of Wilson, measured on the weights as they are stored.",
-        "![where it looks on validation images, and what it says](glimpses.png)\n\n"
-        "In red: a wrong answer, and in brackets the right one.",
-        "the highest log likelihood of the validation labels",
+        "log likelihood of the labels",
+        "The error has a 95% confidence interval (Wilson). The log likelihood of the labels is in "
+        "nats per image; ± is the standard error over images.",
+        "![where the network looks in validation images, and its predictions](glimpses.png)\n\n"
+        "Errors are red, with the true label in brackets.",
     ),
 }
 
 
-def upcoming() -> str | None:
-    """The preset of the first experiment that can be run and is not published."""
-    runnable = [row["preset"] for row in ROWS if row.get("preset") in PRESETS]
-    return next((preset for preset in runnable if preset not in zoo.names()), None)
-
-
 def pages() -> dict[Path, str]:
-    """All pages by their path."""
-    measured = [name for name in zoo.names() if _headline(zoo.results(name))]
-    shown = [row["preset"] for row in ROWS if row.get("preset") in measured]
-    written = {
-        README: _between_marks(README, _trained_models(shown)),
-        TABLE: _between_marks(TABLE, _all_experiments(shown)),
+    """Generate all pages, by path."""
+    shown = [row["preset"] for row in ROWS if row.get("preset") in zoo.names()]
+    shown = [name for name in shown if _headline(zoo.results(name))]
+    texts = {
+        README: _replace_generated(README, _results_table(shown)),
+        TABLE: _replace_generated(TABLE, _experiments_table(shown)),
     }
     for row in ROWS:
         if (name := row.get("preset")) in shown:
             results = zoo.results(name)
-            written[zoo.BUNDLED / name / "model" / "README.md"] = card(row, results)
-            written[TABLE.parent / name / "README.md"] = experiment(row, results)
-    return written
+            texts[zoo.BUNDLED / name / "model" / "README.md"] = card(row, results)
+            texts[TABLE.parent / name / "README.md"] = experiment_page(row, results)
+    return texts
 
 
-def card(row: dict[str, str], results: Results) -> str:
-    """The model card: what it is, how to use it, how it was trained, what was measured."""
-    name, words = results["name"], WORDS[results["kind"]]
-    return f"""\
-{words.front_matter}
-# DRAW, {name}
-
-{_wrapped(row["about"])}
-
-{_wrapped(f"{words.does} It comes with the package `draw`:")}
-
-{words.usage.format(name=name)}
-{_facts(results)}
-All figures, step by step too, are in `results.json` beside `run.json`, the configuration.
-"""
-
-
-def experiment(row: dict[str, str], results: Results) -> str:
-    """The page of the experiment: the same facts, its pictures and its log."""
-    training = "last training" if _of_several(results) else "training"
-    kept = (
-        f"`metrics.jsonl` is the log of the {training}. Its configuration (`run.json`), all "
-        f"figures, step by step too (`results.json`), and the weights are in [the package]"
-        f"(../../src/draw/assets/models/{results['name']})."
-    )
+def experiment_page(row: dict[str, str], results: Results) -> str:
+    """Generate the page of an experiment: its pictures, and links to its results and log."""
+    run = "the last run" if _run_count(results) > 1 else "the run"
+    model = f"../../src/draw/assets/models/{results['name']}"
+    log = f"[metrics.jsonl](metrics.jsonl) is the log of {run}, and "
+    log += f"[run.json]({model}/run.json) its configuration."
     return f"""\
 # {row["title"]}
 
 {_wrapped(row["about"])}
 
-{_facts(results)}
-{WORDS[results["kind"]].pictures}
+{_wrapped(f"The [model card]({model}/model/README.md) contains all results and commands.")}
+
+{TEXTS[results["kind"]].pictures}
 
 ![learning curve](curves.png)
 
-{_wrapped(kept)}
+{_wrapped(log)}
 """
 
 
-def _facts(results: Results) -> str:
-    """Training and results."""
-    words = WORDS[results["kind"]]
-    of_several = " of the last training" if _of_several(results) else ""
-    training = (
-        f"Trained with {results['trained_on']} on {results['hardware']}, {results['date']}: "
-        f"{_duration(results['training_seconds'])} of minibatches, "
-        f"{results['images_per_second']:,} images a second in the median{of_several}. "
-        f"These are the averaged weights of minibatch {results['step']:,} of {results['steps']:,}"
-        f"{of_several}, with {words.best}: {results['parameters']:,} parameters, stored as "
-        f"{results['stored_as']}."
-    )
-    if of_several:
-        training += " Each training but the first started from weights in half precision."
-    for one in results["given_up"]:
-        name, value = next(iter(report.values(one)))
-        training += f" Weights that were given up for these had on the test images {name}: {value}."
-    measured_how = words.measured
-    if any(one.get("iwae") for one in results["measured"]):
-        measured_how += " IWAE with k = 1 is the ELBO again, of as many samples as the largest k "
-        measured_how += "of its command."
-        if any(one["device"] != "CPU" for one in results["measured"]):
-            measured_how += " A GPU draws other noise than a CPU from the same seed."
-        if any(one["images"] < one["images_in_split"] for one in results["measured"]):
-            measured_how += " A subset is easier or harder than the whole set: only by how much "
-            measured_how += "its IWAE is above its ELBO compares with others."
+def card(row: dict[str, str], results: Results) -> str:
+    """Generate the model card: use, training, results, limitations and source."""
+    name, text = results["name"], TEXTS[results["kind"]]
     rows = [
-        f"| {report.subject(measured)} | {name} | {value} |"
-        for measured in results["measured"]
-        for name, value in report.values(measured)
+        f"| {one['split']} | {_image_count(one)} | {metric} | {value} |"
+        for one in results["measured"]
+        for metric, value in report.values(one)
     ]
     return f"""\
+{text.front_matter}
+# draw: {name}
+
+{_wrapped(row["about"])}
+
+{_wrapped(f"{text.summary} The model is part of the Python package `draw`.")}
+
+## Use
+
+{text.usage.format(name=name)}
 ## Training
 
 ```sh
 {results["command"].replace(" && ", NEWLINE)}
 ```
 
-{_wrapped(training)}
+{_training(results)}
 
-## {words.heading}
+## Results
 
-{_wrapped(measured_how)}
+{_wrapped(_definitions(results))}
 
-| images | measured | value |
-|---|---|---|
+| split | images | metric | value |
+|---|---|---|---|
 {NEWLINE.join(rows)}
 
 ```sh
 {_commands(results["measured"])}
 ```
+
+`results.json` contains these values in full precision, and by glimpse.
+
+## Limitations
+
+{_wrapped(f"{row.get('limits', '')} Training was not repeated with another seed.".strip())}
+
+## Source
+
+The model implements {PAPER}.
+The training images are from MNIST (LeCun, Cortes and Burges). `run.json` is the configuration.
 """
 
 
+def _training(results: Results) -> str:
+    """List the facts of the training, the last run's where there were several."""
+    config = read_json(zoo.BUNDLED / results["name"] / "run.json")["config"]
+    metric, last = TEXTS[results["kind"]].metric, ""
+    if _run_count(results) > 1:
+        last = " of the last run"
+    training = [one for one in results["measured"] if one["split"] == "train"]
+    count = f", {training[0]['images_in_split']:,} training images" if training else ""
+    facts = [
+        f"Data: {results['trained_on']}{count}",
+        f"Hardware: {results['hardware']}",
+        f"Date: {results['date']}",
+        f"Time: {_duration(results['training_seconds'])} of optimizer steps; median speed{last} "
+        f"{results['images_per_second']:,} images per second",
+        f"Seed{last}: {config['seed']}",
+        f"Weights: exponential moving average at step {results['step']:,} of {results['steps']:,}"
+        f"{last}, with the highest validation {metric}; {results['parameters']:,} parameters, "
+        f"stored as {results['stored_as']}",
+    ]
+    if last:
+        facts.append("Each run after the first starts from the float16 weights of the one before")
+    for one in results["given_up"]:
+        metric, value = report.values(one)[0]
+        facts.append(f"Replaces weights with {metric}: {value} on the test images")
+    return NEWLINE.join(_wrapped(f"- {fact}.", indent="  ") for fact in facts)
+
+
+def _definitions(results: Results) -> str:
+    """Define what the table of results contains."""
+    measured = results["measured"]
+    one = measured[0]
+    setting = f"Measured with the stored weights on {one['data']}, seed {one['seed']}"
+    if "likelihood" in one:
+        setting += f"; likelihood: {one['likelihood']}"
+    sentences = [f"{setting}.", TEXTS[results["kind"]].definitions]
+    if any(bound["k"] == 1 for one in measured for bound in one.get("iwae", [])):
+        sentences.append(
+            "IWAE with k = 1 is another estimate of the ELBO, from as many samples as the largest "
+            "k of the same command."
+        )
+    if any(one["device"] != "CPU" for one in measured):
+        sentences.append("With the same seed, a GPU draws other noise than a CPU.")
+    if any(one["images"] < one["images_in_split"] for one in measured):
+        sentences.append(
+            "A subset may be easier or harder than the whole split: compare only the difference "
+            "between its IWAE and its ELBO."
+        )
+    return " ".join(sentences)
+
+
 def _commands(measured: list[Results]) -> str:
-    """What measured each figure, where and when."""
-    longest = max(len(one["command"]) for one in measured)
-    lines = (f"{m['command']:{longest}}  # {m['device']}, {m['date']}" for m in measured)
+    """List the commands of the measurements, with device and date."""
+    width = max(len(one["command"]) for one in measured)
+    lines = (f"{one['command']:{width}}  # {one['device']}, {one['date']}" for one in measured)
     return NEWLINE.join(lines)
 
 
-def _of_several(results: Results) -> bool:
-    """Whether its training went on from another's weights."""
-    return "--start-from" in results["command"]
+def _results_table(shown: list[str]) -> str:
+    """Generate the table of README.md."""
+    lines = ["| model | paper | ours | command |", "|---|---|---|---|"]
+    for row in ROWS:
+        if (name := row.get("preset")) in shown:
+            link = f"[`{name}`]({(zoo.BUNDLED / name).relative_to(ROOT)}/model/README.md)"
+            result = _headline(zoo.results(name))
+            cells = [f"{link}: {row['title']}", row.get("paper", ""), _result(result)]
+            lines.append(f"| {' | '.join(cells)} | `{_short_command(result)}` |")
+    return NEWLINE.join(lines)
 
 
-def _trained_models(shown: list[str]) -> str:
-    """The README's part: what to type first, and the table of what there is."""
-    first = next(name for name in shown if name in zoo.names("DRAW"))
+def _experiments_table(shown: list[str]) -> str:
+    """Generate the table of experiments/README.md."""
     lines = [
-        "```sh",
-        f"draw sample {first}      # at once, without a network",
-        f"draw evaluate {first}    # its ELBO on the test images, by a sample of each",
-        "draw models            # all that was measured; each card has the commands",
-        "```",
-        "",
-        "| model | the paper | here | on | trained by |",
+        "| experiment | paper | best published | ours | training command |",
         "|---|---|---|---|---|",
     ]
-    paper = {row.get("preset"): row.get("paper", "") for row in ROWS}
-    for name in shown:
-        results = zoo.results(name)
-        one = _headline(results)
-        link = f"[`{name}`]({(zoo.BUNDLED / name).relative_to(ROOT)}/model/README.md)"
-        trained = f"{_duration(results['training_seconds'])} on {results['hardware']}"
-        cells = [link, paper[name], _shown(one), report.subject(one)]
-        lines.append(f"| {' | '.join(cells)} | `{results['command']}`, {trained} |")
-    lines += ["", f"![samples of {first}](experiments/{first}/samples.png)"]
-    return "\n".join(lines)
-
-
-def _all_experiments(shown: list[str]) -> str:
-    """The table of experiments/README.md."""
-    lines = [
-        "| experiment | the paper | best published | here | command | hardware, date |",
-        "|---|---|---|---|---|---|",
-    ]
     for row in ROWS:
-        preset = row.get("preset")
-        cells = ["not yet run", f"`draw train {preset}`" if preset else "no command yet", ""]
-        title = row["title"]
+        preset, title, ours = row.get("preset"), row["title"], "not run yet"
+        command = f"`draw train {preset}`" if preset else "not implemented"
         if preset in shown:
             results = zoo.results(preset)
-            one = _headline(results)
-            cells = [
-                f"{_shown(one)} ({report.subject(one)})",
-                f"`{results['command']}`",
-                f"{results['hardware']}, {results['date']}",
-            ]
-            title = f"[{title}]({preset})"
-        known = [title, row.get("paper", ""), row.get("published", "")]
-        lines.append("| " + " | ".join(known + cells) + " |")
-    return "\n".join(lines)
+            result = _headline(results)
+            title, ours = f"[{title}]({preset})", f"{_result(result)} ({result['split']})"
+            command = f"`{results['command']}`"
+        cells = [title, row.get("paper", ""), row.get("published", ""), ours, command]
+        lines.append(f"| {' | '.join(cells)} |")
+    return NEWLINE.join(lines)
 
 
 def _headline(results: Results) -> Results:
-    """What a table shows: of all test images, else of all validation images; every k together.
+    """Return the measurement that tables show, with the IWAE bounds of its split.
 
-    Empty where neither was measured yet.
+    It is the first one of all test images, or else of all validation images; empty if there is
+    neither.
     """
-    whole: list[Results] = [
-        one for one in results["measured"] if one["images"] == one["images_in_split"]
-    ]
+    whole = [one for one in results["measured"] if one["images"] == one["images_in_split"]]
     tested = [one for one in whole if one["split"] == "test"]
     of_split = tested or [one for one in whole if one["split"] == "valid"]
-    together = {"iwae": [bound for one in of_split for bound in one.get("iwae", [])]}
-    return of_split[0] | together if of_split else {}
+    bounds = {"iwae": [bound for one in of_split for bound in one.get("iwae", [])]}
+    return of_split[0] | bounds if of_split else {}
 
 
-def _shown(measured: Results) -> str:
-    """The ELBO, and the IWAE bound of the largest k; or the error."""
-    first, *others = report.values(measured)
-    shown = [first] if "errors" in measured else [first, *others[-1:]]
-    return "; ".join(f"{name}: **{value}**" for name, value in shown)
+def _result(measured: Results) -> str:
+    """Format the error, or the ELBO and the IWAE bound of the largest k."""
+    if "errors" in measured:
+        low, high = measured["error_interval"]
+        return f"error **{measured['error']:.2%}** ({low:.2%} to {high:.2%})"
+    elbo, *iwae = report.bounds(measured)
+    shown = f"ELBO **{elbo}**"
+    if iwae:
+        shown += f"; IWAE (k = {measured['iwae'][-1]['k']:,}) **{iwae[-1]}**"
+    return shown
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+def _short_command(measured: Results) -> str:
+    """Return the command without default options and IWAE, which leave ELBO and error unchanged."""
+    return re.sub(r" --split test| --importance-samples( \d+)+", "", measured["command"])
+
+
+def _image_count(measured: Results) -> str:
+    images, total = measured["images"], measured["images_in_split"]
+    return f"{images:,}" if images == total else f"{images:,} of {total:,}"
+
+
+def _run_count(results: Results) -> int:
+    return int(results["command"].count(" && ")) + 1
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -306,15 +327,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def _between_marks(page: Path, text: str) -> str:
-    """A page with its generated part replaced."""
-    pattern = r"(<!-- written by experiments/pages\.py -->\n).*?(<!-- end -->)"
+def _replace_generated(page: Path, text: str) -> str:
+    """Replace the generated part of a page."""
+    pattern = r"(<!-- generated by experiments/pages\.py -->\n).*?(<!-- end -->)"
     return re.sub(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", page.read_text(), flags=re.DOTALL)
 
 
+def write() -> None:
+    """Write all pages."""
+    for path, text in pages().items():
+        write_atomic(path, text.encode())
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["next"]:
-        print(upcoming() or sys.exit("every experiment that has a command is published"))
-    else:
-        for path, text in pages().items():
-            write_atomic(path, text.encode())
+    write()

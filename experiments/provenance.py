@@ -1,4 +1,4 @@
-"""How the model of a run was trained, in the words of its pages."""
+"""Describe how the model of a run was trained."""
 
 from dataclasses import replace
 from datetime import date
@@ -11,47 +11,45 @@ from draw.errors import RunError
 from draw.storage.run_folder import RunFolder
 from draw.storage.tensors import weights_digest
 from draw.training.config import TrainConfig
-from draw.training.state import read_config
 from draw.training.presets import PRESETS
-from draw.zoo import load
+from draw.training.state import read_config
 
 
 def published_start(run: RunFolder, name: str) -> dict[str, Any] | None:
-    """What is known of the published model of this name, if that is what the run started from.
-
-    A run that started from a model of another name, or from none, stands alone.
+    """Return the results of the published model `name` if the run started from it, else None.
 
     Raises:
-        RunError: it started from anything else, of which the package does not tell how it was made.
+        RunError: if the run started from a model that is not published, because then nobody could
+            reproduce it.
     """
     start = read_config(run).start_from
     if start is None or (start != name and start in zoo.names()):
         return None
     if start != name or name not in zoo.names():
         raise RunError(
-            f"{run.path} started from {start}, which is not published, so nobody could train it "
-            f"again; publish that as {name}, and start from it by this name"
+            f"{run.path} started from {start}, which is not published; publish that run as {name} "
+            f"first and start from it by this name"
         )
-    if run.read()["data"].get("start") != weights_digest(load(zoo.BUNDLED / name)):
+    if run.read()["data"].get("start") != weights_digest(zoo.load(zoo.BUNDLED / name)):
         raise RunError(
-            f"{run.path} started from a {name} that is published no more; start it again from the "
-            f"one that is"
+            f"{run.path} started from an earlier version of {name}; train again from the published "
+            f"version"
         )
     return zoo.results(name)
 
 
 def start_folder(name: str, before: dict[str, Any]) -> str:
-    """Where the commands of several trainings put the model that the last one starts from."""
+    """Return the run folder that the commands of several runs use for the preceding model."""
     return f"runs/{name}-{before['command'].count(' && ') + 1}"
 
 
 def describe(
     run: RunFolder, name: str, hardware: str, before: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """How the model of the run was trained.
+    """Describe the training of a run, for results.json.
 
     Args:
-        before: the same of the published model that it started from, if any.
+        before: the description of the published model that the run started from, if any.
     """
     config, records = read_config(run), run.records()
     command, seconds = train_command(config), training_seconds(run)
@@ -63,16 +61,17 @@ def describe(
         seconds += before["training_seconds"]
     key = f"valid_{config.model.metric}_nats"
     best = max((r for r in records if r.get(key) is not None), key=lambda r: r[key])
-    speeds = [r["images_per_second"] for r in records if "images_per_second" in r]
     return {
         "name": name,
         "kind": config.model.network,
-        "parameters": sum(p.numel() for p in load(run.path).parameters()),
+        "parameters": sum(p.numel() for p in zoo.load(run.path).parameters()),
         "command": command,
         "hardware": hardware,
         "date": date.today().isoformat(),
         "training_seconds": round(seconds),
-        "images_per_second": round(median(speeds)),
+        "images_per_second": round(
+            median(r["images_per_second"] for r in records if "images_per_second" in r)
+        ),
         "step": best["step"],
         "steps": config.steps,
         "trained_on": config.data,
@@ -80,7 +79,7 @@ def describe(
 
 
 def training_seconds(run: RunFolder) -> float:
-    """How long its minibatches took."""
+    """Return the total time of the optimizer steps, from the logged images per second."""
     records = [r for r in run.records() if "images_per_second" in r]
     steps = [0] + [r["step"] for r in records]
     images = [read_config(run).batch_size * (b - a) for a, b in pairwise(steps)]
@@ -88,15 +87,15 @@ def training_seconds(run: RunFolder) -> float:
 
 
 def train_command(config: TrainConfig) -> str:
-    """The shortest command line that trains so: a preset, and what differs from it."""
+    """Return the shortest command with this configuration: a preset and the options that differ."""
 
     def changes(preset: str) -> list[str]:
-        given, usual = config.to_dict(), PRESETS[preset]().to_dict()
-        for values in (given, usual):
+        given, default = config.to_dict(), PRESETS[preset]().to_dict()
+        for values in (given, default):
             values |= {f"model.{key}": value for key, value in values.pop("model").items()}
             del values["data_dir"]
-        given["start_from"] = config.start_from  # as it is named there, here or not
-        changed = [key for key in given if given[key] != usual[key]]
+        given["start_from"] = config.start_from  # unresolved: it may not exist on this machine
+        changed = [key for key in given if given[key] != default[key]]
         return [option(key.replace("_", "-"), given[key]) for key in changed]
 
     def option(name: str, value: Any) -> str:
@@ -104,6 +103,6 @@ def train_command(config: TrainConfig) -> str:
             return f"--{name}" if value else f"--no-{name}"
         return f"--{name} {value}"
 
-    alike = [name for name in PRESETS if type(PRESETS[name]().model) is type(config.model)]
-    preset = min(alike, key=lambda name: len(changes(name)))
+    same_network = [name for name in PRESETS if type(PRESETS[name]().model) is type(config.model)]
+    preset = min(same_network, key=lambda name: len(changes(name)))
     return " ".join(["draw train", preset, *changes(preset)])

@@ -1,18 +1,16 @@
-"""Makes a finished run one of the trained models that come with the package.
+"""Add the model of a finished run to the bundled models, and measure it.
 
-    python experiments/publish.py NAME --run RUN --hardware "a core of an Intel Xeon, torch 2.13.0"
+    python experiments/publish.py NAME --run RUN --hardware "an Intel Xeon core, torch 2.13.0"
+    python experiments/publish.py NAME --test
 
-stores its weights in half precision, measures the stored weights, and writes all that depends on
-them: the model's folder in the package, its card, `experiments/NAME`, and every table. Without
---run, what is missing is measured of the published model of that name.
+The first command stores the weights in half precision, measures the stored weights on the training
+and validation images, and generates the model card and every page and table that shows its results.
+The second command completes the measurements of a published model; with --test it includes the test
+images. An interrupted measurement resumes.
 
-What was measured before it was interrupted is not measured again, nor a part of the images of a
-bound that was being measured: --keep names the folder for those.
-
-A run that started from the published model of its name tells that model's training as well.
-
-The test set is for the published model alone. --test measures it, here and nowhere else, once:
-weights that have test figures stay, unless --replace gives them up, and their figures are told.
+The test set is for published models only: weights with test results stay, unless --replace discards
+them, and the results of discarded weights remain on the card. If the run started from the published
+model of the same name, the card describes both runs.
 """
 
 import argparse
@@ -20,7 +18,6 @@ import hashlib
 import json
 import shutil
 import sys
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,19 +36,18 @@ from draw.errors import DrawError, RunError
 from draw.storage.files import write_atomic
 from draw.storage.run_folder import RunFolder
 from draw.training.state import read_config
-from draw.zoo import load
 
-KEEP = pages.ROOT / "runs" / "bounds"  # `make clean` leaves it: it may be the work of hours
-LIMIT = 4_000_000  # bytes of a model's weights
-MEASURED = {
+PARTIAL_RESULTS = pages.ROOT / "runs" / "bounds"  # outside out/, which `make clean` deletes
+MAX_WEIGHTS_BYTES = 4_000_000
+EVALUATIONS = {  # options of `draw evaluate`
     "DRAW": ("--split train", "--split valid --samples 10"),
     "GlimpseClassifier": ("--split train", "--split valid"),
 }
-TESTED = {
+TEST_EVALUATIONS = {
     "DRAW": (
         "--split test --samples 10 --importance-samples 1 10 100",
         "--split test --importance-samples 1000",
-        "--split test --importance-samples 5000 --images {subset}",
+        "--split test --importance-samples 5000 --images 500",
     ),
     "GlimpseClassifier": ("--split test",),
 }
@@ -60,184 +56,161 @@ TESTED = {
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="a preset; what draw.load will take")
-    parser.add_argument("--run", type=Path, help="the run folder of a finished training")
-    parser.add_argument("--hardware", help="what it was trained on and with; it goes with --run")
-    parser.add_argument("--replace", action="store_true", help="give up weights with test figures")
-    parser.add_argument("--test", action="store_true", help="measure it on the test set, for good")
-    parser.add_argument("--subset", type=int, default=500, help="images for k = 5,000")
-    parser.add_argument("--keep", type=Path, default=KEEP, help="where unfinished bounds are kept")
+    parser.add_argument("name", help="a preset, which becomes the name of the model")
+    parser.add_argument("--run", type=Path, help="the folder of a finished run")
+    parser.add_argument("--hardware", help="the machine and torch version that trained it")
+    parser.add_argument("--replace", action="store_true", help="discard weights with test results")
+    parser.add_argument("--test", action="store_true", help="measure on the test images as well")
     parser.add_argument("--device", default="auto", help="where to measure: cpu, cuda, ...")
     options = parser.parse_args()
     if (options.run is None) != (options.hardware is None):
-        parser.error("--run and --hardware go together")
+        parser.error("--run and --hardware require each other")
     if options.replace and options.run is None:
-        parser.error("--replace wants a --run to replace the model by")
+        parser.error("--replace requires --run")
     try:
         if options.run is not None:
-            publish(options.run, options.name, options.hardware, replacing=options.replace)
-        measure(options.name, options.test, options.subset, options.keep, options.device)
+            publish(options.run, options.name, options.hardware, replace=options.replace)
+        measure(options.name, test=options.test, device=options.device)
     except DrawError as error:
         sys.exit(f"publish.py: {error}")
 
 
-def publish(run: Path, name: str, hardware: str, *, replacing: bool = False) -> None:
-    """Store it, if it is not there already, and draw its pictures.
+def publish(run: Path, name: str, hardware: str, *, replace: bool = False) -> None:
+    """Store the model of a run, unless it is already published, and draw its pictures.
 
     Args:
-        replacing: give up other weights, though they have test figures.
+        replace: discard other published weights even if they have test results.
 
     Raises:
-        RunError: there is no such experiment, the run has not ended, or other weights stay.
+        RunError: if there is no such experiment, if the run has not finished, or if other weights
+            with test results are published.
     """
     if name not in [row.get("preset") for row in pages.ROWS]:
-        raise RunError(f"{name} is no experiment; experiments.toml lists by preset what there is")
+        raise RunError(f"{name} is not an experiment; add it to experiments.toml")
     folder = RunFolder.open(run)
     last = folder.records()[-1:]
     if not last or last[0]["step"] != read_config(folder).steps:
-        raise RunError(
-            f"the training in {run} has not ended; draw train --resume --out {run} goes on"
-        )
-    weights, stored_as = half_precision(load(run).state_dict())
+        raise RunError(f"{run} has not finished; continue it with draw train --resume --out {run}")
+    weights, stored_as = half_precision(zoo.load(run).state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     before = zoo.results(name) if name in zoo.names() else None
-    is_new = before is None or before["weights_sha256"] != sha256
-    tested = before and any(one["split"] == "test" for one in before["measured"])
-    if is_new and tested and not replacing:
-        raise RunError(
-            f"{name} has been measured on the test set, so its weights stay; --replace gives that "
-            f"model up for this one"
-        )
-    if is_new:
+    if before is None or before["weights_sha256"] != sha256:
+        tested = [one for one in before["measured"] if one["split"] == "test"] if before else []
+        if tested and not replace:
+            raise RunError(
+                f"{name} has test results, so its weights are final; --replace discards them"
+            )
         start = provenance.published_start(folder, name)
         content = folder.read()
-        content["config"]["data_dir"] = None  # which is of the machine that trained it
+        content["config"]["data_dir"] = None  # a path of the training machine
         if start:
             content["config"]["start_from"] = provenance.start_folder(name, start)
-        given_up = before["given_up"] + before["measured"] if before else []
         results = provenance.describe(folder, name, hardware, start) | {
             "stored_as": stored_as,
             "weights_sha256": sha256,
-            "given_up": [one for one in given_up if one["split"] == "test"],
+            "given_up": (before["given_up"] if before else []) + tested,
             "measured": [],
         }
-        store(folder, name, weights, content, results)
-    show(folder, name)
-
-
-def store(
-    run: RunFolder, name: str, weights: bytes, content: dict[str, Any], results: dict[str, Any]
-) -> None:
-    """The model's folder in the package."""
-    home = zoo.BUNDLED / name
-    (home / "results.json").unlink(missing_ok=True)  # they were of other weights
-    write_atomic(home / "model" / "model.safetensors", weights)
-    write_atomic(home / "model" / "config.json", as_json(asdict(load(run.path).config)))
-    write_atomic(home / "run.json", as_json(content))
-    write_atomic(home / "results.json", as_json(results))
+        home = zoo.BUNDLED / name
+        (home / "results.json").unlink(missing_ok=True)  # it describes the previous weights
+        write_atomic(home / "model" / "model.safetensors", weights)
+        write_atomic(home / "model" / "config.json", (folder.model / "config.json").read_bytes())
+        write_json(home / "run.json", content)
+        write_json(home / "results.json", results)
+    draw_pictures(folder, name)
 
 
 def half_precision(weights: dict[str, Tensor]) -> tuple[bytes, str]:
-    """The weights as float16, and what they are; loading makes them float32 again.
+    """Return the weights as float16 and a description of the format; loading restores float32.
 
-    What is too large even so has its largest matrix in eight bits. In a network without attention
-    that is the encoder's view of the image, where rounding costs a little of the bound but leaves
-    the samples as they are.
+    If they are still too large, the largest matrix is stored in eight bits. Without attention, it
+    is the encoder's view of the image, where rounding costs little of the bound and leaves samples
+    unchanged.
 
     Raises:
-        RunError: they are too large nevertheless, or too large a number is among them.
+        RunError: if the weights are too large even so, or exceed the range of the format.
     """
     stored, stored_as = {name: value.half() for name, value in weights.items()}, "float16"
-    if sum(value.nbytes for value in stored.values()) > LIMIT:
+    if sum(value.nbytes for value in stored.values()) > MAX_WEIGHTS_BYTES:
         largest = max(weights, key=lambda name: weights[name].numel())
         stored[largest] = weights[largest].to(torch.float8_e4m3fn)
         stored_as = f"float16, {largest} as float8_e4m3fn"
     data = safetensors.torch.save(stored, {"format": "pt"})
-    if len(data) > LIMIT:
-        raise RunError(f"the weights take {len(data):,} bytes in {stored_as}; {LIMIT:,} may be")
+    if len(data) > MAX_WEIGHTS_BYTES:
+        raise RunError(
+            f"the weights take {len(data):,} bytes as {stored_as}; the limit is "
+            f"{MAX_WEIGHTS_BYTES:,}"
+        )
     if not all(value.float().isfinite().all() for value in stored.values()):
-        raise RunError(f"a weight is beyond the range of {stored_as}")
+        raise RunError(f"a weight exceeds the range of {stored_as}")
     return data, stored_as
 
 
-def measure(name: str, test: bool, subset: int, keep: Path, device: str = "auto") -> None:
-    """Call `draw evaluate` for what is missing, and keep each answer at once, on the pages too.
+def measure(name: str, *, test: bool, device: str = "auto") -> None:
+    """Run the missing evaluations of a published model; save each result and update the pages.
 
     Args:
-        test: on the test set, too.
-        subset: of how many images, for the largest k.
-        keep: where a bound is kept image by image on its way.
+        test: measure on the test images as well.
 
     Raises:
-        RunError: there is no published model of this name.
+        RunError: if there is no published model of this name.
     """
     if name not in zoo.names():
-        raise RunError(f"{name} is not published; name the run folder of its training with --run")
+        raise RunError(f"{name} is not published; pass the folder of its run with --run")
     file, results = zoo.BUNDLED / name / "results.json", zoo.results(name)
     on = torch.device(console.prepare_device(device))
-    parts = keep / name / results["weights_sha256"][:12] / on.type  # its noise is its own
+    partial = PARTIAL_RESULTS / name / results["weights_sha256"][:12] / on.type
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
-    for words in MEASURED[kind] + (TESTED[kind] if test else ()):
-        words = words.format(subset=subset)
-        command = f"draw evaluate {name} {words}"
+    for options in EVALUATIONS[kind] + (TEST_EVALUATIONS[kind] if test else ()):
+        command = f"draw evaluate {name} {options}"
         if command in done:
             continue
         print(command, flush=True)
-        arguments = [str(file.parent), *words.split(), "--device", device]
+        arguments = [str(file.parent), *options.split(), "--device", device]
         if kind == "DRAW":
-            place = words.replace("--", "").replace(" ", "-")  # as split-test-samples-10
-            arguments += ["--out", str(parts / place)]
-        options = console.parse(evaluate.Options, "draw evaluate", arguments)
-        measured = evaluate.measure(options) | {
-            "model": name,
-            "command": command,
-            "device": device_name(on),
-            "date": date.today().isoformat(),
-        }
-        results["measured"].append(measured)
-        write_atomic(file, as_json(results))
-        write_pages()
+            arguments += ["--out", str(partial / options.replace("--", "").replace(" ", "-"))]
+        measured = evaluate.measure(console.parse(evaluate.Options, "draw evaluate", arguments))
+        results["measured"].append(
+            measured
+            | {
+                "model": name,
+                "command": command,
+                "device": device_name(on),
+                "date": date.today().isoformat(),
+            }
+        )
+        write_json(file, results)
+        pages.write()
 
 
 def device_name(device: torch.device) -> str:
-    """Where it is measured."""
+    """Return the name of a device for results.json."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
-def write_pages() -> None:
-    """All that shows a figure."""
-    for path, text in pages.pages().items():
-        write_atomic(path, text.encode())
-
-
-def show(run: RunFolder, name: str) -> None:
-    """The log, the learning curve and pictures of the stored weights, for experiments/NAME."""
+def draw_pictures(run: RunFolder, name: str) -> None:
+    """Save the log, the learning curve and pictures of the stored weights in experiments/NAME."""
     folder = pages.TABLE.parent / name
     folder.mkdir(exist_ok=True)
     shutil.copy(run.log_file, folder)
     config = read_config(run)
-    goal = config.model.metric
-    figures.save_plot(folder / "curves.png", figures.curves(run.records(), goal))
-    model = load(zoo.BUNDLED / name)
+    figures.save_plot(folder / "curves.png", figures.curves(run.records(), config.model.metric))
+    model = zoo.load(zoo.BUNDLED / name)
     if isinstance(model, GlimpseClassifier):
         images = config.load_images("valid").subset(8, config.seed)
         render.glimpses(model, folder / "glimpses.png", images.first(8), labels=images.labels)
         return
+    training = config.load_images("train").reference_pixels()
     with TemporaryDirectory() as scratch:
-        render.sample(
-            model,
-            Path(scratch),
-            seed=config.seed,
-            training=config.load_images("train").reference_pixels(),
-        )
+        render.sample(model, Path(scratch), seed=config.seed, training=training)
         shutil.copy(Path(scratch) / "samples.png", folder)
     render.stages(model, folder / "stages.png", seed=config.seed)
 
 
-def as_json(values: dict[str, Any]) -> bytes:
-    """As a file for people, too."""
-    return (json.dumps(values, indent=2) + "\n").encode()
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write an indented JSON file atomically."""
+    write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

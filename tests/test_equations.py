@@ -1,7 +1,7 @@
-"""docs/equations.md: the paper's equations, beside the lines that compute them as they are now.
+"""docs/equations.md quotes the paper's equations next to the lines of code that compute them.
 
-What counts is the comment at the end of a line that names its equations one by one, `# eqs. 1, 2`:
-no docstring, no range, and no other paper's, which is told by its year.
+A line cites an equation in a trailing comment that lists numbers one by one, such as `# eqs. 1, 2`.
+Docstrings, ranges and comments that name another paper by its year do not count.
 """
 
 import inspect
@@ -17,14 +17,13 @@ import pytest
 
 from draw import page
 
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
+DOCS = Path(__file__).parent.parent / "docs"
 EQUATIONS = list(range(1, 30))
 
 
 class Quote(NamedTuple):
-    name: str  # of the function, in its module
-    link: str  # to the module, from docs/
+    name: str  # the function, in its module
+    link: str  # the module, relative to docs/
     code: str
 
 
@@ -35,7 +34,7 @@ class Section(NamedTuple):
 
 
 def cited(text: str) -> list[int]:
-    """The equations that a comment or a heading names.
+    """Return the equations that a comment or heading cites.
 
     >>> cited("# [B, Z]  eqs. 1, 2"), cited("# Burda et al. 2016, eq. 8"), cited("# eqs. 13-16")
     ([1, 2], [], [])
@@ -66,8 +65,8 @@ def function_of(quote: Quote) -> Any:
     return inspect.unwrap(found.fget if isinstance(found, property) else found)
 
 
-def stands_in(lines: str, source: str) -> bool:
-    """Whether these are whole lines of the source, one after the other, but for the indentation."""
+def contains(source: str, lines: str) -> bool:
+    """Return whether the source contains these consecutive lines, at any indentation."""
     rows, count = source.splitlines(), lines.count("\n")
     windows = ("\n".join(rows[i : i + count]) for i in range(len(rows) - count + 1))
     return any(textwrap.dedent(window) == lines.rstrip("\n") for window in windows)
@@ -82,46 +81,29 @@ SECTIONS = sections()
 each_section = pytest.mark.parametrize("section", SECTIONS, ids=lambda s: f"eq{s.numbers}")
 
 
-def test_every_equation_stands_once_and_in_order():
+def test_every_equation_appears_once_and_in_order():
     assert [number for section in SECTIONS for number in section.numbers] == EQUATIONS
-
-
-@each_section
-def test_a_formula_carries_its_number(section):
-    assert [int(n) for n in re.findall(r"\\qquad \((\d+)\)", section.formula)] == section.numbers
-
-
-def test_every_block_of_code_is_a_quote_with_its_function():
     blocks = (DOCS / "equations.md").read_text().count("```python\n")
     assert sum(len(section.quotes) for section in SECTIONS) == blocks
 
 
 @each_section
-def test_the_quotes_are_lines_of_the_functions_that_are_named(section):
-    for quote in section.quotes:
-        function = function_of(quote)
-        assert Path(inspect.getsourcefile(function)) == (DOCS / quote.link).resolve()
-        assert stands_in(quote.code, inspect.getsource(function)), quote
-
-
-@each_section
-def test_the_lines_name_their_equations(section):
+def test_formulas_and_quoted_lines_carry_their_numbers(section):
+    assert [int(n) for n in re.findall(r"\\qquad \((\d+)\)", section.formula)] == section.numbers
     named = [cited_in_comments(quote.code) & set(section.numbers) for quote in section.quotes]
     assert all(named)
     assert set().union(*named) == set(section.numbers)
 
 
-def test_the_rows_of_the_readme_are_of_the_page():
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(r"\n\| (\d+) \| \$`(.*)`\$ \| `(.*)` \|", readme)
-    assert len(rows) >= 2
-    for number, formula, code in rows:
-        [section] = [section for section in SECTIONS if int(number) in section.numbers]
-        assert formula in section.formula.replace("&", "")
-        assert code in "".join(quote.code for quote in section.quotes)
+@each_section
+def test_quotes_match_the_source_of_the_named_function(section):
+    for quote in section.quotes:
+        function = function_of(quote)
+        assert Path(inspect.getsourcefile(function)) == (DOCS / quote.link).resolve()
+        assert contains(inspect.getsource(function), quote.code), quote
 
 
-def test_every_equation_is_beside_a_line_of_the_page_in_javascript():
+def test_every_equation_is_cited_in_the_javascript_of_the_page():
     scripts = [path.read_text() for path in page.ASSETS.rglob("*.js")]
     comments = re.findall(r"//.*", "\n".join(scripts))
     assert {number for comment in comments for number in cited(comment)} == set(EQUATIONS)

@@ -18,9 +18,9 @@ def plus_minus(value: float, stderr: float | None, *, digits: int) -> str:
     """Format a mean and its standard error, if it has one.
 
     >>> plus_minus(-81.207, 0.208, digits=2)
-    '-81.21 +- 0.21'
+    '-81.21 ± 0.21'
     """
-    return f"{value:.{digits}f}" + ("" if stderr is None else f" +- {stderr:.{digits}f}")
+    return f"{value:.{digits}f}" + ("" if stderr is None else f" ± {stderr:.{digits}f}")
 
 
 def subject(results: dict[str, Any]) -> str:
