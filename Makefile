@@ -1,36 +1,27 @@
-# make demo     train a small model for a minute; look at what it and the best trained one paint
-# make test     the whole test suite
-# make torture  kill, starve and damage trainings again and again: nothing may be lost
-# make fuzz     read thousands of damaged files of every kind
-# make bench    how fast it is, side by side; about four minutes
-# make lint     style and types
-# make clean    remove what these made
+# make demo     train a small model and draw samples from it and from the trained MNIST model
+# make test     run the tests
+# make bench    measure the speed, in about four minutes
+# make lint     check style and types
+# make clean    remove everything that these targets create
 
 PYTHON ?= python3
 BIN := .venv/bin
-TRAINED := $(notdir $(firstword $(wildcard $(addprefix src/draw/assets/models/,mnist quick))))
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test torture fuzz bench lint clean
+.PHONY: demo test bench lint clean
 
-# One thread: networks of this size gain a quarter by the second core, and lose several times that
-# when something else wants it too.
-demo test torture fuzz: export OMP_NUM_THREADS = 1
+# A second thread speeds up networks of this size by a quarter, but slows them down several times
+# when another process needs the core.
+demo test: export OMP_NUM_THREADS = 1
 
 demo: .venv/installed
 	rm -rf out/demo
 	$(BIN)/draw train quick --out out/demo
 	$(BIN)/draw evaluate out/demo --split valid
-	$(BIN)/draw sample $(TRAINED) --out out/demo/trained
+	$(BIN)/draw sample mnist --out out/demo/trained
 
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
-
-fuzz: .venv/dev
-	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile thorough --numprocesses auto
-
-torture: .venv/dev
-	$(BIN)/python -m tests.torture
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
@@ -43,7 +34,7 @@ lint: .venv/dev
 .venv/installed: EXTRAS :=
 .venv/dev: EXTRAS := [dev]
 
-# One pip call; the index of CPU builds is named only if it answers, as pip would else wait for it.
+# Installs the CPU builds of PyTorch if their index is reachable; pip would retry for minutes.
 .venv/installed .venv/dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	index=$$($(PYTHON) -c "import urllib.request as r; r.urlopen('$(CPU_TORCH)/torch/', timeout=5); \

@@ -1,6 +1,6 @@
 """Count how the work and memory of a training step grow, without timing.
 
-    python benchmarks/scaling.py    prints the table of docs/scaling.md
+    python benchmarks/scaling.py    prints the table of docs/multi-gpu.md
 
 Work is the number of multiply-adds of the matrix products, reading and writing in the forward pass;
 the backward pass takes twice as much. Memory is what the C++ engine keeps for the backward pass, on

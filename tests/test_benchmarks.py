@@ -50,5 +50,5 @@ def test_the_table_in_scaling_md_is_up_to_date(monkeypatch, capsys):
     import scaling
 
     scaling.main()
-    assert capsys.readouterr().out in (ROOT / "docs/scaling.md").read_text()
+    assert capsys.readouterr().out in (ROOT / "docs/multi-gpu.md").read_text()
     del sys.modules["scaling"]
