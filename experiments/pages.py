@@ -42,7 +42,7 @@ class KindText(NamedTuple):
     front_matter: str
     summary: str
     usage: str
-    metric: str  # in a sentence about validation
+    metric: str  # as named in sentences
     definitions: str
     pictures: str
 
@@ -68,9 +68,7 @@ images = draw.load("{name}").generate(64).mean  # [64, C, H, W] in [0, 1]
         "ELBO",
         "All values are bounds on log p(x) in nats per image; higher is better. ± is the standard "
         "error over images. The ELBO has the KL terms in closed form and is averaged over the "
-        "given number of samples per image. IWAE is the importance-weighted bound with k samples "
-        "per image (Burda et al. 2016); it is tighter than the ELBO by construction, so compare "
-        "it with other IWAE bounds only.",
+        "given number of samples per image.",
         "![samples, each next to the nearest training image](samples.png)\n\n"
         "![images being drawn, one per row](stages.png)",
     ),
@@ -189,7 +187,7 @@ The training images are from MNIST (LeCun, Cortes and Burges). `run.json` is the
 
 
 def _training(results: Results) -> str:
-    """List the facts of the training, the last run's where there were several."""
+    """List how the model was trained; after several runs, most facts are about the last one."""
     config = read_json(zoo.BUNDLED / results["name"] / "run.json")["config"]
     metric, last = TEXTS[results["kind"]].metric, ""
     if _run_count(results) > 1:
@@ -223,10 +221,17 @@ def _definitions(results: Results) -> str:
     if "likelihood" in one:
         setting += f"; likelihood: {one['likelihood']}"
     sentences = [f"{setting}.", TEXTS[results["kind"]].definitions]
-    if any(bound["k"] == 1 for one in measured for bound in one.get("iwae", [])):
+    ks = [bound["k"] for one in measured for bound in one.get("iwae", [])]
+    if ks:
         sentences.append(
-            "IWAE with k = 1 is another estimate of the ELBO, from as many samples as the largest "
-            "k of the same command."
+            "IWAE is the importance-weighted bound with k samples per image (Burda et al. 2016); "
+            "it is tighter than the ELBO by construction, so compare it with other IWAE bounds "
+            "only."
+        )
+    if 1 in ks:
+        sentences.append(
+            "With k = 1 it is another estimate of the ELBO, averaged over the samples of the "
+            "largest k in the same command."
         )
     if any(one["device"] != "CPU" for one in measured):
         sentences.append("With the same seed, a GPU draws other noise than a CPU.")

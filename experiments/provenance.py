@@ -19,8 +19,8 @@ def published_start(run: RunFolder, name: str) -> dict[str, Any] | None:
     """Return the results of the published model `name` if the run started from it, else None.
 
     Raises:
-        RunError: if the run started from a model that is not published, because then nobody could
-            reproduce it.
+        RunError: if the run started from a model that is not published, because then it could
+            not be reproduced.
     """
     start = read_config(run).start_from
     if start is None or (start != name and start in zoo.names()):
