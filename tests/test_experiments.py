@@ -1,6 +1,5 @@
 """Publishing a model, and the pages that are generated from its results."""
 
-import functools
 import json
 import re
 import shutil
@@ -29,7 +28,7 @@ from draw.training.state import read_config
 
 ROOT = Path(__file__).parent.parent
 DRAW_PICTURES = publish.draw_pictures
-digits5k = functools.cache(DATASETS["digits5k"])
+digits5k = DATASETS["digits5k"]
 SHORT = (
     "--steps 4 --batch-size 4 --eval-every 2 --eval-images 8 --checkpoint-every 2 --device cpu"
 ).split()
@@ -71,7 +70,9 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(pages, "TABLE", tmp_path / "experiments/README.md")
     monkeypatch.setattr(publish, "PARTIAL_RESULTS", tmp_path / "partial")
     monkeypatch.setattr(zoo, "BUNDLED", tmp_path / "src/draw/assets/models")
-    monkeypatch.setitem(DATASETS, "digits5k", lambda split, *_, **__: digits5k(split).subset(40))
+    monkeypatch.setitem(
+        DATASETS, "digits5k", lambda *args, **options: digits5k(*args, **options).subset(40)
+    )
     monkeypatch.setattr(publish, "draw_pictures", lambda run, name: None)
     monkeypatch.setitem(publish.EVALUATIONS, "DRAW", ("--split valid --samples 2",))
     tested = (
