@@ -43,7 +43,7 @@ def test_the_table_for_a_gpu(gpu, monkeypatch, capsys):
     assert "does not run" not in capsys.readouterr().out
 
 
-def test_the_table_in_scaling_md_is_up_to_date(monkeypatch, capsys):
+def test_the_table_in_multi_gpu_md_is_up_to_date(monkeypatch, capsys):
     if not kernels.available():
         pytest.skip("the engine cannot be built here")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
