@@ -1,4 +1,4 @@
-"""For every test."""
+"""Settings and fixtures of all tests."""
 
 import os
 from collections.abc import Iterator
@@ -7,18 +7,20 @@ import hypothesis
 import pytest
 import torch
 
-if not torch.cuda.is_available():  # then Triton interprets the kernels; it asks when first imported
+torch.set_num_threads(1)  # several test processes share the cores
+os.environ["OMP_NUM_THREADS"] = "1"  # for subprocesses
+if not torch.cuda.is_available():  # Triton reads this when it is first imported
     os.environ["TRITON_INTERPRET"] = "1"
 
 
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile("patient", deadline=None)  # the machine may be busy
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=3_000)
 hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of the tests' own: nothing of the user's is seen, and nothing left there."""
+    """Use a temporary cache folder instead of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -26,5 +28,5 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _denormals():
-    """As in a fresh process: a command turns denormal numbers off for the rest of its own."""
+    """Undo `torch.set_flush_denormal(True)`, which the command line calls."""
     torch.set_flush_denormal(False)

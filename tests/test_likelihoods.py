@@ -1,4 +1,4 @@
-"""Equation 9."""
+"""Likelihoods D(x | c_T) (eq. 9): against the NumPy twin, and for extreme canvases."""
 
 import numpy as np
 import pytest
@@ -8,18 +8,21 @@ from draw.likelihoods import LIKELIHOODS, Bernoulli, DiscretisedLogistic
 from tests import twin
 
 LEVELS = torch.arange(256, dtype=torch.float64) / 255
-NEAR = [-6.0, -2.0, -0.3, 0.0, 1.7, 5.0]  # values of a canvas
-FAR = [*NEAR, -1e30, -1e4, -85.0, 85.0, 1e4, 1e30]
+USUAL = [-6.0, -2.0, -0.3, 0.0, 1.7, 5.0]  # canvas values
+EXTREME = [*USUAL, -1e30, -1e4, -85.0, 85.0, 1e4, 1e30]
 
 
 def canvases(values: list[float], dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Every pair of values as location and scale, for each level: [pairs, 256, 2, 1, 1]."""
+    """Return every pair of values as location and scale, repeated for each level.
+
+    The shape is [pairs, 256, 2, 1, 1].
+    """
     pairs = torch.cartesian_prod(*2 * [torch.tensor(values, dtype=dtype)])
     return pairs.view(-1, 1, 2, 1, 1).expand(-1, 256, 2, 1, 1)
 
 
-def of_all_levels(canvas: torch.Tensor) -> torch.Tensor:
-    """log D of every level, under canvases as above."""
+def log_masses(canvas: torch.Tensor) -> torch.Tensor:
+    """Compute log D of every level for the result of `canvases`, shape [pairs, 256]."""
     x = LEVELS.to(canvas.dtype).view(1, 256, 1, 1, 1).expand(len(canvas), -1, -1, -1, -1)
     return DiscretisedLogistic().log_likelihood(x, canvas)
 
@@ -34,7 +37,7 @@ def test_bernoulli_equals_torch_distributions():
     torch.testing.assert_close(Bernoulli().log_likelihood(x, canvas), expected)
 
 
-def test_intensities_give_the_cross_entropy():
+def test_bernoulli_of_an_intensity_is_the_cross_entropy():
     x, p = torch.tensor([[[0.25]]]), 0.7
     canvas = torch.logit(torch.full_like(x, p))
     expected = 0.25 * torch.tensor(p).log() + 0.75 * torch.tensor(1 - p).log()
@@ -42,8 +45,8 @@ def test_intensities_give_the_cross_entropy():
 
 
 @pytest.mark.parametrize("logit", [88.0, 200.0, 1e4, 1e30])
-def test_runaway_logits_stay_finite(logit):
-    """Where the canvas is wrong it costs its logit and leads back; where it is right, nothing."""
+def test_bernoulli_is_finite_for_extreme_logits(logit):
+    """A wrong extreme logit costs its magnitude and has a gradient; a correct one costs nothing."""
     canvas = torch.tensor([[[-logit, logit, logit, -logit]]], requires_grad=True)
     nats = Bernoulli().log_likelihood(torch.tensor([[[1.0, 0.0, 1.0, 0.0]]]), canvas)
     nats.backward()
@@ -55,82 +58,81 @@ def test_runaway_logits_stay_finite(logit):
 # ---------------------------------------------------------------------- the discretised logistic
 
 
-def test_the_levels_sum_to_one_whatever_the_canvas():
-    total = of_all_levels(canvases(FAR)).exp().sum(1)
+def test_the_masses_of_all_levels_sum_to_one():
+    total = log_masses(canvases(EXTREME)).exp().sum(1)
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-9)
 
 
-def test_the_logistic_equals_its_twin():
+def test_the_logistic_equals_the_twin():
     generator = np.random.default_rng(0)
     x = generator.integers(0, 256, (5, 3, 4, 6)) / 255
-    x[:, :, 0] = generator.integers(0, 2, (5, 3, 6))  # black and white among them
+    x[:, :, 0] = generator.integers(0, 2, (5, 3, 6))  # include black and white
     canvas = 2 * generator.standard_normal((5, 6, 4, 6))
     got = DiscretisedLogistic().log_likelihood(*map(torch.from_numpy, (x, canvas)))
     expected = [twin.discretised_logistic(*pair) for pair in zip(x, canvas, strict=True)]
     np.testing.assert_allclose(got, expected, rtol=1e-10)
 
 
-def test_each_level_of_each_canvas_equals_the_twin():
-    canvas = canvases(NEAR)
-    for got, pair in zip(of_all_levels(canvas), canvas[:, 0].numpy(), strict=True):
+def test_every_level_equals_the_twin():
+    canvas = canvases(USUAL)
+    for got, pair in zip(log_masses(canvas), canvas[:, 0].numpy(), strict=True):
         expected = [twin.discretised_logistic(np.full((1, 1, 1), x), pair) for x in LEVELS.numpy()]
         np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_float32_agrees_with_float64():
-    exact, single = of_all_levels(canvases(FAR)), of_all_levels(canvases(FAR, torch.float32))
+    exact, single = log_masses(canvases(EXTREME)), log_masses(canvases(EXTREME, torch.float32))
     torch.testing.assert_close(single.double(), exact, rtol=1e-3, atol=1e-3)
-    exact, single = of_all_levels(canvases(NEAR)), of_all_levels(canvases(NEAR, torch.float32))
+    exact, single = log_masses(canvases(USUAL)), log_masses(canvases(USUAL, torch.float32))
     torch.testing.assert_close(single.double(), exact, rtol=1e-5, atol=1e-5)
 
 
-def test_the_gradient_of_the_logistic():
+def test_gradcheck_of_the_logistic():
     x = torch.tensor([0, 1, 100, 128, 254, 255], dtype=torch.float64).view(1, 1, 6) / 255
     canvas = torch.randn(2, 1, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda c: DiscretisedLogistic().log_likelihood(x, c), canvas)
 
 
-def test_every_value_and_gradient_is_finite_in_float32():
-    canvas = canvases(FAR, torch.float32).clone().requires_grad_()
-    nats = of_all_levels(canvas)
+def test_the_logistic_is_finite_in_float32():
+    canvas = canvases(EXTREME, torch.float32).clone().requires_grad_()
+    nats = log_masses(canvas)
     nats.sum().backward()
     assert nats.isfinite().all()
     assert canvas.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("away", [5.0, 85.0, 1e4])
-def test_a_runaway_canvas_finds_back(away):
-    """However far the location or the scale has gone, the gradient points the other way."""
+@pytest.mark.parametrize("extreme", [5.0, 85.0, 1e4])
+def test_an_extreme_canvas_has_a_gradient_towards_zero(extreme):
     x = torch.full((1, 1, 1), 128 / 255)
-    for location, scale in [(away, 0.0), (-away, 0.0), (0.0, away), (1.0, -away)]:
+    for location, scale in [(extreme, 0.0), (-extreme, 0.0), (0.0, extreme), (1.0, -extreme)]:
         canvas = torch.tensor([location, scale]).view(2, 1, 1).requires_grad_()
         DiscretisedLogistic().log_likelihood(x, canvas).backward()
         slopes = dict(zip(("location", "scale"), canvas.grad.flatten().tolist(), strict=True))
-        name, value = ("location", location) if abs(location) == away else ("scale", scale)
+        name, value = ("location", location) if abs(location) == extreme else ("scale", scale)
         assert slopes[name] * value < 0
 
 
-def test_of_an_empty_canvas_the_picture_is_grey_and_the_scale_a_tenth():
+def test_a_zero_canvas_is_grey_with_scale_one_tenth():
     canvas = torch.zeros(1, 256, 2, 1, 1, dtype=torch.float64)
     assert DiscretisedLogistic().mean(canvas).unique().tolist() == [0.5]
-    masses = of_all_levels(canvas).exp().flatten()
-    up_to_40 = 1 / (1 + np.exp((0.5 - 40.5 / 255) / 0.1))
-    assert float(masses[:41].sum()) == pytest.approx(up_to_40, rel=1e-12)
+    masses = log_masses(canvas).exp().flatten()
+    cdf = 1 / (1 + np.exp((0.5 - 40.5 / 255) / 0.1))  # of levels up to 40
+    assert float(masses[:41].sum()) == pytest.approx(cdf, rel=1e-12)
 
 
-def test_the_picture_is_the_median_of_the_levels():
+def test_the_logistic_mean_is_the_median_level():
     canvas = canvases([-9.0, -1.9, -0.7, 0.4, 1.3, 1.95, 9.0])
-    masses = of_all_levels(canvas).exp()
-    shown = DiscretisedLogistic().mean(canvas)[:, 0].flatten()
-    level = (255 * shown).round().long()
-    up_to = masses.cumsum(1).gather(1, level[:, None]).flatten()
-    below = up_to - masses.gather(1, level[:, None]).flatten()
-    assert (up_to > 0.5 - 1e-9).all()
+    masses = log_masses(canvas).exp()
+    mean = DiscretisedLogistic().mean(canvas)[:, 0].flatten()
+    level = (255 * mean).round().long()[:, None]
+    cumulative = masses.cumsum(1).gather(1, level).flatten()
+    below = cumulative - masses.gather(1, level).flatten()
+    assert (cumulative > 0.5 - 1e-9).all()
     assert (below < 0.5 + 1e-9).all()
 
 
 @pytest.mark.parametrize(("name", "planes"), [("bernoulli", 1), ("logistic", 2)])
-def test_a_canvas_of_any_shape_is_a_picture_in_the_range_0_to_1(name, planes):
+def test_the_mean_is_a_picture_in_the_range_0_to_1(name, planes):
     likelihood = LIKELIHOODS[name]
     assert likelihood.planes == planes
     canvas = 100 * torch.randn(2, 4, 3 * planes, 5, 6)
@@ -140,8 +142,8 @@ def test_a_canvas_of_any_shape_is_a_picture_in_the_range_0_to_1(name, planes):
     assert likelihood.mean(canvas[0, 0]).shape == (3, 5, 6)
 
 
-def test_both_pictures_start_to_change_alike():
-    """So strokes of one size paint as strongly: both have the slope 1/4 at zero."""
+def test_the_means_of_both_likelihoods_have_the_same_slope_at_zero():
+    """The slope is 1/4, so strokes of the same size have the same effect."""
     for likelihood in LIKELIHOODS.values():
         canvas = torch.zeros(likelihood.planes, 1, 1, requires_grad=True)
         likelihood.mean(canvas).sum().backward()

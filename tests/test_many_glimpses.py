@@ -1,11 +1,11 @@
-"""The paper's network in float32: its bound and gradients over its 64 glimpses, and over 256.
+"""The accuracy of the paper's network in float32, over 64 and 256 glimpses.
 
-The weights are those of the trained model, so windows, canvases and posteriors are real ones. The
-plain path in float64 is the truth (`test_model.py` holds it against the NumPy twin).
+The weights are those of the trained model, so windows, canvases and posteriors are realistic. The
+reference is the plain path in float64, which `test_model.py` compares with the NumPy twin.
 
-The tolerances suppose that every glimpse makes an error of one rounding, U, and that all of them go
-the same way: T U of a value after T glimpses. A gradient is summed on its way back over glimpses of
-whose values the t-th is wrong by t U: T (T + 1) U / 2. They are relative, in the norm of a tensor.
+The tolerances assume that every glimpse adds an error of one rounding, U, all in the same
+direction: T U for a value after T glimpses. A gradient sums over glimpses t, whose values have an
+error of t U: T (T + 1) U / 2. Both are relative to the norm of the tensor.
 """
 
 import pytest
@@ -13,8 +13,9 @@ import torch
 
 from draw import kernels, load
 from draw.data import load as load_data
-from draw.model import DRAW, Trace
+from draw.model import DRAW
 from draw.objectives import elbo, log_weight
+from draw.trace import Trace
 
 from .kernels.common import VALUES, error
 
@@ -30,7 +31,7 @@ Numbers = tuple[Trace, dict[str, torch.Tensor]]
 
 
 def numbers(dtype: torch.dtype, T: int, engine: str) -> Numbers:
-    """A trace of two digits, and the gradients of their bound."""
+    """Return the trace of two digits, and the gradients of their ELBO by parameter."""
     model: DRAW = load("mnist").to(dtype)
     model.engine = engine
     x = (load_data("digits5k", "valid").first(2) > 0.5).to(dtype)
@@ -41,14 +42,14 @@ def numbers(dtype: torch.dtype, T: int, engine: str) -> Numbers:
 
 
 @pytest.fixture(scope="module", params=[64, 256])
-def truth(request) -> tuple[int, Numbers]:
-    """T, and what is true of so many glimpses."""
+def reference(request) -> tuple[int, Numbers]:
+    """Return T and the exact numbers."""
     return request.param, numbers(torch.float64, request.param, "plain")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_float32_is_wrong_by_a_rounding_a_glimpse(truth, engine):
-    T, (exact, exact_gradients) = truth
+def test_the_error_is_at_most_one_rounding_per_glimpse(reference, engine):
+    T, (exact, exact_gradients) = reference
     trace, gradients = numbers(torch.float32, T, engine)
     for name in VALUES:
         assert error(getattr(trace, name), getattr(exact, name)) < T * U, name

@@ -1,4 +1,4 @@
-"""Equations 1 to 18: the network against its twin, its start and its promises."""
+"""The network (eqs. 1-18): against the NumPy twin, its gradients, its traces and its initial state."""
 
 from dataclasses import replace
 
@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from draw import attention
+from draw.attention import Window
 from draw.data import load
-from draw.errors import ConfigError
+from draw.errors import ConfigError, TraceError
 from draw.likelihoods import LIKELIHOODS
 from draw.model import DRAW, DRAWConfig, gaussian_kl
 from draw.objectives import elbo, log_weight
@@ -22,7 +24,7 @@ ATTENTION = [(None, None), (2, None), (None, 3), (2, 3)]
 
 
 def tiny_model(seed: int = 0, **changes) -> DRAW:
-    """A float64 model, all of whose parameters, initial states too, are away from zero."""
+    """Create a float64 model in which no parameter is zero."""
     torch.manual_seed(seed)
     model = DRAW(replace(TINY, **changes)).double()
     with torch.no_grad():
@@ -32,17 +34,17 @@ def tiny_model(seed: int = 0, **changes) -> DRAW:
 
 
 def inputs(model: DRAW, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return random images and noise for a model."""
     config = model.config
     x = torch.rand(batch, *config.image_shape, dtype=torch.float64)
     x = (x < 0.4).double() if config.likelihood == "bernoulli" else (255 * x).round() / 255
-    eps = torch.randn(config.glimpses, batch, config.latent_size, dtype=torch.float64)
-    return x, eps
+    return x, torch.randn(model.noise_shape(batch), dtype=torch.float64)
 
 
 @pytest.mark.parametrize(("read_size", "write_size"), [*ATTENTION, (1, 1)])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_the_network_equals_its_twin(read_size, write_size, channels, likelihood):
+def test_the_network_equals_the_twin(read_size, write_size, channels, likelihood):
     sizes = {"read_size": read_size, "write_size": write_size, "channels": channels}
     model = tiny_model(**sizes, likelihood=likelihood)
     x, eps = inputs(model)
@@ -51,21 +53,22 @@ def test_the_network_equals_its_twin(read_size, write_size, channels, likelihood
     for b in range(len(x)):
         given = weights, x[b].numpy(), eps[:, b].numpy()
         expected = twin.draw(*given, read_size, write_size, likelihood)
-        for name, got in {
-            "canvas": trace.canvas[:, b],
+        for name, value in {
+            "canvas": trace.canvas[b],
+            "canvases": trace.canvases[:, b],
             "kl": trace.kl[:, b],
             "log_likelihood": trace.log_likelihood[b],
             "elbo": elbo(trace)[b],
             "log_weight": log_weight(trace)[b],
         }.items():
-            np.testing.assert_allclose(got.detach(), expected[name], rtol=1e-9, err_msg=name)
+            np.testing.assert_allclose(value.detach(), expected[name], rtol=1e-9, err_msg=name)
 
 
-def test_kl_of_a_hand_computed_case():
-    """Z/2 a step is the constant: for mu = 0 and sigma = 1 nothing is left, whatever Z is."""
+def test_kl_of_hand_computed_cases():
+    """The constant is Z/2 per glimpse: a posterior equal to the prior has KL 0 for every Z."""
     assert float(gaussian_kl(torch.zeros(100), torch.zeros(100))) == 0
-    one = gaussian_kl(torch.tensor([3.0]), torch.tensor([2.0]).log())
-    assert float(one) == pytest.approx(0.5 * (9 + 4 - np.log(4) - 1))
+    kl = gaussian_kl(torch.tensor([3.0]), torch.tensor([2.0]).log())
+    assert float(kl) == pytest.approx(0.5 * (9 + 4 - np.log(4) - 1))
 
 
 def test_kl_equals_torch_distributions():
@@ -79,7 +82,7 @@ def test_kl_equals_torch_distributions():
 @pytest.mark.parametrize("mu", [0.0, 1e-20, -1e4, 1e18])
 @pytest.mark.parametrize("log_sigma", [-1e30, -1e4, -100.0, -1e-4, 0.0, 40.0])
 def test_kl_of_extreme_posteriors(mu, log_sigma):
-    """In float32 each of its four terms is rounded, and their sum; nothing else is lost."""
+    """In float32 the only error is the rounding of the four terms and of their sum."""
     numbers = [torch.tensor([v], requires_grad=True) for v in (mu, log_sigma)]
     kl = gaussian_kl(*numbers)
     exact = [v.detach().double() for v in numbers]
@@ -92,53 +95,70 @@ def test_kl_of_extreme_posteriors(mu, log_sigma):
 
 
 @pytest.mark.parametrize(("read_size", "write_size"), ATTENTION)
-def test_stepwise_equals_unrolled(read_size, write_size):
+def test_a_loop_over_the_steps_equals_forward(read_size, write_size):
     model = tiny_model(read_size=read_size, write_size=write_size)
     x, eps = inputs(model)
     trace = model(x, eps=eps, record=True)
     state = model.initial_state(len(x))
     for t in range(model.config.glimpses):
-        state, posterior = model.encode_step(x, state, eps[t])
-        state, window = model.decode_step(posterior.z, state)
-        assert torch.equal(state.canvas, trace.canvas[t])
-        assert torch.equal(posterior.mu, trace.mu[t])
-        if window is not None:
-            assert torch.equal(window.delta, trace.write.delta[t])
-        if posterior.window is not None:
-            assert torch.equal(posterior.window.g_x, trace.read.g_x[t])
+        state, output = model.encode_step(x, state, eps[t])
+        state, write_window = model.decode_step(output.z, state)
+        assert torch.equal(state.canvas, trace.canvases[t])
+        assert torch.equal(output.mu, trace.mu[t])
+        if write_window is not None:
+            assert torch.equal(write_window.delta, trace.write_window.delta[t])
+        if output.window is not None:
+            assert torch.equal(output.window.g_x, trace.read_window.g_x[t])
 
 
-def test_steps_are_pure():
+def test_the_steps_are_pure():
     model = tiny_model()
     x, eps = inputs(model)
     state = model.initial_state(len(x))
     before = [value.clone() for value in state]
-    first, posterior = model.encode_step(x, state, eps[0])
-    again, _ = model.encode_step(x, state, eps[0])
-    model.decode_step(posterior.z, first)
+    first, output = model.encode_step(x, state, eps[0])
+    second, _ = model.encode_step(x, state, eps[0])
+    model.decode_step(output.z, first)
     assert all(torch.equal(a, b) for a, b in zip(before, state, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_read_and_write_have_windows_of_their_own():
-    trace = tiny_model()(inputs(tiny_model())[0], record=True)
-    assert not torch.allclose(trace.read.g_x, trace.write.g_x)
+def test_read_and_write_have_separate_windows():
+    model = tiny_model()
+    trace = model(inputs(model)[0], record=True)
+    assert not torch.allclose(trace.read_window.g_x, trace.write_window.g_x)
 
 
-def test_generation_is_the_decoder_alone():
+# ---------------------------------------------------------------------- generation
+
+
+def test_generation_runs_the_decoder_only():
     model = tiny_model()
     x, eps = inputs(model)
     trace = model(x, eps=eps, record=True)
     generated = model.generate(len(x), z=trace.z, record=True)
-    assert torch.equal(generated.canvas, trace.canvas)
-    assert generated.kl is None
-    assert generated.read is None
+    assert torch.equal(generated.canvases, trace.canvases)
+    assert (generated.kl, generated.read_window) == (None, None)
     with torch.no_grad():
         model.encoder.weight_ih.fill_(torch.nan)
     assert torch.isfinite(model.generate(2).canvas).all()
 
 
-def test_noise_is_fresh_at_each_step_and_decided_by_the_generator():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # float32 may run fused
+def test_generation_tracks_gradients_only_on_request(dtype):
+    model = tiny_model().to(dtype)
+    z = torch.randn(model.noise_shape(2), dtype=dtype, requires_grad=True)
+    assert not model.generate(2, z=z).canvas.requires_grad
+    assert not model.generate(2).mean.requires_grad
+    model.generate(2, z=z, requires_grad=True).canvas.sum().backward()
+    assert z.grad.abs().max() > 0
+    assert model.canvas_0.grad.abs().max() > 0
+    assert model.encoder.weight_ih.grad is None
+    with torch.no_grad():
+        assert not model.generate(2, z=z, requires_grad=True).canvas.requires_grad
+
+
+def test_noise_is_independent_for_each_glimpse_and_fixed_by_the_generator():
     model = tiny_model()
     x, _ = inputs(model, batch=1)
 
@@ -151,43 +171,50 @@ def test_noise_is_fresh_at_each_step_and_decided_by_the_generator():
     assert len(noise(1).unique()) == noise(1).numel()
 
 
-def test_a_trace_keeps_pictures_only_when_asked():
+# ---------------------------------------------------------------------- traces
+
+
+def test_a_trace_keeps_canvases_and_windows_only_on_request():
     model = tiny_model()
     x, eps = inputs(model)
     lean, full = model(x, eps=eps), model(x, eps=eps, record=True)
-    assert lean.canvas.shape == (1, 3, 1, 6, 7)
-    assert lean.read is None
-    assert lean.write is None
-    assert full.canvas.shape == (4, 3, 1, 6, 7)
-    assert full.write.sigma2.shape == (4, 3)
-    assert torch.equal(lean.canvas[-1], full.canvas[-1])
+    assert (lean.canvases, lean.read_window, lean.write_window) == (None, None, None)
+    with pytest.raises(TraceError, match="make it with record=True"):
+        _ = lean.means
+    assert full.canvases.shape == (4, 3, 1, 6, 7)
+    assert full.write_window.sigma2.shape == (4, 3)
+    assert torch.equal(full.canvas, full.canvases[-1])
+    assert torch.equal(lean.canvas, full.canvas)
     assert torch.equal(lean.kl, full.kl)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_a_trace_shows_its_canvas_as_the_model_sees_it(likelihood):
+def test_the_pictures_of_a_trace_are_the_means_of_its_canvases(likelihood):
     model = tiny_model(channels=3, likelihood=likelihood)
     x, eps = inputs(model)
     for trace in (model(x, eps=eps, record=True), model.generate(3, z=eps, record=True)):
-        assert trace.canvas.shape[2:] == model.config.canvas_shape
-        assert trace.mean.shape == (4, *x.shape)
+        assert trace.canvas.shape == (3, *model.config.canvas_shape)
+        assert trace.mean.shape == x.shape
         assert torch.equal(trace.mean, model.likelihood.mean(trace.canvas))
+        assert torch.equal(trace.means, model.likelihood.mean(trace.canvases))
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_reconstruct_gives_mean_pictures(likelihood):
+def test_reconstruct_returns_pictures(likelihood):
     model = tiny_model(likelihood=likelihood)
     x, _ = inputs(model)
-    generator = torch.Generator().manual_seed(0)
-    pictures = model.reconstruct(x, generator=generator)
-    assert pictures.shape == x.shape
+    pictures = model.reconstruct(x, generator=torch.Generator().manual_seed(0))
+    trace = model(x, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(pictures, trace.mean)
+    assert not pictures.requires_grad
     assert ((pictures >= 0) & (pictures <= 1)).all()
-    assert len(pictures.unique()) > 10
+
+
+# ---------------------------------------------------------------------- gradients and precision
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_every_parameter_gets_a_gradient(likelihood):
-    """Among them the learned initial canvas and states."""
+def test_every_parameter_has_a_gradient(likelihood):
     for read_size, write_size in ATTENTION:
         model = tiny_model(read_size=read_size, write_size=write_size, likelihood=likelihood)
         x, eps = inputs(model)
@@ -197,7 +224,7 @@ def test_every_parameter_gets_a_gradient(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_gradient_of_the_bound(likelihood):
+def test_gradcheck_of_the_bound(likelihood):
     model = tiny_model(likelihood=likelihood)
     x, eps = inputs(model, batch=1)
     names = ["read_window.bias", "write_window.bias", "canvas_0", "h_enc_0", "h_dec_0"]
@@ -211,7 +238,7 @@ def test_gradient_of_the_bound(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_float32_agrees_with_float64_over_many_steps(likelihood):
+def test_float32_agrees_with_float64_over_64_glimpses(likelihood):
     model = tiny_model(glimpses=64, likelihood=likelihood)
     x, eps = inputs(model)
     exact = elbo(model(x, eps=eps))
@@ -222,12 +249,12 @@ def test_float32_agrees_with_float64_over_many_steps(likelihood):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize(("size", "n"), [(9, 3), (9, 1), (2, 1), (2, 3)])
 @pytest.mark.parametrize("extreme", EXTREMES)
-def test_extreme_windows_in_float32(extreme, size, n, likelihood):
+def test_float32_is_accurate_for_extreme_windows(extreme, size, n, likelihood):
     sizes = {"height": size, "width": size, "read_size": n, "write_size": n}
     compare_extreme(network(engine="plain", likelihood=likelihood, **sizes), *extreme)
 
 
-# ---------------------------------------------------------------- the start is not blind
+# ---------------------------------------------------------------------- initialisation
 
 
 @pytest.fixture(scope="module")
@@ -236,22 +263,19 @@ def digits() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
-def test_the_first_patch_carries_information(digits, n):
-    """The first glimpse tells digits apart: it varies over them in every cell of the patch."""
+def test_the_first_read_patch_varies_over_digits(digits, n):
     torch.manual_seed(0)
     model = DRAW(DRAWConfig(read_size=n))
-    _, posterior = model.encode_step(digits, model.initial_state(64), torch.zeros(64, 100))
-    from draw import attention
-
-    patch = attention.read(digits, posterior.window, n).flatten(1)
-    inside = patch.std(0) > 0.01
-    assert inside.float().mean() > 0.5  # the outermost cells of a fine grid see only margin
+    _, output = model.encode_step(digits, model.initial_state(64), torch.zeros(64, 100))
+    patch = attention.read(digits, output.window, n).flatten(1)
+    varies = patch.std(0) > 0.01
+    assert varies.float().mean() > 0.5  # the outermost cells of a fine grid see only the margin
     assert patch.std(0).max() > 0.03
 
 
 @pytest.mark.parametrize(("read_size", "write_size"), [(2, 5), (5, 5), (12, 12)])
-def test_the_first_gradient_moves_all_window_parameters(digits, read_size, write_size):
-    """None of the five is out of reach: each gets at least 1e-4 of the largest."""
+def test_the_first_gradient_reaches_all_window_parameters(digits, read_size, write_size):
+    """Each of the five gets at least 1e-4 of the largest gradient."""
     torch.manual_seed(0)
     model = DRAW(DRAWConfig(glimpses=8, read_size=read_size, write_size=write_size))
     (-elbo(model(digits)).mean()).backward()
@@ -261,23 +285,20 @@ def test_the_first_gradient_moves_all_window_parameters(digits, read_size, write
         assert gradient.min() > 1e-6
 
 
-def test_zero_initialisation_would_be_blind(digits):
-    """The trap itself: with window parameters at zero the read patch of a digit is black."""
-    from draw import attention
-
+def test_zero_window_parameters_would_read_only_the_black_corners(digits):
     def contrast(params: torch.Tensor) -> float:
         window = Window.from_params(params.expand(64, 5), 28, 28, 2)
         return float(attention.read(digits, window, 2).std(0).max())
 
-    covering = attention.full_image_params(28, 28, 2, for_write=False)
-    assert contrast(torch.zeros(5)) < 0.01 < 0.03 < contrast(covering)
+    initial = attention.full_image_params(28, 28, 2, for_write=False)
+    assert contrast(torch.zeros(5)) < 0.01 < 0.03 < contrast(initial)
 
 
-# ---------------------------------------------------------------- configuration
+# ---------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"height": 0},
         {"width": -3},
@@ -290,12 +311,12 @@ def test_zero_initialisation_would_be_blind(digits):
         {"likelihood": "gauss"},
     ],
 )
-def test_a_wrong_configuration_is_refused_by_name(wrong, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
-    with pytest.raises(ConfigError, match=f"model.{next(iter(wrong))} is"):
-        DRAWConfig(**wrong)
+def test_an_invalid_configuration_names_the_field(invalid, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    with pytest.raises(ConfigError, match=f"model.{next(iter(invalid))} is"):
+        DRAWConfig(**invalid)
 
 
-def test_images_of_another_size_are_refused():
+def test_images_of_another_size_are_an_error():
     with pytest.raises(ConfigError, match="this model takes"):
         tiny_model()(torch.zeros(2, 1, 7, 6, dtype=torch.float64))

@@ -1,8 +1,8 @@
-"""An independent twin of the paper's equations: NumPy, float64, explicit loops, one image.
+"""An independent implementation of the paper's equations, in NumPy and float64, for one image.
 
-Written from the paper alone, so that an agreement with the package means something: sums over
-pixels where the package has matrix products, a plain normalised exponential where it has a
-softmax, gates computed one by one.
+It is written from the paper alone and shares no code with the package. It uses explicit loops and
+sums over pixels instead of matrix products, normalised exponentials instead of a softmax, and
+computes each gate of an LSTM separately.
 """
 
 import math
@@ -19,17 +19,17 @@ def sigmoid(v: Any) -> Any:
 
 
 def window(params: np.ndarray, height: int, width: int, n: int) -> tuple[float, ...]:
-    """Eqs. 21 to 24."""
+    """Compute the window: g_x, g_y, delta, sigma^2 and gamma (eqs. 21-24)."""
     g_x_tilde, g_y_tilde, log_sigma2, log_delta_tilde, log_gamma = params
     g_x = (width + 1) / 2 * (g_x_tilde + 1)
     g_y = (height + 1) / 2 * (g_y_tilde + 1)
-    between = n - 1 if n > 1 else 1
-    delta = (max(width, height) - 1) / between * math.exp(log_delta_tilde)
+    intervals = n - 1 if n > 1 else 1
+    delta = (max(width, height) - 1) / intervals * math.exp(log_delta_tilde)
     return g_x, g_y, delta, math.exp(log_sigma2), math.exp(log_gamma)
 
 
 def filterbank(g: float, delta: float, sigma2: float, n: int, size: int) -> np.ndarray:
-    """Eqs. 19, 20 and 25, 26; filters and pixels counted from 1."""
+    """Compute the filters of one axis, with pixels counted from 1 (eqs. 19, 20, 25, 26)."""
     F = np.zeros((n, size))
     for i in range(1, n + 1):
         mu = g + (i - n / 2 - 0.5) * delta
@@ -40,7 +40,7 @@ def filterbank(g: float, delta: float, sigma2: float, n: int, size: int) -> np.n
 
 
 def read(image: np.ndarray, params: np.ndarray, n: int) -> np.ndarray:
-    """Eq. 27 for one image [C, H, W]."""
+    """Read a patch of an image [C, H, W] (eq. 27)."""
     C, H, W = image.shape
     g_x, g_y, delta, sigma2, gamma = window(params, H, W, n)
     F_x, F_y = filterbank(g_x, delta, sigma2, n, W), filterbank(g_y, delta, sigma2, n, H)
@@ -53,7 +53,7 @@ def read(image: np.ndarray, params: np.ndarray, n: int) -> np.ndarray:
 
 
 def write(patch: np.ndarray, params: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Eq. 29 for one patch [C, N, N]."""
+    """Write a patch [C, N, N] (eq. 29)."""
     C, n, _ = patch.shape
     g_x, g_y, delta, sigma2, gamma = window(params, height, width, n)
     F_x, F_y = filterbank(g_x, delta, sigma2, n, width), filterbank(g_y, delta, sigma2, n, height)
@@ -68,7 +68,7 @@ def write(patch: np.ndarray, params: np.ndarray, height: int, width: int) -> np.
 def lstm(
     weights: Weights, name: str, x: np.ndarray, h: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An LSTM with a forget gate; the rows of the weights are input, forget, cell, output."""
+    """Update an LSTM; the rows of the weights are the input, forget, cell and output gates."""
     a = (
         weights[f"{name}.weight_ih"] @ x
         + weights[f"{name}.bias_ih"]
@@ -91,38 +91,38 @@ def linear(weights: Weights, name: str, h: np.ndarray) -> np.ndarray:
 
 
 def classify(weights: Weights, x: np.ndarray, glimpses: int, n: int) -> np.ndarray:
-    """Section 4.1 for one image [C, H, W]: the scores after each glimpse."""
+    """Compute the logits of an image [C, H, W] after each glimpse (section 4.1)."""
     h, c = weights["h_0"], weights["c_0"]
-    scores = []
+    logits = []
     for _ in range(glimpses):
         r = read(x, linear(weights, "read_window", h), n).ravel()
         h, c = lstm(weights, "cell", r, h, c)
-        scores.append(linear(weights, "answer", h))
-    return np.array(scores)
+        logits.append(linear(weights, "head", h))
+    return np.array(logits)
 
 
 def bernoulli(x: np.ndarray, c: np.ndarray) -> float:
-    """log D(x | c) of eq. 9."""
+    """Compute log D(x | c) of eq. 9."""
     p = sigmoid(c)
     return float((x * np.log(p) + (1 - x) * np.log(1 - p)).sum())
 
 
 def discretised_logistic(x: np.ndarray, c: np.ndarray) -> float:
-    """The same with a mass for each of 256 levels (Salimans et al. 2017); c is [2C, H, W].
+    """Compute log D(x | c) with 256 levels (Salimans et al. 2017); c has shape [2C, H, W].
 
-    In decimal numbers, as a mass may be smaller than every float64.
+    It uses decimal numbers, because a mass can be smaller than the smallest float64.
     """
 
     def logistic(v: float) -> Decimal:
         return 1 / (1 + Decimal(-v).exp())
 
     nats = 0.0
-    for place in np.ndindex(*x.shape):
-        channel, *pixel = place
-        mu = 0.5 + c[place] / 4
+    for index in np.ndindex(*x.shape):
+        channel, *pixel = index
+        mu = 0.5 + c[index] / 4
         stretch = c[(len(x) + channel, *pixel)]
         s = 0.1 * math.exp(stretch / (1 + abs(stretch) / 7))
-        k = round(255 * x[place])
+        k = round(255 * x[index])
         low, high = ((k - 0.5) / 255 - mu) / s, ((k + 0.5) / 255 - mu) / s
         if k == 0:
             mass = logistic(high)
@@ -130,14 +130,14 @@ def discretised_logistic(x: np.ndarray, c: np.ndarray) -> float:
             mass = logistic(-low)
         elif low < 0:
             mass = logistic(high) - logistic(low)
-        else:  # the bin mirrored at the location, where no digits cancel
+        else:  # mirror the bin at the location, so that no digits cancel
             mass = logistic(-low) - logistic(-high)
         nats += float(mass.ln())
     return nats
 
 
 def mean(c: np.ndarray, likelihood: str) -> np.ndarray:
-    """The canvas as a picture."""
+    """Return the mean picture of a canvas."""
     if likelihood == "bernoulli":
         return np.asarray(sigmoid(c))
     return np.clip(0.5 + c[: len(c) // 2] / 4, 0, 1)
@@ -151,7 +151,7 @@ def draw(
     write_n: int | None,
     likelihood: str = "bernoulli",
 ) -> dict[str, Any]:
-    """Eqs. 1 to 12 for one image [C, H, W] and noise [T, Z]."""
+    """Run the network on an image [C, H, W] with noise [T, Z] (eqs. 1-12)."""
     _, H, W = x.shape
     c = weights["canvas_0"]
     h_enc, c_enc = weights["h_enc_0"], weights["c_enc_0"]
@@ -186,7 +186,8 @@ def draw(
         canvases.append(c)
     log_likelihood = (bernoulli if likelihood == "bernoulli" else discretised_logistic)(x, c)
     return {
-        "canvas": np.array(canvases),
+        "canvas": canvases[-1],
+        "canvases": np.array(canvases),
         "kl": np.array(loss_z),
         "log_likelihood": log_likelihood,
         "elbo": log_likelihood - sum(loss_z),

@@ -91,8 +91,9 @@ class Pretrained(PyTorchModelHubMixin):
 
 
 def saved_type(name: str | Path) -> str | None:
-    """Return the type that a saved model's config.json records, such as "DRAW"; None if it is not
-    a model's.
+    """Return the type that the config.json of a saved model records, such as "DRAW".
+
+    The result is None if the file is damaged or records no type.
 
     Raises:
         ModelError: if there is no such model.

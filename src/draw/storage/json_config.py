@@ -68,11 +68,15 @@ def from_dict(cls: type[T], values: object, name: str) -> T:
 
 def _convert(expected: Any, value: Any, name: str) -> Any:
     choices = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
-    structures = [choice for choice in choices if is_dataclass(choice)]
+    structures: list[Any] = [choice for choice in choices if is_dataclass(choice)]
+    if len(structures) > 1 and isinstance(value, dict):  # the recorded type selects one of them
+        networks = [cls.network for cls in structures]
+        if value.get(TYPE) not in networks:
+            known = " or ".join(map(repr, networks))
+            raise ConfigError(f"{name}: type is {short(value.get(TYPE))}; it must be {known}")
+        structures = [structures[networks.index(value[TYPE])]]
     if structures:
-        network = value.get(TYPE) if isinstance(value, dict) else None
-        fitting = [cls for cls in structures if getattr(cls, "network", None) == network]
-        return from_dict((*fitting, structures[0])[0], value, name)  # type: ignore[arg-type]
+        return from_dict(structures[0], value, name)
     for choice in choices:
         if choice is Path and isinstance(value, str):
             return Path(value)

@@ -17,6 +17,7 @@ from typing import Any
 from draw.errors import ConfigError, RunError
 from draw.storage.files import (
     dump_json,
+    is_partial,
     is_vacant,
     parse_json,
     read_json,
@@ -134,11 +135,13 @@ class RunFolder:
                     records.append(record)
         return records
 
-    def trim_log(self, step: int) -> None:
-        """Keep the measurements up to a step; a resumed run repeats the later ones.
+    def rewind(self, step: int) -> None:
+        """Delete the measurements after a step, and partial files that a killed process left.
 
         The log is replaced, not rewritten in place, so that a link or pipe is not written to.
         """
+        for path in filter(is_partial, self.path.rglob("*")):
+            path.unlink()
         kept = [record for record in self.records() if record["step"] <= step]
         lines = [dump_json(record, indent=None) for record in kept]
         write_atomic(self.log_file, "".join(lines).encode())

@@ -1,6 +1,7 @@
 """The training loop: steps, validations and checkpoints."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
@@ -165,7 +166,7 @@ def _resume(
     check_same_data(run, digests)
     is_restored = restore_checkpoint(run, state)
     if world.is_main:
-        run.trim_log(state.step)
+        run.rewind(state.step)
     return is_restored
 
 
@@ -188,7 +189,7 @@ def _validate(
     """Evaluate the EMA weights, log the result, and keep the weights if they are the best."""
     with _full_precision():
         result = validate(state.ema, validation, seed=config.seed, world=world)
-    is_best = result.nats > state.best_nats
+    is_best = result.nats > (-math.inf if state.best_nats is None else state.best_nats)
     if is_best:
         state.best_nats = result.nats
     if is_best and world.is_main:

@@ -1,8 +1,6 @@
 """The state of a training run: created from a seed, saved in checkpoints and restored from them."""
 
 import copy
-import json
-import math
 import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from draw.errors import ConfigError, ModelError, RunError, check_limits
 from draw.seeding import derived_seed
-from draw.storage.files import parse_json
+from draw.storage.files import dump_json, parse_json
 from draw.storage.json_config import from_dict
 from draw.storage.run_folder import RunFolder
 from draw.storage.tensors import read_metadata, read_tensors
@@ -31,7 +29,7 @@ class Progress:
     """
 
     step: int = 0  # minibatches so far
-    best_nats: float = -math.inf  # best validation objective so far, nats per image
+    best_nats: float | None = None  # best validation objective so far, nats per image
     skipped: int = 0  # steps without an update because a gradient was not finite
     skipped_in_row: int = 0
 
@@ -112,7 +110,7 @@ class TrainState(Progress):
 def save_checkpoint(run: RunFolder, state: TrainState) -> None:
     """Write a checkpoint and delete all but the newest two."""
     counters = {field.name: getattr(state, field.name) for field in fields(Progress)}
-    data = safetensors.torch.save(state.tensors(), metadata={"draw": json.dumps(counters)})
+    data = safetensors.torch.save(state.tensors(), metadata={"draw": dump_json(counters, indent=None)})
     run.add_checkpoint(state.step, data)
 
 
