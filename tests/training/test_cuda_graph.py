@@ -1,57 +1,50 @@
-"""A captured function does what it did before it was captured."""
+"""Functions that are captured as CUDA graphs."""
 
 import contextlib
 
 import pytest
 import torch
 
-from draw import graph
-from draw.training.cuda_graph import WARM_UP, captured
+from draw.training import cuda_graph
+from draw.training.cuda_graph import WARM_UP_CALLS, captured
 
 
-def test_on_the_cpu_it_is_just_called():
-    calls = []
-    call = captured(lambda: calls.append(0) or torch.ones(()), torch.device("cpu"))
-    assert [float(call()) for _ in range(WARM_UP + 3)] == [1.0] * (WARM_UP + 3)
-    assert len(calls) == WARM_UP + 3
-
-
-class Pretended:
-    """What stands for CUDA's streams and graphs, and notes what is done with them."""
+class FakeCUDA:
+    """A stand-in for CUDA streams and graphs that records their calls."""
 
     def __init__(self) -> None:
-        self.done: list[str] = []
+        self.calls: list[str] = []
 
-    def wait_stream(self, other: "Pretended") -> None:
-        self.done.append("wait")
+    def wait_stream(self, other: "FakeCUDA") -> None:
+        self.calls.append("wait")
 
     def replay(self) -> None:
-        self.done.append("replay")
+        self.calls.append("replay")
 
     @contextlib.contextmanager
-    def recording(self, *args, **options):
-        self.done.append("record")
+    def capture(self, *args, **options):
+        self.calls.append("capture")
         yield
 
 
-def test_on_a_gpu_it_runs_is_recorded_once_and_then_replayed(monkeypatch):
-    cuda = Pretended()
+def test_on_a_gpu_a_function_is_captured_once_and_then_replayed(monkeypatch):
+    cuda = FakeCUDA()
     for name in ("Stream", "CUDAGraph", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, lambda *args: cuda)
     for name in ("stream", "device"):
         monkeypatch.setattr(torch.cuda, name, lambda *args: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "graph", cuda.recording)
+    monkeypatch.setattr(torch.cuda, "graph", cuda.capture)
     calls, result = [], torch.ones(())
-    call = captured(lambda: calls.append(0) or result, torch.device("cuda"))
-    assert all(call() is result for _ in range(WARM_UP + 3))
-    assert len(calls) == WARM_UP + 1
-    assert cuda.done == ["wait", "wait"] * WARM_UP + ["record"] + ["replay"] * 3
+    function = captured(lambda: calls.append(0) or result, torch.device("cuda"))
+    assert all(function() is result for _ in range(WARM_UP_CALLS + 3))
+    assert len(calls) == WARM_UP_CALLS + 1
+    assert cuda.calls == ["wait", "wait"] * WARM_UP_CALLS + ["capture"] + ["replay"] * 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_replay_sees_new_inputs_and_trains_as_before(monkeypatch):
-    def weights(warm_up: int) -> torch.Tensor:
-        monkeypatch.setattr(graph, "WARM_UP", warm_up)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_replay_reads_new_inputs_and_updates_weights(monkeypatch):
+    def train(warm_up_calls: int) -> torch.Tensor:
+        monkeypatch.setattr(cuda_graph, "WARM_UP_CALLS", warm_up_calls)
         torch.manual_seed(0)
         layer, x = torch.nn.Linear(8, 8, device="cuda"), torch.empty(4, 8, device="cuda")
         optimizer = torch.optim.Adam(layer.parameters(), fused=True, capturable=True)
@@ -63,11 +56,11 @@ def test_a_replay_sees_new_inputs_and_trains_as_before(monkeypatch):
             optimizer.step()
             return loss.detach()
 
-        call = captured(step, x.device)
+        function = captured(step, x.device)
         losses = []
         for _ in range(8):
             x.normal_()
-            losses.append(call().clone())
+            losses.append(function().clone())
         return torch.cat([torch.stack(losses), layer.weight.detach().flatten()])
 
-    torch.testing.assert_close(weights(warm_up=3), weights(warm_up=99))
+    torch.testing.assert_close(train(warm_up_calls=3), train(warm_up_calls=99))

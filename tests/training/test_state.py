@@ -1,59 +1,130 @@
-"""Run folders of strangers: what is not of a run is refused or left out, and never waited for."""
+"""Checkpoints: what they hold, what a resumed run restores, and damaged ones."""
 
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import torch
+from torch.optim import AdamW
 
-from draw import checkpoint
 from draw.errors import ConfigError, RunError
-from draw.model import DRAWConfig
-from draw.storage.run_folder import RunFolder, TrainState
-from draw.training.config import TrainConfig
-from draw.training.step import TrainState
-
-CONFIG = TrainConfig(
-    model=DRAWConfig(height=4, width=4, glimpses=2, hidden_size=4, latent_size=2), data="folder"
+from draw.storage.run_folder import RunFolder
+from draw.storage.tensors import read_metadata
+from draw.training.state import (
+    TrainState,
+    check_same_config,
+    check_same_data,
+    read_config,
+    restore_checkpoint,
+    save_checkpoint,
 )
+from draw.training.step import Stepper
+from tests.training.tiny import ADAM, CONFIG, BrokenBatches, assert_equal, take_steps
+
 COUNTERS = {"step": 0, "best_nats": -1.5, "skipped": 0, "skipped_in_row": 0}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    run.create(CONFIG.to_dict(), {"training": "12ab", "validation": "34cd"})
+    return run
 
 
-def with_counters(run: RunFolder, text: str) -> TrainState:
-    """A state restored from a checkpoint that has come as far as this text says."""
-    run.checkpoints.mkdir(parents=True)
-    path = run.checkpoints / "000000001.safetensors"
-    safetensors.torch.save_file(TrainState.create(CONFIG).tensors(), path, {"draw": text})
+def restore(run: RunFolder, metadata: str) -> TrainState:
+    """Restore a checkpoint with the given metadata."""
+    tensors = TrainState.create(CONFIG).tensors()
+    run.add_checkpoint(1, safetensors.torch.save(tensors, {"draw": metadata}))
     state = TrainState.create(CONFIG)
-    run.restore(state)
+    restore_checkpoint(run, state)
     return state
 
 
-def test_a_checkpoint_that_cannot_be_read_is_not_to_be_deleted(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*_: object) -> bytes:
-        raise OSError(errno.EIO, "Input/output error")
+@pytest.mark.parametrize("config", [ADAM, CONFIG], ids=["adam", "muon"])
+@pytest.mark.parametrize("steps", [0, 1, 3])  # the gradient of the first is not finite
+def test_a_checkpoint_restores_everything(run, config, steps):
+    state = TrainState.create(config)
+    take_steps(Stepper(state, config, BrokenBatches({0})), steps)
+    save_checkpoint(run, state)
+    restored = TrainState.create(config)
+    with torch.no_grad():
+        restored.model.canvas_0.add_(1)
+    assert restore_checkpoint(run, restored)
+    assert_equal(restored, state)
+    assert (restored.skipped, restored.skipped_in_row) == (min(steps, 1), int(steps == 1))
 
-    monkeypatch.setattr("draw.storage.tensors.read_start", refused)
-    with pytest.raises(RunError, match=r"cannot be read: Input/output error$"):
-        with_counters(run, json.dumps(COUNTERS))
 
-
-def test_the_counters_are_restored(run: RunFolder) -> None:
-    state = with_counters(run, json.dumps(COUNTERS | {"skipped_in_row": 3}))
+def test_the_counters_are_restored(run):
+    state = restore(run, json.dumps(COUNTERS | {"skipped_in_row": 3}))
     assert (state.step, state.best_nats, state.skipped_in_row) == (0, -1.5, 3)
 
 
+def test_the_counters_before_the_first_validation_are_valid_json(run):
+    """There is no best result yet, and JSON has no -Infinity."""
+    save_checkpoint(run, TrainState.create(CONFIG))
+    text = read_metadata(run.saved_checkpoints()[0])["draw"]
+    assert json.loads(text)["best_nats"] is None
+    assert "Infinity" not in text
+    state = TrainState.create(CONFIG)
+    assert restore_checkpoint(run, state)
+    assert state.best_nats is None
+
+
+class NewAdamW(AdamW):
+    """AdamW of a future version of PyTorch, which keeps another tensor per parameter."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for parameter, state in self.state.items():
+            state.setdefault("trend", torch.zeros_like(parameter)).add_(1)
+
+
+def test_the_state_of_an_optimizer_is_saved_under_the_names_that_it_uses(run):
+    def create() -> TrainState:
+        state = TrainState.create(ADAM)
+        state.optimizers = (NewAdamW(state.model.parameters()),)
+        return state
+
+    state = create()
+    take_steps(Stepper(state, ADAM, BrokenBatches(set())), 2)
+    save_checkpoint(run, state)
+    restored = create()
+    restore_checkpoint(run, restored)
+    assert_equal(restored, state)
+    assert restored.tensors()["optimizer.canvas_0.trend"].eq(2).all()
+
+
+# ---------------------------------------------------------------------- damaged checkpoints
+
+
+@pytest.mark.parametrize("prefix", ["ema.canvas_0", "optimizer.canvas_0.exp_avg", "optimizer."])
+def test_an_incomplete_checkpoint_is_an_error(run, prefix):
+    """Without its moments an optimizer could continue, but not exactly."""
+    state = TrainState.create(CONFIG)
+    take_steps(Stepper(state, CONFIG, BrokenBatches(set())))
+    save_checkpoint(run, state)
+    [path] = run.saved_checkpoints()
+    metadata = read_metadata(path)
+    kept = {k: v for k, v in safetensors.torch.load_file(path).items() if not k.startswith(prefix)}
+    safetensors.torch.save_file(kept, path, metadata)
+    with pytest.raises(RunError, match=rf"\(.*{prefix}.* is missing"):
+        restore_checkpoint(run, TrainState.create(CONFIG))
+
+
+def test_a_checkpoint_of_another_network_is_an_error(run):
+    save_checkpoint(run, TrainState.create(CONFIG))
+    other = TrainState.create(replace(CONFIG, model=replace(CONFIG.model, latent_size=5)))
+    message = r"posterior\.weight has shape \[8, 8\] instead of \[10, 8\]"
+    with pytest.raises(RunError, match=message):
+        restore_checkpoint(run, other)
+
+
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"step": -1}, "step is -1; it must be from 0"),
         ({"step": 10**400}, "step is 1000"),
@@ -63,80 +134,59 @@ def test_the_counters_are_restored(run: RunFolder) -> None:
         ({"best_nats": 10**400}, "best_nats is 1000"),
         ({"best_nats": [[[[]]] * 9_999]}, "best_nats is [["),
         ({"more": 1}, "unknown key 'more'"),
-        ({"step": 1}, "optimizer.canvas_0.step is missing"),
+        ({"step": 1}, ".exp_avg_sq is missing"),
     ],
 )
-def test_counters_that_are_none_are_refused(run: RunFolder, change: dict, told: str) -> None:
+def test_invalid_counters_are_an_error(run, change, message):
     with pytest.raises(RunError, match="is not a checkpoint of this run") as caught:
-        with_counters(run, json.dumps(COUNTERS | change))
-    assert told in str(caught.value)
+        restore(run, json.dumps(COUNTERS | change))
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 1_000
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"step": 0, "step": 1}'])
-def test_counters_that_are_no_object_are_refused(run: RunFolder, text: str) -> None:
+def test_invalid_metadata_are_an_error(run, text):
     with pytest.raises(RunError, match="is not a checkpoint of this run"):
-        with_counters(run, text)
+        restore(run, text)
 
 
-def test_a_pipe_in_the_place_of_a_checkpoint_is_not_waited_for(run: RunFolder) -> None:
-    run.checkpoints.mkdir(parents=True)
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(run, monkeypatch):
+    """The message does not suggest to delete it."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("draw.storage.tensors.read_start", fail)
+    with pytest.raises(RunError, match=r"cannot be read: Input/output error$"):
+        restore(run, json.dumps(COUNTERS))
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_ignored(run):
+    run.checkpoints.mkdir()
     os.mkfifo(run.checkpoints / "000000009.safetensors")
-    assert not run.restore(TrainState.create(CONFIG))
+    assert not restore_checkpoint(run, TrainState.create(CONFIG))
+
+
+# ---------------------------------------------------------------------- another run
+
+
+def test_another_configuration_is_an_error_that_lists_the_differences(run):
+    check_same_config(run, CONFIG)
+    other = replace(CONFIG, steps=24, model=replace(CONFIG.model, glimpses=9))
+    with pytest.raises(ConfigError, match=r"\(steps was 12, model\.glimpses was 3\)"):
+        check_same_config(run, other)
+
+
+def test_other_data_are_an_error_that_lists_the_differences(run):
+    check_same_data(run, {"training": "12ab", "validation": "34cd"})
+    with pytest.raises(RunError, match=r"other data \(validation changed\)"):
+        check_same_data(run, {"training": "12ab", "validation": "56ef"})
 
 
 @pytest.mark.parametrize("value", [10**400, [[]] * 99_999, "x" * 9_999, 2**53 + 1])
-def test_a_setting_of_any_size_is_refused_in_a_few_words(run: RunFolder, value: object) -> None:
-    run.path.mkdir()
+def test_messages_about_a_damaged_run_json_are_short(run, value):
     text = json.dumps({"config": {"learning_rate": value}, "data": {}})
     run.config_file.write_text(text[: 1 << 16])
     with pytest.raises((ConfigError, RunError)) as caught:
         read_config(run)
     assert len(str(caught.value)) < 500
-
-
-# ---- the log
-
-LINE = {"step": 50, "train_elbo_nats": -1.5, "gradient_norm": float("nan"), "stderr": None}
-NO_LINES = (
-    *(b"", b"{", b"7", b"null", b"[]", b"[" * 100_000, b"{}", b'{"step": "50"}', b"\xff\xfe"),
-    *(b'{"step": 50, "step": 60}', b'{"step": 50, "x": "y"}', b'{"step": 50, "x": [1]}'),
-    *(b'{"step": true}', b'{"step": 50, "x": 1%s}' % (b"0" * 400), b'{"train_elbo_nats": 1}'),
-)
-
-
-@pytest.mark.parametrize("line", NO_LINES, ids=range(len(NO_LINES)))
-def test_a_line_that_is_no_measurement_is_left_out(run: RunFolder, line: bytes) -> None:
-    run.path.mkdir()
-    good = json.dumps(LINE).encode()
-    run.log_file.write_bytes(good + b"\n" + line + b"\n" + good + b"\n")
-    assert [record.keys() for record in run.records()] == [LINE.keys()] * 2
-    run.trim_log(50)
-    assert run.log_file.read_bytes() == (good + b"\n") * 2
-
-
-def test_a_pipe_in_the_place_of_the_log_is_not_waited_for_but_replaced(run: RunFolder) -> None:
-    run.path.mkdir()
-    os.mkfifo(run.log_file)
-    assert run.records() == []
-    run.trim_log(50)
-    run.log(LINE)
-    assert len(run.records()) == 1
-
-
-def test_a_log_that_is_a_link_is_not_written_through(run: RunFolder, tmp_path: Path) -> None:
-    run.path.mkdir()
-    run.log_file.symlink_to(tmp_path / "outside")
-    run.trim_log(50)
-    run.log(LINE)
-    assert not (tmp_path / "outside").exists()
-
-
-def test_a_gigantic_log_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.path.mkdir()
-    run.log(LINE)
-    monkeypatch.setattr(checkpoint, "LARGEST_LOG", run.log_file.stat().st_size)
-    assert len(run.records()) == 1
-    run.log(LINE)
-    with pytest.raises(RunError, match=r"metrics\.jsonl has more than .* move it away"):
-        run.records()

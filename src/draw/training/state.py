@@ -28,10 +28,10 @@ class Progress:
         ConfigError: if a value is outside its range.
     """
 
-    step: int = 0  # minibatches so far
-    best_nats: float | None = None  # best validation objective so far, nats per image
-    skipped: int = 0  # steps without an update because a gradient was not finite
-    skipped_in_row: int = 0
+    step: int  # minibatches so far
+    best_nats: float | None  # best validation objective so far, nats per image
+    skipped: int  # steps without an update because a gradient was not finite
+    skipped_in_row: int
 
     def __post_init__(self) -> None:
         count = 0, 10**9
@@ -53,6 +53,10 @@ class TrainState(Progress):
             torch.default_generator.manual_seed(derived_seed(config.seed, "weights"))
             model = config.model.build().to(device)
         return cls(
+            step=0,
+            best_nats=None,
+            skipped=0,
+            skipped_in_row=0,
             model=model,
             ema=copy.deepcopy(model).requires_grad_(False).eval(),
             optimizers=create_optimizers(
