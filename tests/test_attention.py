@@ -18,9 +18,7 @@ sides = st.integers(2, 20)
 patch_sizes = st.integers(1, 6)
 
 
-def make_window(
-    g_x: float, g_y: float, delta: float, sigma2: float, gamma: float = 1.0
-) -> Window:
+def make_window(g_x: float, g_y: float, delta: float, sigma2: float, gamma: float = 1.0) -> Window:
     """Return a float64 window for a batch of one."""
     values = (g_x, g_y, delta, sigma2, gamma)
     return Window(*(torch.tensor([v], dtype=torch.float64) for v in values))

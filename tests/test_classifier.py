@@ -93,7 +93,7 @@ def test_large_window_gradients_of_an_image_are_clipped(monkeypatch, scale, is_s
 def test_the_first_glimpse_covers_the_image_and_does_not_depend_on_it():
     model = GlimpseClassifier(ClassifierConfig())
     window = model(torch.rand(2, 1, 100, 100)).read_window
-    edges = torch.stack([edge[0] for edge in box(window, 12)])  # of the first glimpse
+    edges = torch.stack([edge[0] for edge in box(window, 12)])  # first glimpse
     expected = torch.tensor([0.5, 0.5, 100.5, 100.5])[:, None].expand(4, 2)
     torch.testing.assert_close(edges, expected, rtol=0, atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""The network (eqs. 1-18): against the NumPy twin, its gradients, its traces and its initial state."""
+"""The network (eqs. 1-18): against the NumPy twin, its gradients, traces and initialisation."""
 
 from dataclasses import replace
 

@@ -1,101 +1,97 @@
-"""Who may import whom: the layout shows the architecture, and stays without circles."""
+"""Which module may import which, and the public names."""
 
 import ast
+import graphlib
 from pathlib import Path
+
+import pytest
 
 import draw
 
 PACKAGE = Path(draw.__file__).parent
 
-# Every module stands below those that it may import.
-ALLOWED = {
+ALLOWED = {  # the imports of the modules that implement the paper
     "errors": set(),
+    "seeding": set(),
     "attention": set(),
     "likelihoods": set(),
-    "bundled": {"errors"},
-    "files": {"errors"},
-    "decoding": {"errors", "files"},
-    "data": {"decoding", "errors", "files"},
-    "weights": {"errors", "files"},
-    "hub": {"errors", "files", "weights"},
-    "kernels": {"attention", "errors", "likelihoods"},
-    "networks": {"attention", "errors"},
-    "model": {"attention", "errors", "hub", "kernels", "likelihoods", "networks"},
-    "classifier": {"attention", "errors", "hub", "kernels", "networks"},
-    "objectives": {"classifier", "errors", "model"},
-    "batches": {"data"},
-    "processes": {"errors", "files"},
-    "evaluation": {
-        *("batches", "classifier", "data", "errors", "files", "model", "objectives", "processes"),
-        "weights",
+    "trace": {"attention", "errors", "likelihoods"},
+    "objectives": {"errors", "trace"},
+    "layers": {"attention", "errors"},
+    "model": {
+        *("attention", "errors", "kernels", "layers", "likelihoods", "objectives", "trace"),
+        "storage.hub",
     },
-    "tasks": {"classifier", "data", "errors", "evaluation", "model", "objectives", "processes"},
-    "figures": {"attention", "errors", "files", "model", "objectives"},
-    "pictures": {"classifier", "errors", "figures", "model"},
-    "export": {"attention", "errors", "files", "model"},
-    "optimizer": set(),
-    "checkpoint": {"errors", "files", "optimizer", "tasks", "weights"},
-    "loading": {"bundled", "checkpoint", "classifier", "errors", "hub", "model", "tasks"},
-    "graph": set(),
-    "precision": set(),
-    "config": {"checkpoint", "data", "errors", "files", "model", "optimizer", "tasks"},
-    "steps": {
-        "batches",
-        "checkpoint",
-        "config",
-        "errors",
-        "graph",
-        "optimizer",
-        "precision",
-        "processes",
-        "tasks",
-    },
-    "training": {
-        *("batches", "checkpoint", "config", "data", "errors", "kernels", "loading", "model"),
-        *("processes", "steps", "tasks", "weights"),
-    },
-    "presets": {"classifier", "config", "model"},
-    "page": {"bundled", "errors", "figures", "files", "model"},
+    "classifier": {"attention", "errors", "kernels", "layers", "storage.hub"},
 }
-ABOVE_ALL = {"cli", "commands", "__init__", "__main__"}  # imported by nobody below
+FORBIDDEN = {
+    "figures": {"model", "classifier", "zoo", "training"},  # figures draws a Trace, however made
+    "storage": {"training", "zoo", "model", "classifier"},
+    "kernels": {"model", "classifier"},
+}
+COMMANDS = {"commands", "__main__"}
 
 
 def imports(path: Path) -> set[str]:
-    """The modules of ours that a file imports, at any depth of it."""
+    """Return the modules of this package that a file imports at run time, without `draw.`."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            top, _, rest = node.module.partition(".")
-            if top == "draw":
-                found |= {rest.split(".")[0]} if rest else {alias.name for alias in node.names}
+    nodes: list[ast.AST] = [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes += node.orelse
+            continue
+        nodes += ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found |= (
+                {node.module} if node.module != "draw" else {f"draw.{a.name}" for a in node.names}
+            )
         elif isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-            found |= {parts[1] for parts in names if parts[0] == "draw" and len(parts) > 1}
-    return found
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix("draw.") for name in found if name.startswith("draw.")}
 
 
-def files_of(room: str) -> list[Path]:
-    return sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
+def unit(name: str) -> str:
+    """Return the top-level module or package of a module."""
+    return name.split(".")[0]
 
 
-def test_every_module_imports_only_what_it_may():
-    for room, allowed in ALLOWED.items():
-        for path in files_of(room):
-            assert imports(path) - {room} <= allowed, path
+UNITS: dict[str, set[str]] = {}  # the imports of each top-level module or package
+for file in sorted(PACKAGE.rglob("*.py")):
+    name = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    UNITS[name] = UNITS.get(name, set()) | {i for i in imports(file) if unit(i) != name}
 
 
-def test_the_table_names_every_module_and_has_no_circle():
-    rooms = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
-    assert {room.removesuffix(".py") for room in rooms} == set(ALLOWED) | ABOVE_ALL
-    below: set[str] = set()
-    for room, allowed in ALLOWED.items():
-        for other in allowed:
-            assert other in below, (room, other)
-        below.add(room)
+@pytest.mark.parametrize("name", ALLOWED)
+def test_the_modules_of_the_paper_import_little(name):
+    assert UNITS[name] <= ALLOWED[name]
 
 
-def test_the_public_names_are_there_and_few():
-    assert len(draw.__all__) <= 30
-    for name in draw.__all__:
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_packages_do_not_import_what_they_serve(name):
+    assert not set(map(unit, UNITS[name])) & FORBIDDEN[name]
+
+
+def test_nothing_imports_the_commands():
+    assert {n for n, found in UNITS.items() if "commands" in map(unit, found)} <= COMMANDS
+
+
+def test_imports_have_no_cycles():
+    graph = {name: set(map(unit, found)) for name, found in UNITS.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_stub_lists_the_public_names():
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    names = [
+        alias.name
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == alias.asname
+    ]
+    assert sorted(draw.__all__) == sorted(names) == sorted(dir(draw))
+    assert len(names) <= 30
+    for name in names:
         assert getattr(draw, name) is not None
-    assert set(dir(draw)) == set(draw.__all__)

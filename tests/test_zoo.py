@@ -122,7 +122,7 @@ def test_the_folder_of_a_bundled_model_is_a_name_as_well():
 
 
 def test_an_unknown_name_lists_the_bundled_models(elsewhere):
-    with pytest.raises(ModelError, match="nowhere is neither .* bundled models are .*quick"):
+    with pytest.raises(ModelError, match=r"nowhere is neither .* bundled models are .*quick"):
         draw.load("nowhere")
 
 

@@ -58,7 +58,9 @@ def test_missing_labels_and_labels_outside_the_classes_are_errors():
     for check in (lambda images: check_images_fit(CONFIG, images), lambda i: classify(model, i)):
         with pytest.raises(ConfigError, match="these images have none"):
             check(Images(pixels=pixels))
-        with pytest.raises(ConfigError, match="from 0 to 4; with 4 classes they must be from 0 to 3"):
+        with pytest.raises(
+            ConfigError, match="from 0 to 4; with 4 classes they must be from 0 to 3"
+        ):
             check(Images(pixels=pixels, labels=torch.tensor([0, 1, 4])))
         with pytest.raises(ConfigError, match="from -1 to 2"):
             check(Images(pixels=pixels, labels=torch.tensor([0, 2, -1])))

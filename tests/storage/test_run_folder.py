@@ -27,7 +27,7 @@ def test_a_new_run_records_its_configuration_and_the_digests_of_its_data(run: Ru
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is not a run folder: it holds no run.json"):
+    with pytest.raises(RunError, match=r"is not a run folder: it holds no run\.json"):
         RunFolder.open(tmp_path)
 
 

@@ -10,7 +10,7 @@ from draw.training.cuda_graph import WARM_UP_CALLS, captured
 
 
 class FakeCUDA:
-    """A stand-in for CUDA streams and graphs that records their calls."""
+    """A replacement for CUDA streams and graphs that records their calls."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -101,7 +101,7 @@ def test_training_stops_after_ten_gradients_in_a_row_that_are_not_finite():
 
 @pytest.fixture
 def read_in_bursts(monkeypatch):
-    """Log every five steps; return a function after whose call the host reads no more often."""
+    """Log every five steps; return a function that makes the host read as rarely as it logs."""
     monkeypatch.setattr(loop, "LOG_EVERY", 5)
     monkeypatch.setattr(step, "LOG_EVERY", 5)
 

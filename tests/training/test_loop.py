@@ -175,7 +175,7 @@ def test_a_run_that_could_not_write_resumes_exactly(tmp_path, failure):
     try:
         with (
             pytest.MonkeyPatch.context() as patch,
-            pytest.raises(OSError, match="File too large|Read-only"),
+            pytest.raises(OSError, match=r"File too large|Read-only"),
         ):
             train_until_failure(patch)
     finally:
@@ -213,8 +213,8 @@ def test_a_run_on_other_data_is_an_error(tmp_path):
 
 def test_a_run_with_another_configuration_is_an_error(tmp_path):
     run_to_end(CONFIG, tmp_path / "run", stop_at=1)
+    other = replace(CONFIG, steps=24)
     with pytest.raises(ConfigError, match=r"another configuration \(steps was 12\)"):
-        other = replace(CONFIG, steps=24)
         next(train(other, RunFolder(tmp_path / "run"), random_images(), random_images()))
 
 

@@ -144,7 +144,7 @@ def test_orthogonalise_keeps_the_singular_vectors(shape):
     torch.manual_seed(0)
     matrices = torch.randn(3, *shape) * torch.tensor([1e-3, 1.0, 1e3]).view(3, 1, 1)
     u, values, v = torch.linalg.svd(matrices, full_matrices=False)
-    result = u.mT @ orthogonalise(matrices) @ v.mT  # in the basis of the singular vectors
+    result = u.mT @ orthogonalise(matrices) @ v.mT  # diagonal in exact arithmetic
     diagonal = result.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(result, torch.diag_embed(diagonal), rtol=0, atol=1e-4)
     large = values > values.amax(1, keepdim=True) / 50

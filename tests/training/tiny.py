@@ -29,6 +29,7 @@ CONFIG = TrainConfig(
     checkpoint_every=3,
 )
 ADAM = replace(CONFIG, optimizer="adam")
+UNEVEN = replace(CONFIG, batch_size=5, steps=6)  # two processes take two and three rows
 
 
 def random_images(count: int = 10, binarisation: str = "dynamic") -> Images:

@@ -54,7 +54,7 @@ class Evaluation:
     log_likelihood_nats: float  # first part of the ELBO, -L_x
     kl_nats: float  # second part of the ELBO, L_z
     kl_nats_by_step: tuple[float, ...]  # L_z by glimpse
-    bits_per_dim: float | None  # of the ELBO; None if pixels are probabilities, not outcomes
+    bits_per_dim: float | None  # the ELBO; None if pixels are probabilities, not outcomes
     iwae: tuple[ImportanceBound, ...]  # ordered by k; empty if not requested
 
 
@@ -80,8 +80,8 @@ def evaluate(
         images: the images.
         samples: samples per image over which the ELBO is averaged.
         importance_samples: k of the importance-weighted bound, or several values of k. All use the
-            samples of the largest k: a smaller k is averaged over as many disjoint groups as these
-            contain, which is unbiased as well and less noisy.
+            samples of the largest k: a smaller k is averaged over all disjoint groups of its size,
+            which is unbiased as well and less noisy.
         seed: determines the noise and a dynamic binarisation.
         progress: called with (samples done, total samples).
         world: the processes that share the images; the result does not depend on their number.

@@ -49,9 +49,10 @@ class EvalCache:
             if before != json.loads(dump_json(settings)):
                 known = before if isinstance(before, dict) else {}
                 changed = ", ".join(key for key in settings if known.get(key) != settings[key])
+                reason = f"different {changed}" if changed else "of another version"
                 raise RunError(
-                    f"{folder} holds another evaluation ({changed or 'of another version'} "
-                    f"differs); choose another folder with --out"
+                    f"{folder} holds another evaluation ({reason}); choose another folder with "
+                    f"--out"
                 )
 
     def _read_settings(self) -> Any:

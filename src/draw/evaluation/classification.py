@@ -91,8 +91,8 @@ def labels_of(images: Images, classes: int) -> Int[Tensor, " n"]:
     lowest, highest = int(images.labels.min()), int(images.labels.max())
     if lowest < 0 or highest >= classes:
         raise ConfigError(
-            f"the labels range from {lowest} to {highest}; with {classes} classes they must be from "
-            f"0 to {classes - 1}"
+            f"the labels range from {lowest} to {highest}; with {classes} classes they must be "
+            f"from 0 to {classes - 1}"
         )
     return images.labels
 

@@ -71,7 +71,7 @@ class Pretrained(PyTorchModelHubMixin):
             raise ModelError(
                 f"{config_file} does not describe a {cls.__name__}: {error}"
             ) from error
-        with torch.device("meta"):  # takes no memory, whatever size the file claims
+        with torch.device("meta"):  # takes no memory, even for a huge configuration
             model: Any = cls(config)
         weights = read_tensors(weights_file, model.state_dict())
         model.load_state_dict(weights, assign=True)

@@ -40,7 +40,7 @@ class Progress:
 
 @dataclass(kw_only=True)
 class TrainState(Progress):
-    """Everything that training changes."""
+    """Weights, optimizer states and counters: everything that a training step changes."""
 
     model: Network
     ema: Network  # moving average of the model's weights, which is evaluated and saved
@@ -114,7 +114,9 @@ class TrainState(Progress):
 def save_checkpoint(run: RunFolder, state: TrainState) -> None:
     """Write a checkpoint and delete all but the newest two."""
     counters = {field.name: getattr(state, field.name) for field in fields(Progress)}
-    data = safetensors.torch.save(state.tensors(), metadata={"draw": dump_json(counters, indent=None)})
+    data = safetensors.torch.save(
+        state.tensors(), metadata={"draw": dump_json(counters, indent=None)}
+    )
     run.add_checkpoint(state.step, data)
 
 

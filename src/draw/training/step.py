@@ -109,8 +109,8 @@ class Stepper:
         self.labels = torch.empty(rows, dtype=torch.int64, device=device)
         self.eps = torch.empty(state.model.noise_shape(rows), device=device)
         self.ema_weight = torch.empty((), device=device)
-        self.results = torch.empty(LOG_EVERY, 2, device=device)  # of steps that are not yet read
-        self.learning_rates: list[float] = []  # of the same steps
+        self.results = torch.empty(LOG_EVERY, 2, device=device)  # steps that are not yet read
+        self.learning_rates: list[float] = []  # one per step in `results`
         self.started = 0.0  # start time of the first of them
         buffers = self.x, self.labels, self.eps, self.ema_weight
         self.run = captured(lambda: train_step(state, config, *buffers, world), device)
