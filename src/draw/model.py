@@ -84,7 +84,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
     torch.Size([3, 2, 1, 8, 8])
     """
 
-    engine: kernels.Engine = "auto"  # which code runs the loops: plain, fused, or fused if it can
+    engine: kernels.Engine = "auto"  # plain, fused, or auto: fused if possible
 
     def __init__(self, config: DRAWConfig) -> None:
         super().__init__()

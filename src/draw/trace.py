@@ -1,4 +1,4 @@
-"""What the steps of the network hand on: `State` to the next step, `Trace` to everything else."""
+"""The recurrent `State` between two glimpses, and the `Trace` of a whole run of the network."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
