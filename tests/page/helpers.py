@@ -67,6 +67,19 @@ def address(values: dict[str, str]) -> str:
     return "&".join(f"{key}={value}" for key, value in values.items())
 
 
+def navigate(page: Page, fragment: str) -> None:
+    """Change the fragment of the address and wait until the page has handled that."""
+    page.evaluate(
+        """(fragment) => new Promise((resolve) => {
+            addEventListener("hashchange", () => resolve(), { once: true });
+            const before = location.hash;
+            location.hash = fragment;
+            if (location.hash === before) resolve(); // then there is no event
+        })""",
+        fragment,
+    )
+
+
 def text(page: Page, selector: str) -> str:
     return page.locator(selector).text_content()
 

@@ -9,6 +9,7 @@ from .helpers import (
     address,
     choose_model,
     finished,
+    navigate,
     pixels,
     played,
     settings,
@@ -30,7 +31,7 @@ def test_every_view_opens_and_fits_any_width(go, theme, widths):
     page = go("view=paint&seed=3", theme)
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     for view in VIEWS:
-        page.evaluate(f"location.hash = '#view={view}&seed=3'")
+        navigate(page, f"view={view}&seed=3")
         section = page.locator(f"#{view}")
         section.wait_for()
         if view != "window":
@@ -59,7 +60,7 @@ def test_invalid_addresses_open_a_view_without_an_error(go):
         "view=window&g_x=NaN&delta=Infinity&sigma=-1&n=2.5&gamma=",
         "&&&===%E0%A4%A",
     ):
-        page.evaluate("(hash) => (location.hash = hash)", "#" + invalid)
+        navigate(page, invalid)
         page.clock.run_for(400)
         assert page.locator("main section:visible").count() == 1
         assert page.locator("#notice").is_hidden()
@@ -68,7 +69,7 @@ def test_invalid_addresses_open_a_view_without_an_error(go):
 def test_every_control_has_a_name_and_can_be_reached_with_tab(go):
     page = go("view=window")
     for view in VIEWS:
-        page.evaluate(f"location.hash = '#view={view}&seed=3'")
+        navigate(page, f"view={view}&seed=3")
         if view != "window":
             finished(page, view)
         check_controls(page, view)
@@ -228,7 +229,7 @@ def test_the_address_stores_whether_windows_are_shown(go):
     assert at["windows"] == str(int(not first))
     box.click()
     assert "windows" not in settings(page)
-    page.evaluate("(hash) => (location.hash = hash)", address(at))
+    navigate(page, address(at))
     assert settings(page)["windows"] == at["windows"]
     assert box.is_checked() != first
 
@@ -245,11 +246,11 @@ def test_the_address_stores_whether_windows_are_shown(go):
 def test_an_address_shows_the_same_regardless_of_what_was_shown_before(go, before, after):
     def shown(first: str) -> tuple[dict[str, str], list[bytes]]:
         page = go(first)
-        page.evaluate("(hash) => (location.hash = hash)", after)
-        at = settings(page)
-        view = at["view"]
+        navigate(page, after)
+        view = settings(page)["view"]
         if view != "window":
             finished(page, view)
+        at = settings(page)
         canvases = [pixels(page, f"#{view} {name}") for name in CANVASES[view]]
         return at, [canvas.tobytes() for canvas in canvases]
 
