@@ -277,7 +277,5 @@ def test_a_broken_connection_is_a_model_error(stop_hub, cache, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a/b/c", "some one/digits", "some--one/digits"])
 def test_an_invalid_hub_id_is_an_error(name, stop_hub, cache):
-    with pytest.raises(
-        ModelError, match=r"is (not|neither) a (folder here|Hugging Face)"
-    ):
+    with pytest.raises(ModelError, match=r"is (not|neither) a (folder here|Hugging Face)"):
         DRAW.from_pretrained(name)
