@@ -18,6 +18,7 @@ from draw.errors import ConfigError, check_images
 from draw.kernels import Engine
 from draw.layers import check_sizes, lstm, window_layer
 from draw.storage.hub import Pretrained
+from draw.storage.json_config import convert_fields
 
 MAX_WINDOW_GRADIENT = 30.0  # norm over the five window parameters of one image, nats
 
@@ -45,6 +46,7 @@ class ClassifierConfig:
     classes: int = 10
 
     def __post_init__(self) -> None:
+        convert_fields(self, "model.")
         check_sizes(self)
 
     @property

@@ -24,6 +24,7 @@ from draw.layers import check_sizes, lstm, window_layer
 from draw.likelihoods import LIKELIHOODS
 from draw.objectives import elbo
 from draw.storage.hub import Pretrained
+from draw.storage.json_config import convert_fields
 from draw.trace import EncodeOutput, State, Trace
 
 
@@ -52,10 +53,8 @@ class DRAWConfig:
     likelihood: Literal["bernoulli", "logistic"] = "bernoulli"  # D(x | c_T) of eq. 9
 
     def __post_init__(self) -> None:
+        convert_fields(self, "model.")
         check_sizes(self)
-        if self.likelihood not in LIKELIHOODS:
-            known = " or ".join(LIKELIHOODS)
-            raise ConfigError(f"model.likelihood is {self.likelihood!r}; it must be {known}")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -60,8 +60,8 @@ def test_an_integer_is_accepted_as_a_float() -> None:
         ({"steps": 5, "stepz": 6}, r"run\.json has the unknown key 'stepz'; known keys are steps,"),
         ({"steps": 5, "inner": {"sise": 6}}, r"run\.json: inner has the unknown key 'sise'"),
         ({}, r"run\.json lacks the key 'steps'"),
-        ({"steps": 5, "kind": "oval"}, r"kind is 'oval'.*'round', 'square'"),
-        ({"steps": "5"}, r"steps is '5'.* type .*int"),
+        ({"steps": 5, "kind": "oval"}, "kind is 'oval'; it must be round or square"),
+        ({"steps": "5"}, "steps is '5'; it must be an integer"),
         *[(values, r"run\.json must hold a JSON object") for values in (None, 5, "x", [5])],
     ],
 )
@@ -73,7 +73,7 @@ def test_errors_say_what_was_given_and_what_was_expected(values: object, message
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[("steps", value) for value in ("5", 5.0, True, None)],
+        *[("steps", value) for value in ("5", 5.5, True, None)],
         *[("rate", value) for value in ("0.1", True, None, 10**400, 2**53 + 1)],
         ("name", 5),
         *[("on", value) for value in (1, "true")],

@@ -1,12 +1,17 @@
 """The training configuration."""
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 
 from draw.classifier import ClassifierConfig
 from draw.errors import ConfigError
+from draw.model import DRAWConfig
 from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
 from draw.training.state import read_config
@@ -63,3 +68,41 @@ def test_saved_paths_are_absolute(tmp_path, monkeypatch):
     values = config.to_dict()
     assert (values["data_dir"], values["start_from"]) == (str(tmp_path), str(tmp_path / "before"))
     assert replace(CONFIG, start_from="quick").to_dict()["start_from"] == "quick"
+
+
+def test_whole_floats_numpy_scalars_and_strings_are_converted(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    config = TrainConfig(
+        steps=1e1,
+        batch_size=np.int64(3),
+        learning_rate=np.float32(0.5),
+        data_dir="pictures",
+        model=DRAWConfig(glimpses=np.int32(4), read_size=2.0),
+    )
+    assert [type(v) for v in (config.steps, config.batch_size, config.learning_rate)] == [
+        int,
+        int,
+        float,
+    ]
+    assert type(config.model.glimpses) is type(config.model.read_size) is int
+    assert config.data_dir == Path("pictures")
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())), "it").steps == 10
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 1.5}, "steps is 1.5; it must be an integer"),
+        ({"steps": "10"}, "steps is '10'; it must be an integer"),
+        ({"steps": True}, "steps is True; it must be an integer"),
+        ({"learning_rate": "1"}, "learning_rate is '1'; it must be a number"),
+        ({"antithetic": 1}, "antithetic is 1; it must be true or false"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'; it must be adam or muon"),
+        ({"data_dir": 3}, "data_dir is 3; it must be a path or null"),
+        ({"model": None}, "model is None; it must be a DRAWConfig or ClassifierConfig"),
+    ],
+)
+def test_other_types_are_errors_before_any_work_starts(values, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        TrainConfig(**values)

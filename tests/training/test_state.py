@@ -128,9 +128,9 @@ def test_a_checkpoint_of_another_network_is_an_error(run):
     [
         ({"step": -1}, "step is -1; it must be from 0"),
         ({"step": 10**400}, "step is 1000"),
-        ({"step": 1.5}, "step is 1.5, which is not of type"),
-        ({"step": "1"}, "step is '1', which is not of type"),
-        ({"skipped": True}, "skipped is True, which is not of type"),
+        ({"step": 1.5}, "step is 1.5; it must be an integer"),
+        ({"step": "1"}, "step is '1'; it must be an integer"),
+        ({"skipped": True}, "skipped is True; it must be an integer"),
         ({"best_nats": 10**400}, "best_nats is 1000"),
         ({"best_nats": [[[[]]] * 9_999]}, "best_nats is [["),
         ({"more": 1}, "unknown key 'more'"),

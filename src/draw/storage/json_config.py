@@ -5,7 +5,10 @@ import typing
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from reprlib import repr as short
+from types import NoneType
 from typing import Any, TypeVar
+
+import numpy as np
 
 from draw.errors import ConfigError
 
@@ -66,24 +69,66 @@ def from_dict(cls: type[T], values: object, name: str) -> T:
     return cls(**arguments)
 
 
+def convert_fields(config: Any, prefix: str = "") -> None:
+    """Convert the fields of a frozen dataclass to their declared types, in `__post_init__`.
+
+    Whole floats, NumPy scalars and path strings are converted; other types are errors.
+
+    Args:
+        config: the dataclass.
+        prefix: the prefix of the field names in error messages.
+
+    Raises:
+        ConfigError: if a field has a value of another type.
+    """
+    for field in fields(config):
+        value = _convert(field.type, getattr(config, field.name), prefix + field.name)
+        object.__setattr__(config, field.name, value)
+
+
 def _convert(expected: Any, value: Any, name: str) -> Any:
     choices = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
     structures: list[Any] = [choice for choice in choices if is_dataclass(choice)]
-    if len(structures) > 1 and isinstance(value, dict):  # the recorded type selects one of them
-        networks = [cls.network for cls in structures]
-        if value.get(TYPE) not in networks:
-            known = " or ".join(map(repr, networks))
-            raise ConfigError(f"{name}: type is {short(value.get(TYPE))}; it must be {known}")
-        structures = [structures[networks.index(value[TYPE])]]
     if structures:
+        if isinstance(value, tuple(structures)):
+            return value
+        if not isinstance(value, dict):
+            known = " or ".join(cls.__name__ for cls in structures)
+            raise ConfigError(f"{name} is {short(value)}; it must be a {known}")
+        if len(structures) > 1:  # the recorded type selects one of them
+            networks = [cls.network for cls in structures]
+            if value.get(TYPE) not in networks:
+                known = " or ".join(map(repr, networks))
+                raise ConfigError(f"{name}: type is {short(value.get(TYPE))}; it must be {known}")
+            structures = [structures[networks.index(value[TYPE])]]
         return from_dict(structures[0], value, name)
+    if isinstance(value, np.generic):
+        value = value.item()
+    for choice in choices:
+        if type(value) is choice or (choice is Path and isinstance(value, Path)):
+            return value
+        if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
+            return value
+        if choice is NoneType and value is None:
+            return None
     for choice in choices:
         if choice is Path and isinstance(value, str):
             return Path(value)
         if choice is float and type(value) is int and abs(value) <= MAX_EXACT_INT:
             return float(value)
-        if type(value) is choice:
-            return value
-        if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
-            return value
-    raise ConfigError(f"{name} is {short(value)}, which is not of type {expected}")
+        if choice is int and type(value) is float and value.is_integer():
+            return int(value)
+    raise ConfigError(f"{name} is {short(value)}; it must be {_describe(choices)}")
+
+
+def _describe(choices: tuple[Any, ...]) -> str:
+    """Describe the types of a field for an error message."""
+    words = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+    words |= {Path: "a path", NoneType: "null"}
+    described = []
+    for choice in choices:
+        if typing.get_origin(choice) is typing.Literal:
+            described += [str(value) for value in typing.get_args(choice)]
+        else:
+            described.append(words.get(choice, str(choice)))
+    return " or ".join(described)

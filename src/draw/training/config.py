@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from draw import data
 from draw.classifier import ClassifierConfig
@@ -11,7 +11,7 @@ from draw.data import Images
 from draw.data.download import Progress
 from draw.errors import ConfigError, check_limits
 from draw.model import DRAWConfig
-from draw.storage.json_config import from_dict, to_dict
+from draw.storage.json_config import convert_fields, from_dict, to_dict
 
 NetworkConfig = DRAWConfig | ClassifierConfig
 Optimizer = Literal["adam", "muon"]
@@ -52,6 +52,7 @@ class TrainConfig:
     seed: int = 0  # seed of the initial weights, the order of the images and all noise
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         check_limits(
             "",
             self,
@@ -66,9 +67,6 @@ class TrainConfig:
         )
         if self.antithetic and not isinstance(self.model, DRAWConfig):
             raise ConfigError("antithetic sampling needs latent noise; classifiers have none")
-        if self.optimizer not in get_args(Optimizer):
-            known = " or ".join(get_args(Optimizer))
-            raise ConfigError(f"optimizer is {self.optimizer!r}; it must be {known}")
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
         if not 0 <= self.weight_decay < 1 / self.learning_rate:
