@@ -87,11 +87,11 @@ def training(variant: str, config: DRAWConfig, batch: int, device: str) -> Run:
     pixels = (255 * random_images(4 * batch, config.image_shape)).to(torch.uint8)
     stepper = Stepper(state, train_config, Batches(Images(pixels=pixels), batch, seed=0))
     if not variant.endswith("captured"):
-        stepper.run = getattr(stepper.run, "function", stepper.run)
+        stepper.compute = getattr(stepper.compute, "function", stepper.compute)
 
     def run() -> None:
         for _ in range(ITERATIONS):
-            stepper.step()
+            stepper.start_step()
         list(stepper.read())
 
     return run

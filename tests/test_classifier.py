@@ -152,6 +152,6 @@ def test_it_learns_to_distinguish_shapes_at_random_positions():
     state = TrainState.create(config)
     stepper = Stepper(state, config, Batches(images, 40, seed=0))
     for _ in range(config.steps):
-        stepper.step()
+        stepper.start_step()
         list(stepper.read())
     assert classify(state.ema, images, seed=1).errors <= 2

@@ -1,5 +1,6 @@
 """The code blocks in README.md and docs/ run, and their links lead somewhere."""
 
+import os
 import re
 import shlex
 import shutil
@@ -89,6 +90,8 @@ def test_draw_commands_run(page, workspace, monkeypatch):
             arguments += ["--data", "digits5k"]  # its own data may not be on this machine
         if arguments[0] == "evaluate" and arguments[1] in zoo.names():
             arguments += ["--data", "digits5k", "--images", "2"]
+        if arguments[:2] == ["figure", "5"] and "DRAW_DATA" not in os.environ:
+            continue  # it shows test images of MNIST
         assert main(arguments) == 0, arguments
 
 

@@ -20,9 +20,11 @@ ALLOWED = {  # the imports of the modules that implement the paper
     "layers": {"attention", "errors"},
     "model": {
         *("attention", "errors", "kernels", "layers", "likelihoods", "objectives", "trace"),
-        "storage.hub",
+        *("storage.hub", "storage.json_config"),
     },
-    "classifier": {"attention", "errors", "kernels", "layers", "storage.hub"},
+    "classifier": {
+        *("attention", "errors", "kernels", "layers", "storage.hub", "storage.json_config"),
+    },
 }
 FORBIDDEN = {
     "figures": {"model", "classifier", "zoo", "training"},  # figures draws a Trace, however made

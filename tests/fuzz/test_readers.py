@@ -195,7 +195,7 @@ def read_checkpoint(path: Path) -> object:
 
 
 def read_log(path: Path) -> object:
-    RunFolder(path.parent).trim_log(60)
+    RunFolder(path.parent).rewind(60)
     return RunFolder(path.parent).records()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from draw.training import cuda_graph
-from draw.training.cuda_graph import WARM_UP_CALLS, captured
+from draw.training.cuda_graph import WARM_UP_CALLS, CapturedFunction
 
 
 class FakeCUDA:
@@ -35,7 +35,7 @@ def test_on_a_gpu_a_function_is_captured_once_and_then_replayed(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda *args: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "graph", cuda.capture)
     calls, result = [], torch.ones(())
-    function = captured(lambda: calls.append(0) or result, torch.device("cuda"))
+    function = CapturedFunction(lambda: calls.append(0) or result, torch.device("cuda"))
     assert all(function() is result for _ in range(WARM_UP_CALLS + 3))
     assert len(calls) == WARM_UP_CALLS + 1
     assert cuda.calls == ["wait", "wait"] * WARM_UP_CALLS + ["capture"] + ["replay"] * 3
@@ -56,7 +56,7 @@ def test_a_replay_reads_new_inputs_and_updates_weights(monkeypatch):
             optimizer.step()
             return loss.detach()
 
-        function = captured(step, x.device)
+        function = CapturedFunction(step, x.device)
         losses = []
         for _ in range(8):
             x.normal_()

@@ -75,20 +75,20 @@ def test_a_step_on_the_device_never_waits(engine, monkeypatch):
     state = on_device(config, DEVICE)
     state.model.engine = engine
     stepper = Stepper(state, config, batches)
-    stepper.step()
+    stepper.start_step()
     with NoSynchronisation():
-        stepper.run()
+        stepper.compute()
     stepper = Stepper(on_host(config), config, batches)
-    stepper.step()
+    stepper.start_step()
     with NoSynchronisation(), pytest.raises(AssertionError, match="a value was read"):
-        stepper.run()
+        stepper.compute()
 
 
 def test_training_stops_after_ten_gradients_in_a_row_that_are_not_finite():
     """The steps were started already, but only those up to the error are reported."""
     stepper = Stepper(on_device(CONFIG), CONFIG, BrokenBatches(set(range(3, 100))))
     for _ in range(20):
-        stepper.step()
+        stepper.start_step()
     events = stepper.read()
     reported = [next(events).step for _ in range(3 + MAX_SKIPPED_IN_ROW - 1)]
     assert reported == list(range(1, 13))
@@ -121,7 +121,10 @@ def train_and_collect(path: Path, stop_at: int | None = None) -> tuple[list, lis
         for event in train(CONFIG, run, images, images, stop=lambda: next(calls) == stop_at)
     ]
     log = [json.loads(line) for line in run.log_file.read_text().splitlines()]
-    log = [{k: v for k, v in line.items() if k != "images_per_second"} for line in log]
+    log = [
+        {k: v for k, v in line.items() if k not in ("images_per_second", "cpu_seconds")}
+        for line in log
+    ]
     files = {p.name: p.read_bytes() for p in sorted(path.rglob("*.safetensors"))}
     return events, log, files
 
@@ -131,7 +134,9 @@ def test_bursts_change_neither_events_nor_log_nor_files(tmp_path, read_in_bursts
     expected = train_and_collect(tmp_path / "one", stop_at)
     read_in_bursts()
     assert train_and_collect(tmp_path / "many", stop_at) == expected
-    assert [number for name, number, _ in expected[0] if name == "Step"][-1] == (stop_at or 12)
+    assert [number for name, number, _ in expected[0] if name == "StepResult"][-1] == (
+        stop_at or 12
+    )
 
 
 def test_a_run_in_bursts_resumes_exactly(tmp_path, read_in_bursts):

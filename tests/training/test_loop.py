@@ -21,8 +21,8 @@ from draw.evaluation import evaluate
 from draw.storage.run_folder import RunFolder
 from draw.training import loop
 from draw.training.loop import Validation, train
-from draw.training.state import TrainState
-from draw.training.step import Step
+from draw.training.state import TrainState, read_config, restore_checkpoint
+from draw.training.step import StepResult
 from tests.training.tiny import (
     ADAM,
     CONFIG,
@@ -45,6 +45,13 @@ def uninterrupted(variant: str = "muon") -> tuple[TrainState, bytes]:
         return state, Path(folder, "run/model/model.safetensors").read_bytes()
 
 
+def restored(run: RunFolder) -> TrainState:
+    """Restore the newest checkpoint of a run."""
+    state = TrainState.create(CONFIG)
+    assert restore_checkpoint(run, state)
+    return state
+
+
 def assert_resumes_exactly(path: Path, variant: str = "muon") -> None:
     """Resume a run, and check its weights, its log, and that no partial file remains."""
     state, weights = uninterrupted(variant)
@@ -53,7 +60,7 @@ def assert_resumes_exactly(path: Path, variant: str = "muon") -> None:
     records = RunFolder(path).records()
     assert [r["step"] for r in records if "valid_elbo_nats" in r] == [4, 8, 12]
     assert [r["step"] for r in records if "train_elbo_nats" in r] == [12]
-    assert not list(path.rglob(".*"))
+    assert not list(path.rglob(".*.partial"))
 
 
 # ---------------------------------------------------------------------- an undisturbed run
@@ -62,7 +69,7 @@ def assert_resumes_exactly(path: Path, variant: str = "muon") -> None:
 def test_events_log_and_files_agree(tmp_path):
     run = RunFolder(tmp_path / "run")
     events = list(train(CONFIG, run, random_images(), random_images()))
-    steps = [e for e in events if isinstance(e, Step)]
+    steps = [e for e in events if isinstance(e, StepResult)]
     validations = [e for e in events if isinstance(e, Validation)]
     assert [e.step for e in steps] == list(range(1, 13))
     assert [e.step for e in validations] == [4, 8, 12]
@@ -74,9 +81,9 @@ def test_events_log_and_files_agree(tmp_path):
     assert logged["train_elbo_nats"] == pytest.approx(np.mean([e.train_nats for e in steps]))
     names = sorted(path.name for path in run.checkpoints.iterdir())
     assert names == ["000000009.safetensors", LAST]
-    state = validations[-1].state  # the EMA is validated, on the same images each time
+    ema = validations[-1].ema  # the EMA is validated, on the same images each time
     images = random_images().subset(CONFIG.eval_images, CONFIG.seed)
-    assert last["valid_elbo_nats"] == evaluate(state.ema, images, seed=CONFIG.seed).elbo_nats
+    assert last["valid_elbo_nats"] == evaluate(ema, images, seed=CONFIG.seed).elbo_nats
 
 
 def test_skipped_steps_do_not_count_in_the_means_of_the_log(tmp_path, monkeypatch):
@@ -94,10 +101,18 @@ def test_skipped_steps_do_not_count_in_the_means_of_the_log(tmp_path, monkeypatc
 
 def test_a_step_with_a_finite_loss_but_an_infinite_gradient_does_not_count_either():
     steps = [
-        Step(step=i, train_nats=nats, gradient_norm=norm, learning_rate=1.0, skipped=0, seconds=1.0)
+        StepResult(
+            step=i,
+            train_nats=nats,
+            gradient_norm=norm,
+            learning_rate=1.0,
+            skipped=0,
+            seconds=1.0,
+            cpu_seconds=2.0,
+        )
         for i, (nats, norm) in enumerate([(-100.0, 2.0), (-1e30, math.inf)])
     ]
-    record = loop._summary(steps, 4, "elbo")
+    record = loop._summary(steps, CONFIG)
     assert (record["train_elbo_nats"], record["gradient_norm"]) == (-100, 2)
 
 
@@ -182,6 +197,7 @@ def test_a_run_that_could_not_write_resumes_exactly(tmp_path, failure):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     names = sorted(p.name for p in run.path.rglob("*") if p.is_file())
     assert names == [
+        ".lock",
         "000000003.safetensors", "config.json", "metrics.jsonl", "model.safetensors", "run.json"
     ]  # fmt: skip
     assert_resumes_exactly(run.path)
@@ -230,3 +246,45 @@ def test_a_folder_that_holds_something_else_is_not_touched(tmp_path):
     with pytest.raises(RunError, match="not empty"):
         next(train(CONFIG, RunFolder(tmp_path), random_images(), random_images()))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+# ---------------------------------------------------------------------- who may resume a run
+
+
+def test_a_second_process_in_the_same_run_folder_is_an_error(tmp_path):
+    run, images = RunFolder(tmp_path / "run"), random_images()
+    first = train(CONFIG, run, images, images)
+    next(first)
+    with pytest.raises(RunError, match=r"another process is training in .*run; wait until it ends"):
+        next(train(CONFIG, RunFolder(run.path), images, images))
+    first.close()
+    run_to_end(CONFIG, run.path)
+
+
+def test_a_run_that_fails_before_its_first_step_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "Stepper", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        next(train(CONFIG, RunFolder(tmp_path / "run"), random_images(), random_images()))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_resumes_after_its_data_moved(tmp_path):
+    run, images = RunFolder(tmp_path / "run"), random_images()
+    before = replace(CONFIG, data_dir=tmp_path / "before")
+    events = train(before, run, images, images, stop=lambda: True)
+    assert len(list(events)) == 1
+    after = replace(CONFIG, data_dir=tmp_path / "after")
+    list(train(after, run, images, images))
+    assert read_config(run) == after
+    assert_equal(restored(run), uninterrupted()[0])
+
+
+def test_a_fresh_start_from_changed_weights_is_an_error(tmp_path):
+    images = random_images()
+    CONFIG.model.build().save(tmp_path / "start")
+    config = replace(CONFIG, start_from=str(tmp_path / "start"))
+    run = RunFolder(tmp_path / "run")
+    next(train(config, run, images, images))  # closed before its first checkpoint
+    CONFIG.model.build().save(tmp_path / "start")  # other random weights
+    with pytest.raises(RunError, match=r"other data \(start changed\)"):
+        next(train(config, run, images, images))

@@ -12,7 +12,7 @@ from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
 from draw.training.loop import train
 from draw.training.state import TrainState, restore_checkpoint
-from draw.training.step import Step, Stepper
+from draw.training.step import Stepper, StepResult
 
 CONFIG = TrainConfig(
     model=DRAWConfig(
@@ -49,10 +49,10 @@ def run_to_end(config: TrainConfig, path: Path, stop_at: int | None = None) -> T
     return state
 
 
-def take_steps(stepper: Stepper, count: int = 1) -> list[Step]:
+def take_steps(stepper: Stepper, count: int = 1) -> list[StepResult]:
     """Run steps and return their results."""
     for _ in range(count):
-        stepper.step()
+        stepper.start_step()
     return list(stepper.read())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from draw.errors import ConfigError
 from draw.storage.run_folder import RunFolder
 from draw.training.loop import Validation
-from draw.training.step import Step
+from draw.training.step import StepResult
 
 
 def check_installed() -> None:
@@ -23,8 +23,8 @@ def check_installed() -> None:
 
 
 def log_events(
-    events: Iterator[Step | Validation], run: RunFolder, metric: str
-) -> Iterator[Step | Validation]:
+    events: Iterator[StepResult | Validation], run: RunFolder, metric: str
+) -> Iterator[StepResult | Validation]:
     """Pass on the events of a training run, and write each one to RUN/tensorboard."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -42,8 +42,8 @@ def log_events(
             writer.close()
 
 
-def _scalars(event: Step | Validation, metric: str) -> dict[str, float]:
-    if isinstance(event, Step):
+def _scalars(event: StepResult | Validation, metric: str) -> dict[str, float]:
+    if isinstance(event, StepResult):
         return {
             f"train/{metric}_nats": event.train_nats,
             "train/gradient_norm": event.gradient_norm,

@@ -24,7 +24,7 @@ from draw.training.config import TrainConfig
 from draw.training.loop import Validation, starting_model, train
 from draw.training.presets import PRESETS
 from draw.training.state import check_same_config, read_config
-from draw.training.step import Step
+from draw.training.step import StepResult
 from draw.zoo import Network, load
 
 GLIMPSE_ROWS = 8  # images on which a classifier's glimpses are shown
@@ -175,7 +175,7 @@ def _first_line(preset: str) -> str:
 
 
 def _watch(
-    events: Iterator[Step | Validation],
+    events: Iterator[StepResult | Validation],
     config: TrainConfig,
     run: RunFolder,
     bar: Progress,
@@ -186,7 +186,7 @@ def _watch(
     nats = seconds = None  # running means
     event = None
     for event in events:
-        if isinstance(event, Step):
+        if isinstance(event, StepResult):
             if event.is_finite:
                 nats = _smooth(nats, -event.train_nats)
             seconds = _smooth(seconds, event.seconds)
@@ -199,7 +199,7 @@ def _watch(
             console.say(_describe(event), bar)
             if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
-                _save_samples(event.state.ema, path, validation, config.seed)
+                _save_samples(event.ema, path, validation, config.seed)
     return event is None or event.step == config.steps  # a finished run has no events left
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from draw.errors import ConfigError, one_line
 
 PARTIAL = ".partial"
+LOCK = ".lock"  # of a run folder, held while a process trains in it
 MAX_JSON_BYTES = 1 << 16  # a configuration needs a few hundred
 
 
@@ -66,8 +67,10 @@ def is_partial(path: Path) -> bool:
 
 
 def is_vacant(folder: Path) -> bool:
-    """Return whether a folder does not exist or holds nothing but partial files."""
-    return not folder.exists() or (folder.is_dir() and all(map(is_partial, folder.iterdir())))
+    """Return whether a folder does not exist or holds nothing but partial files and a lock."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(is_partial(path) or path.name == LOCK for path in folder.iterdir())
 
 
 def write_atomic(path: Path, data: bytes) -> None:

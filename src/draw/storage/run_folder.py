@@ -10,12 +10,16 @@ All files are JSON or safetensors and are written atomically; nothing is pickled
 
 import contextlib
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from draw.errors import ConfigError, RunError
 from draw.storage.files import (
+    LOCK,
     dump_json,
     is_partial,
     is_vacant,
@@ -67,6 +71,40 @@ class RunFolder:
         """
         self.check_vacant()
         write_atomic(self.config_file, dump_json({"config": config, "data": data}).encode())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of the run folder, so that only one process trains in it.
+
+        The folder is created if necessary, and removed again if it is still empty at the end.
+
+        Raises:
+            RunError: if another process holds the lock.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"another process is training in {self.path}; wait until it ends, or choose "
+                f"another folder with --out"
+            ) from error
+        try:
+            yield
+        finally:
+            if not self.config_file.exists():
+                (self.path / LOCK).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty
+                    self.path.rmdir()
+            lock.release()
+
+    def move_data(self, data_dir: str | None) -> None:
+        """Record the new folder of data that have moved."""
+        content = self.read()
+        if content["config"].get("data_dir") != data_dir:
+            content["config"]["data_dir"] = data_dir
+            write_atomic(self.config_file, dump_json(content).encode())
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -140,8 +178,8 @@ class RunFolder:
 
         The log is replaced, not rewritten in place, so that a link or pipe is not written to.
         """
-        for path in filter(is_partial, self.path.rglob("*")):
-            path.unlink()
+        for path in list(filter(is_partial, self.path.rglob("*"))):
+            path.unlink(missing_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
         lines = [dump_json(record, indent=None) for record in kept]
         write_atomic(self.log_file, "".join(lines).encode())

@@ -12,22 +12,12 @@ from torch import Tensor
 WARM_UP_CALLS = 3  # run eagerly, so that kernels are compiled and persistent memory is allocated
 
 
-def captured(function: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-    """Return the function itself on a CPU; on a GPU, one that replays it as a CUDA graph.
+class CapturedFunction:
+    """Run a function eagerly three times, then record it as a CUDA graph and replay the graph.
 
     The function must read its inputs from tensors that keep their addresses, do the same work in
     every call and never wait for the device. Each call overwrites the previous result.
-
-    >>> total = torch.zeros(())
-    >>> count = captured(lambda: total.add_(1), total.device)
-    >>> [float(count()) for _ in range(5)]
-    [1.0, 2.0, 3.0, 4.0, 5.0]
     """
-    return CapturedFunction(function, device) if device.type == "cuda" else function
-
-
-class CapturedFunction:
-    """A function that is recorded as a CUDA graph in its fourth call and replayed afterwards."""
 
     def __init__(self, function: Callable[[], Tensor], device: torch.device) -> None:
         self.function, self.device, self.calls = function, device, 0

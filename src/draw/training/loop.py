@@ -25,7 +25,7 @@ from draw.training.state import (
     restore_checkpoint,
     save_checkpoint,
 )
-from draw.training.step import LOG_EVERY, Step, Stepper
+from draw.training.step import LOG_EVERY, Stepper, StepResult
 from draw.zoo import Network, load
 
 
@@ -36,7 +36,7 @@ class Validation:
     step: int
     result: EvalResult
     is_best: bool
-    state: TrainState
+    ema: Network
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
     engine: Engine = "auto",
     stop: Callable[[], bool] = lambda: False,
     world: World = SINGLE,
-) -> Iterator[Step | Validation]:
+) -> Iterator[StepResult | Validation]:
     """Train a network and yield the result of each step and validation.
 
     `draw.train` is a generator. Given an existing run folder, it resumes from the newest checkpoint
@@ -60,11 +60,11 @@ def train(
     Args:
         config: the training configuration.
         run: the run folder.
-        training, validation: the images.
+        training, validation: the images; `config.data` should name the data set that they are from.
         device: the device to train on.
         engine: which code runs the network, see `DRAW.engine`.
-        stop: called after every step; if it returns True, the generator saves a checkpoint and
-            ends.
+        stop: called after every step (every 50 steps if several processes train on GPUs); if it
+            returns True, the generator saves a checkpoint and ends.
         world: the processes that train together. Each calls this function with the same arguments;
             one writes the run folder, which all can read.
 
@@ -87,7 +87,7 @@ def train(
     >>> run = RunFolder(Path(tempfile.mkdtemp()) / "run")
     >>> digits = load("digits5k", "valid")
     >>> [type(event).__name__ for event in train(config, run, digits, digits)]
-    ['Step', 'Step', 'Validation']
+    ['StepResult', 'StepResult', 'Validation']
     """
     for images in (training, validation):
         check_images_fit(config.model, images)
@@ -96,37 +96,59 @@ def train(
         "validation": validation.digest(),
         "binarisation": training.binarisation,
     }
-    state = TrainState.create(config, device)
-    state.model.engine = state.ema.engine = engine
-    if not _resume(config, run, state, digests, world) and config.start_from is not None:
-        digests["start"] = _load_start(config, state, world)
-    validation = validation.subset(config.eval_images, config.seed)
-    stepper = Stepper(state, config, Batches(training, config.batch_size, config.seed), world)
-    unlogged: list[Step] = []  # steps since the last line of the log
+    with run.lock() if world.is_main else contextlib.nullcontext():
+        state = TrainState.create(config, device)
+        state.model.engine = state.ema.engine = engine
+        is_restored = _resume(config, run, state, digests, world)
+        if config.start_from is not None and not is_restored:
+            digests["start"] = _load_start(config, run, state, world)
+        batches = Batches(training, config.batch_size, config.seed)
+        stepper = Stepper(state, config, batches, world)
+        validation = validation.subset(config.eval_images, config.seed)
+        yield from _steps(config, run, state, stepper, validation, digests, stop, world)
 
-    def read() -> Iterator[Step]:
-        for step in stepper.read():
-            unlogged.append(step)
-            yield step
+
+def _steps(
+    config: TrainConfig,
+    run: RunFolder,
+    state: TrainState,
+    stepper: Stepper,
+    validation: Images,
+    digests: dict[str, str],
+    stop: Callable[[], bool],
+    world: World,
+) -> Iterator[StepResult | Validation]:
+    """Run the remaining steps, with their logging, validations and checkpoints."""
+    unlogged: list[StepResult] = []  # since the last line of the log
+    is_new = not run.config_file.exists()
+
+    def read() -> Iterator[StepResult]:
+        for result in stepper.read():
+            unlogged.append(result)
+            yield result
 
     while state.step < config.steps:
-        stepper.step()
-        if world.is_main and not run.config_file.exists():
+        stepper.start_step()
+        if is_new and world.is_main:
             run.create(config.to_dict(), digests)
-        every = (LOG_EVERY, config.eval_every, config.checkpoint_every)
-        logging, validating, saving = (_is_due(state.step, n, config.steps) for n in every)
+        is_new = False
+        logging = _is_due(state.step, LOG_EVERY, config)
+        validating = _is_due(state.step, config.eval_every, config)
+        # A run with `start_from` saves its first step; resuming then does not need that model.
+        is_started = state.step == 1 and config.start_from is not None
+        saving = is_started or _is_due(state.step, config.checkpoint_every, config)
         reading = state.step % stepper.read_every == 0
         if reading or logging or validating:
             yield from read()
         if logging:
             if world.is_main:
-                run.log(_summary(unlogged, config.batch_size, config.model.metric))
+                run.log(_summary(unlogged, config))
             unlogged.clear()
         if validating:
             yield _validate(state, config, run, validation, world)
+        # Several processes on GPUs agree to stop only when they wait for results anyway.
         stopping = (world.size == 1 or reading) and world.any(stop(), state.model.device)
-        # A run with `start_from` saves its first step; resuming then does not need that model.
-        if saving or stopping or (state.step == 1 and config.start_from is not None):
+        if saving or stopping:
             yield from read()
             if world.is_main:
                 save_checkpoint(run, state)
@@ -158,7 +180,7 @@ def _resume(
     digests: dict[str, str],
     world: World,
 ) -> bool:
-    """Restore the newest checkpoint of an existing run; return False for a fresh start."""
+    """Restore the newest checkpoint of an existing run; return False if there is none."""
     if not run.config_file.exists():
         run.check_vacant()
         return False
@@ -166,21 +188,25 @@ def _resume(
     check_same_data(run, digests)
     is_restored = restore_checkpoint(run, state)
     if world.is_main:
+        run.move_data(config.to_dict()["data_dir"])
         run.rewind(state.step)
     return is_restored
 
 
-def _load_start(config: TrainConfig, state: TrainState, world: World) -> str:
+def _load_start(config: TrainConfig, run: RunFolder, state: TrainState, world: World) -> str:
     """Load the weights of `config.start_from` in all processes and return their digest."""
     own = starting_model(config).state_dict() if world.is_main else {}
     weights, *_ = world.gather([own])
     state.model.load_state_dict(weights)
     state.ema.load_state_dict(weights)
-    return weights_digest(state.model)
+    digest = weights_digest(state.model)
+    if run.config_file.exists():
+        check_same_data(run, {"start": digest})
+    return digest
 
 
-def _is_due(step: int, every: int, last: int) -> bool:
-    return step % every == 0 or step == last
+def _is_due(step: int, every: int, config: TrainConfig) -> bool:
+    return step % every == 0 or step == config.steps
 
 
 def _validate(
@@ -203,7 +229,7 @@ def _validate(
             "valid_images": result.images,
         }
         run.log(record)
-    return Validation(step=state.step, result=result, is_best=is_best, state=state)
+    return Validation(step=state.step, result=result, is_best=is_best, ema=state.ema)
 
 
 @contextlib.contextmanager
@@ -221,14 +247,15 @@ def _full_precision() -> Iterator[None]:
             backend.fp32_precision = "none" if inherited else precision
 
 
-def _summary(steps: list[Step], batch_size: int, metric: str) -> dict[str, Any]:
+def _summary(steps: list[StepResult], config: TrainConfig) -> dict[str, Any]:
     """Average the steps since the last line of the log; skipped steps count only for the speed."""
-    last, taken = steps[-1], [s for s in steps if s.is_finite]
+    last, taken = steps[-1], [step for step in steps if step.is_finite]
     return {
         "step": last.step,
-        f"train_{metric}_nats": fmean(s.train_nats for s in taken) if taken else None,
+        f"train_{config.model.metric}_nats": fmean(s.train_nats for s in taken) if taken else None,
         "gradient_norm": fmean(s.gradient_norm for s in taken) if taken else None,
         "learning_rate": last.learning_rate,
         "skipped": last.skipped,
-        "images_per_second": batch_size * len(steps) / sum(s.seconds for s in steps),
+        "images_per_second": config.batch_size * len(steps) / sum(s.seconds for s in steps),
+        "cpu_seconds": sum(s.cpu_seconds for s in steps),
     }

@@ -21,7 +21,7 @@ from draw.zoo import Network
 
 
 @dataclass(kw_only=True)
-class Progress:
+class Counters:
     """The counters of a training run, saved as the metadata of a checkpoint.
 
     Raises:
@@ -39,7 +39,7 @@ class Progress:
 
 
 @dataclass(kw_only=True)
-class TrainState(Progress):
+class TrainState(Counters):
     """Weights, optimizer states and counters: everything that a training step changes."""
 
     model: Network
@@ -84,8 +84,9 @@ class TrainState(Progress):
         if self.step > self.skipped:
             names = {parameter: name for name, parameter in self.model.named_parameters()}
             for optimizer in self.optimizers:
+                shapes = state_shapes(optimizer)
                 for parameter in parameters_of(optimizer):
-                    for key, is_scalar in state_shapes(optimizer).items():
+                    for key, is_scalar in shapes.items():
                         value = torch.empty(()) if is_scalar else parameter
                         named[f"optimizer.{names[parameter]}.{key}"] = value
         return named
@@ -113,7 +114,7 @@ class TrainState(Progress):
 
 def save_checkpoint(run: RunFolder, state: TrainState) -> None:
     """Write a checkpoint and delete all but the newest two."""
-    counters = {field.name: getattr(state, field.name) for field in fields(Progress)}
+    counters = {field.name: getattr(state, field.name) for field in fields(Counters)}
     data = safetensors.torch.save(
         state.tensors(), metadata={"draw": dump_json(counters, indent=None)}
     )
@@ -131,7 +132,7 @@ def restore_checkpoint(run: RunFolder, state: TrainState) -> bool:
         path = checkpoints[-1]
         try:
             metadata = read_metadata(path).get("draw", "")
-            progress = from_dict(Progress, parse_json(metadata, "its state"), "its state")
+            progress = from_dict(Counters, parse_json(metadata, "its state"), "its state")
             for name, value in asdict(progress).items():
                 setattr(state, name, value)
             state.load_tensors(read_tensors(path, state.expected_tensors()))
@@ -155,7 +156,9 @@ def read_config(run: RunFolder) -> TrainConfig:
 
 
 def check_same_config(run: RunFolder, config: TrainConfig) -> None:
-    """Check that a run was started with this configuration.
+    """Check that a run was started with this configuration, except for the folder of its data.
+
+    Where the data lie is not part of a run; `check_same_data` compares their digests.
 
     Raises:
         ConfigError: if it was started with another one; the message lists the differences.
@@ -164,6 +167,7 @@ def check_same_config(run: RunFolder, config: TrainConfig) -> None:
     if config.start_from and str(Path(config.start_from).absolute()) == before["start_from"]:
         after["start_from"] = before["start_from"]  # the folder may be gone by now
     for values in (before, after):
+        del values["data_dir"]
         values |= {f"model.{key}": value for key, value in values.pop("model").items()}
     changed = [f"{key} was {value}" for key, value in before.items() if after.get(key) != value]
     if changed:

@@ -1,14 +1,14 @@
 """One optimizer step, and the static buffers that let a GPU run it as a CUDA graph.
 
-On a GPU the host starts steps without waiting for their results and reads them in bursts. The
-numbers trained, logged and saved are the same as on a CPU.
+On a GPU, the host starts steps without waiting and reads their results every 50 steps. This changes
+neither the weights nor the log.
 """
 
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from draw.distributed import SINGLE, World
 from draw.errors import RunError
 from draw.seeding import generator
 from draw.training.config import TrainConfig
-from draw.training.cuda_graph import captured
+from draw.training.cuda_graph import CapturedFunction
 from draw.training.optim import set_learning_rate, step_if
 from draw.training.state import TrainState
 
@@ -27,7 +27,7 @@ LOG_EVERY = 50  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepResult:
     """The result of one optimizer step."""
 
     step: int  # counted from 1
@@ -36,6 +36,7 @@ class Step:
     learning_rate: float
     skipped: int  # steps without an update so far
     seconds: float
+    cpu_seconds: float  # of all threads of this process
 
     @property
     def is_finite(self) -> bool:
@@ -65,20 +66,20 @@ def train_step(
     loss = torch.zeros((), device=x.device)
     for rows in microbatches(config, world):
         nats = model.objective(x[rows], labels[rows], eps[:, rows])  # [rows]
-        part = -nats.sum()  # not the mean: the classifier limits the gradient of each image
-        part.backward()  # type: ignore[no-untyped-call]
-        loss += part.detach()
+        negative = -nats.sum()  # not the mean: the classifier limits the gradient of each image
+        negative.backward()  # type: ignore[no-untyped-call]
+        loss += negative.detach()
     sums = [loss, *(p.grad for p in model.parameters() if p.grad is not None)]
     world.all_reduce(sums)
     for value in sums:
-        value.div_(config.rows)
+        value.div_(config.rows)  # sums over all rows become means
 
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     result = torch.stack([loss, norm])
     is_finite = result.isfinite().all()
     step_if(is_finite, state.optimizers)
     with torch.no_grad():
-        weight = ema_weight * is_finite
+        weight = ema_weight * is_finite  # 0 keeps the EMA if the step is skipped
         for ema, parameter in zip(state.ema.parameters(), model.parameters(), strict=True):
             ema.lerp_(parameter, weight)
     return result
@@ -86,17 +87,17 @@ def train_step(
 
 def microbatches(config: TrainConfig, world: World) -> list[slice]:
     """Split this process's shard of a minibatch into `config.microbatches` slices."""
-    own = range(config.rows)[world.shard(config.rows)]
-    parts = max(1, min(config.microbatches, len(own)))
-    shards = (World(i, parts).shard(len(own)) for i in range(parts))
-    return [slice(own[shard].start, own[shard].stop) for shard in shards]
+    own = world.shard(config.rows)
+    size = own.stop - own.start
+    parts = max(1, min(config.microbatches, size))  # one, even if empty, so that gradients exist
+    edges = [own.start + size * i // parts for i in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 class Stepper:
     """Prepare the inputs of each step, run `train_step`, and read the results later.
 
-    The inputs lie in buffers that keep their addresses, so that on a GPU the whole step is one
-    CUDA graph.
+    The inputs are copied into static buffers, so that on a GPU the whole step is one CUDA graph.
     """
 
     def __init__(
@@ -111,20 +112,24 @@ class Stepper:
         self.ema_weight = torch.empty((), device=device)
         self.results = torch.empty(LOG_EVERY, 2, device=device)  # steps that are not yet read
         self.learning_rates: list[float] = []  # one per step in `results`
-        self.started = 0.0  # start time of the first of them
+        self.started = 0.0, 0.0  # wall and CPU time when the first of them started
         buffers = self.x, self.labels, self.eps, self.ema_weight
-        self.run = captured(lambda: train_step(state, config, *buffers, world), device)
 
-    def step(self) -> None:
+        def compute() -> Tensor:
+            return train_step(state, config, *buffers, world)
+
+        self.compute = CapturedFunction(compute, device) if device.type == "cuda" else compute
+
+    def start_step(self) -> None:
         """Start the next step."""
         state, config = self.state, self.config
         if not self.learning_rates:
-            self.started = time.perf_counter()
+            self.started = time.perf_counter(), time.process_time()
         self._load_inputs()
         learning_rate = schedule(config, state.step)
         set_learning_rate(state.optimizers, learning_rate)
         self.ema_weight.fill_(1 - ema_decay(config, state.step))
-        self.results[len(self.learning_rates)] = self.run()
+        self.results[len(self.learning_rates)] = self.compute()
         self.learning_rates.append(learning_rate)
         state.step += 1
 
@@ -133,14 +138,15 @@ class Stepper:
         config, step = self.config, self.state.step
         for buffer, value in zip((self.x, self.labels), self.batches[step], strict=True):
             value = value.pin_memory() if buffer.is_cuda else value
-            for half in buffer.view(-1, *value.shape):  # antithetic minibatches have two halves
+            halves = buffer.view(-1, config.batch_size, *buffer.shape[1:])  # two if antithetic
+            for half in halves:
                 half.copy_(value, non_blocking=True)
         noise = generator(config.seed, "training noise", step, self.x.device)
         eps = self.eps[:, : config.batch_size].normal_(generator=noise)
         if config.antithetic:
             self.eps[:, config.batch_size :] = -eps
 
-    def read(self) -> Iterator[Step]:
+    def read(self) -> Iterator[StepResult]:
         """Wait for the steps since the last call and yield their results.
 
         Raises:
@@ -148,40 +154,40 @@ class Stepper:
         """
         state, rates = self.state, self.learning_rates
         results = self.results[: len(rates)].tolist()
-        seconds = (time.perf_counter() - self.started) / max(1, len(rates))
+        wall, cpu = self.started
+        seconds = (time.perf_counter() - wall) / max(1, len(rates))
+        cpu_seconds = (time.process_time() - cpu) / max(1, len(rates))
         first = state.step - len(rates) + 1
         self.learning_rates = []
         for step, (loss, norm), rate in zip(count(first), results, rates, strict=False):
-            if math.isfinite(loss) and math.isfinite(norm):
-                state.skipped_in_row = 0
-            else:
-                state.skipped += 1
-                state.skipped_in_row += 1
-                if state.skipped_in_row == MAX_SKIPPED_IN_ROW:
-                    raise RunError(
-                        f"the gradient was not finite {MAX_SKIPPED_IN_ROW} times in a row, up to "
-                        f"step {step}; start a new run (--out) with a lower --learning-rate or "
-                        f"--clip-norm"
-                    )
-            yield Step(
+            is_finite = math.isfinite(loss) and math.isfinite(norm)
+            state.skipped += not is_finite
+            state.skipped_in_row = 0 if is_finite else state.skipped_in_row + 1
+            if state.skipped_in_row == MAX_SKIPPED_IN_ROW:
+                raise RunError(
+                    f"the gradient was not finite {MAX_SKIPPED_IN_ROW} times in a row, up to step "
+                    f"{step}; start a new run (--out) with a lower --learning-rate or --clip-norm"
+                )
+            yield StepResult(
                 step=step,
                 train_nats=-loss,
                 gradient_norm=norm,
                 learning_rate=rate,
                 skipped=state.skipped,
                 seconds=seconds,
+                cpu_seconds=cpu_seconds,
             )
 
 
 def schedule(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then cosine decay to zero."""
+    """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay."""
     warmup = min(config.warmup_steps, config.steps // 4)
     rise = min(1.0, (step + 1) / (warmup + 1))
     progress = (step - warmup) / (config.steps - warmup)
-    decay = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+    decay = (1 + math.cos(math.pi * max(progress, 0.0))) / 2
     return config.learning_rate * rise * decay
 
 
 def ema_decay(config: TrainConfig, step: int) -> float:
-    """Return the EMA decay of a step, which rises from 0.1 so that early weights are forgotten."""
+    """Return the EMA decay of a step, counted from 0; it rises from 0.1 to forget early weights."""
     return min(config.ema_decay, (1 + step) / (10 + step))
