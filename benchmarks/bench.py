@@ -1,4 +1,4 @@
-"""Measure the speed of the plain path, torch.compile, the fused engine and the products alone.
+"""Measure the speed of the plain engine, torch.compile, the fused engine and the products alone.
 
     make bench                                  everything; about four minutes on two cores
     python benchmarks/bench.py --quick          only the main table

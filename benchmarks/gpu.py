@@ -1,4 +1,4 @@
-"""Measure training on a GPU: the plain path and the fused engine, with and without a CUDA graph.
+"""Measure training on a GPU: the plain engine and the fused engine, with and without a CUDA graph.
 
 An iteration is a complete step of `draw train`: images, noise, forward, backward, clipping, Adam
 and EMA. The host reads the results of ten steps at a time. Matrix products use TF32.

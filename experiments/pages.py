@@ -55,7 +55,7 @@ TEXTS = {
         """\
 ```sh
 draw sample {name}         # new images, and a film of how they are drawn
-draw reconstruct {name}    # validation images; or name your own pictures
+draw reconstruct {name}    # validation images; or name your own images
 draw evaluate {name}       # the ELBO on the test images
 ```
 
@@ -77,7 +77,7 @@ images = draw.load("{name}").generate(64).mean  # [64, C, H, W] in [0, 1]
         f"An image classifier that reads a few patches through the attention of {PAPER}.",
         """\
 ```sh
-draw classify {name} picture.png --film glimpses.gif
+draw classify {name} digit.png --film glimpses.gif
 draw figure 5 {name}       # where it looks
 draw evaluate {name}       # the error on the test images
 ```
@@ -201,9 +201,9 @@ def _training(results: Results) -> str:
         f"Time: {_duration(results['training_seconds'])} of optimizer steps; median speed{last} "
         f"{results['images_per_second']:,} images per second",
         f"Seed{last}: {config['seed']}",
-        f"Weights: exponential moving average at step {results['step']:,} of {results['steps']:,}"
-        f"{last}, with the highest validation {metric}; {results['parameters']:,} parameters, "
-        f"stored as {results['stored_as']}",
+        f"Weights: exponential moving average (EMA) at step {results['step']:,} of "
+        f"{results['steps']:,}{last}, with the highest validation {metric}; "
+        f"{results['parameters']:,} parameters, stored as {results['stored_as']}",
     ]
     if last:
         facts.append("Each run after the first starts from the float16 weights of the one before")

@@ -90,7 +90,7 @@ def publish(run: Path, name: str, hardware: str, *, replace: bool = False) -> No
     folder = RunFolder.open(run)
     last = folder.records()[-1:]
     if not last or last[0]["step"] != read_config(folder).steps:
-        raise RunError(f"{run} has not finished; continue it with draw train --resume --out {run}")
+        raise RunError(f"{run} has not finished; resume it with draw train --resume --out {run}")
     weights, stored_as = half_precision(zoo.load(run).state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     before = zoo.results(name) if name in zoo.names() else None

@@ -1,7 +1,7 @@
 """The accuracy of the paper's network in float32, over 64 and 256 glimpses.
 
 The weights are those of the trained model, so windows, canvases and posteriors are realistic. The
-reference is the plain path in float64, which `test_model.py` compares with the NumPy twin.
+reference is the plain engine in float64, which `test_model.py` compares with the NumPy twin.
 
 The tolerances assume that every glimpse adds an error of one rounding, U, all in the same
 direction: T U for a value after T glimpses. A gradient sums over glimpses t, whose values have an

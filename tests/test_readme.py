@@ -22,7 +22,7 @@ SHORT = {
     "--model.glimpses": "2",
     "--model.hidden-size": "8",
 }
-TINY = SHORT | {"--data": "folder", "--data-dir": "my_pictures", "--model.latent-size": "3"}
+TINY = SHORT | {"--data": "folder", "--data-dir": "my_images", "--model.latent-size": "3"}
 CLASSIFIER = SHORT | {"--data": "digits5k", "--image-size": "28"}
 CONTINUED = {name: value for name, value in SHORT.items() if not name.startswith("--model")}
 
@@ -50,10 +50,10 @@ def template(tmp_path_factory):
     """A folder with a few pictures."""
     folder = tmp_path_factory.mktemp("template")
     rng = np.random.default_rng(0)
-    (folder / "my_pictures").mkdir()
+    (folder / "my_images").mkdir()
     for index in range(6):
         pixels = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"my_pictures/{index}.png")
+        Image.fromarray(pixels).save(folder / f"my_images/{index}.png")
     for name in ("digit.png", "another.png"):
         Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(folder / name)
     return folder

@@ -53,7 +53,7 @@ def test_a_bundled_model_is_the_network_of_its_run(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_model_reproduces_its_results_on_a_few_images(name):
-    """The tolerance is five standard errors of the bound, or the 95 % interval of the error."""
+    """The tolerance is five standard errors of the bound, or the error's confidence interval."""
     config = read_config(RunFolder.open(zoo.BUNDLED / name))
     results = zoo.results(name)
     [stated] = [one for one in results["measured"] if one["split"] == "valid"]

@@ -147,7 +147,7 @@ def full_image_params(height: int, width: int, n: int, *, for_write: bool) -> Fl
 
     The N cells tile the longer side, and sigma is half a stride, so that neighbouring filters
     overlap and together cover every pixel. With zero parameters and N = 2, four filters of sigma 1
-    would lie on the four corners and see nothing.
+    would cover only the corner pixels.
 
     Args:
         height, width: the image size in pixels.

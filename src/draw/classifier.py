@@ -43,7 +43,7 @@ class ClassifierConfig:
     glimpses: int = 8  # number of glimpses T
     hidden_size: int = 256  # units of the LSTM
     read_size: int = 12  # patch size N of read
-    classes: int = 10
+    classes: int = 10  # number of classes
 
     def __post_init__(self) -> None:
         convert_fields(self, "model.")
@@ -87,7 +87,7 @@ class GlimpseClassifier(
     (torch.Size([3, 5, 10]), torch.Size([3, 5]))
     """
 
-    engine: Engine = "auto"  # only the plain path exists
+    engine: Engine = "auto"  # only the plain engine exists
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -116,9 +116,10 @@ class GlimpseClassifier(
             In the backward pass, the gradient of each image with respect to the five parameters of
             a window is clipped to a norm of 30, as Graves 2013 clips derivatives inside a network;
             the paper does not mention it. The norm is usually far smaller, but a sharp window makes
-            it large, every earlier glimpse multiplies it, and a few images can then destroy all
-            windows (experiments/study-cluttered). The limit applies to the gradient of a sum over
-            images, not of a mean; `draw.training.step` divides by the batch size at the end.
+            it large, every earlier glimpse multiplies it, and a few images can then dominate the
+            update and make training diverge (experiments/study-cluttered). The limit applies to the
+            gradient of a sum over images, not of a mean; `draw.training.step` divides by the batch
+            size at the end.
         """
         _, H, W = self.config.image_shape
         n = self.config.read_size

@@ -15,7 +15,10 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn  # imported before any group: its default arguments keep a group alive
+
+# Import before creating a process group; a later import would bind the group as a default argument
+# and keep it alive.
+import torch.distributed.nn
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
@@ -187,6 +190,6 @@ def _connected() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RunError(
-            f"another process has ended ({one_line(error)}); start all processes again with "
-            f"--resume (torchrun restarts them with --max-restarts)"
+            f"communication between the processes failed ({one_line(error)}); another process may "
+            f"have ended. Restart all of them; resume training with --resume"
         ) from error

@@ -17,7 +17,7 @@ class ConfigError(DrawError):
 
 
 class DataError(DrawError):
-    """A data set or a picture is missing, corrupt or of the wrong shape."""
+    """A data set or an image is missing, corrupt or of the wrong shape."""
 
 
 class ModelError(DrawError):

@@ -27,7 +27,9 @@ class Bernoulli:
     """
 
     planes = 1  # canvas channels per image channel
-    clamped = False  # the mean is a sigmoid, not a clamped line; the fused engines need to know
+    clamped = (
+        False  # the mean is a sigmoid, not a clamped linear function; read by the fused engines
+    )
 
     def mean(self, canvas: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:
         """Return the mean picture in [0, 1], which eq. 3 subtracts and pictures show."""

@@ -1,9 +1,9 @@
 """DRAW: an encoder that reads and a decoder that writes, glimpse by glimpse (paper 2 and 3).
 
 All the mathematics is in `encode_step` and `decode_step`, which are pure functions of tensors.
-`forward` and `generate` are loops over them. In float32 a fused engine in C++ or Triton runs the
-same loop; set `model.engine = "plain"` (`--engine plain`) before you edit a line here or in
-`draw.attention`.
+`forward` and `generate` are loops over them. By default a fused engine in C++ or Triton, if it is
+available, replaces these loops in float32. It does not follow edits of this file, so set
+`model.engine = "plain"` (`--engine plain`) before you edit a line here or in `draw.attention`.
 
 `B` is the batch size, `T` the number of glimpses, `H` and `W` the height and width of the image,
 `C` its channels, `K` the channels of the canvas (as many as the likelihood needs), and `Z` the size
@@ -83,7 +83,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
     torch.Size([3, 2, 1, 8, 8])
     """
 
-    engine: kernels.Engine = "auto"  # plain, fused, or auto: fused if possible
+    engine: kernels.Engine = "auto"  # "plain", "fused", or "auto": fused where possible
 
     def __init__(self, config: DRAWConfig) -> None:
         super().__init__()

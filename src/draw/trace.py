@@ -1,4 +1,4 @@
-"""The recurrent `State` between two glimpses, and the `Trace` of a whole run of the network."""
+"""`State`, the recurrent state between glimpses, and `Trace`, the result of running the network."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

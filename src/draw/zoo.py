@@ -1,4 +1,4 @@
-"""Trained models by name: bundled models, your runs, saved folders and the Hugging Face hub.
+"""Trained models by name: bundled models, your runs, saved model folders and the Hugging Face Hub.
 
 Each bundled model NAME is a run folder without checkpoints in assets/models:
 
@@ -33,9 +33,9 @@ def load(name: str | Path, kind: type[N] | None = None) -> Any:
     """Load a trained model.
 
     Args:
-        name: a run folder, a folder written by `save_pretrained`, the name of a bundled model
-            (`draw models` lists them; a local folder of that name takes precedence), or a Hugging
-            Face hub id.
+        name: a run folder, a saved model folder (from `save_pretrained`), the name of a bundled
+            model (`draw models` lists them; a local folder of that name takes precedence), or a
+            Hugging Face Hub id.
         kind: the required class; by default the saved configuration decides.
 
     Raises:
@@ -50,7 +50,7 @@ def load(name: str | Path, kind: type[N] | None = None) -> Any:
     if is_run and not (run.model / "model.safetensors").is_file():
         raise RunError(
             f"{name} has no model yet, because no validation has run; "
-            f"continue training with draw train --resume --out {shlex.quote(str(name))}"
+            f"resume training with draw train --resume --out {shlex.quote(str(name))}"
         )
     folder = run.model if is_run else run.path
     if str(name) in names() and not is_run and not (folder / "config.json").is_file():
@@ -94,8 +94,8 @@ def find(name: str | Path) -> Path:
     if path.name in names():
         return BUNDLED / path.name
     raise ModelError(
-        f"{name} is neither a run folder, nor a saved model's folder, nor a bundled model; "
-        f"the bundled models are {', '.join(names())}"
+        f"{name} is neither a run folder, nor a saved model folder, nor a bundled model, nor a Hub "
+        f"id (owner/name); the bundled models are {', '.join(names())}"
     )
 
 

@@ -64,7 +64,7 @@ def test_evaluate_reports_the_error_and_its_confidence_interval(classifier, draw
     low, high = results["error_interval"]
     assert low < results["error"] < high
     shown = draw("evaluate", classifier.path).out
-    assert f"{results['error']:.2%} (95 % interval: {low:.2%} to {high:.2%})" in shown
+    assert f"{results['error']:.2%} (95% confidence interval: {low:.2%} to {high:.2%})" in shown
     assert "digits5k test" in shown
 
 
@@ -134,7 +134,7 @@ CLASSIFIER = "generates images; a model that classifies images is required"
         ("classify quick digit.png", CLASSIFIER),
         ("figure 5 quick", CLASSIFIER),
         ("classify {}", "name 1 to 1,024 images, not 0"),
-        ("classify {} missing.png", "missing.png: no such picture"),
+        ("classify {} missing.png", "missing.png: no such image"),
         ("classify {} digit.png --film x.avi", "x.avi is not a film"),
         ("evaluate {} --samples 2", "is a classifier; --samples, --importance-samples and --out"),
         ("evaluate {} --importance-samples 2", "are for models that generate images"),

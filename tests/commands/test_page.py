@@ -54,7 +54,7 @@ def test_it_opens_the_browser_by_default(run, draw, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("nowhere", "nowhere is neither a run folder, nor a saved model's folder"),
+        ("nowhere", "nowhere is neither a run folder, nor a saved model folder"),
         ("run run", "run"),
         ("run --port 70000", "--port is 70000; it must be from 0 to 65,535"),
         ("run --export run", "run contains files that are not a page; choose a new folder"),

@@ -71,7 +71,8 @@ def test_run_folder_contents(finished):
 def test_printed_lines(finished):
     lines = finished.out.splitlines()
     assert lines[0] == (
-        f"training on 10 images of folder: 4 steps, batch size 4, 3 glimpses, into {finished.path}"
+        f"training on 10 images of folder: 4 steps, batch size 4, 3 glimpses; "
+        f"saving to {finished.path}"
     )
     assert [line.split()[:2] for line in lines[1:3]] == [["step", "2"], ["step", "4"]]
     loss = -validations(finished.path)[0]["valid_elbo_nats"]
@@ -113,7 +114,7 @@ def test_image_shapes(pictures, draw, options, shape):
     result = draw(*arguments, "--out", "run")
     assert result.status == 0
     C, H, W = shape
-    assert "10 of 10 train pictures" in result.err
+    assert "10 of 10 training images" in result.err
     assert f"{W} x {H} " in result.err
     assert load("run").config.image_shape == shape
     with Image.open("run/samples/000000004.png") as opened:
@@ -265,7 +266,7 @@ def test_signal_saves_a_checkpoint_and_the_run_resumes_bit_exactly(
         stopped = draw(*training, *LONG, "--out", "run")
     assert (stopped.status, stopped.err) == (status, "")
     assert checkpoints(Path("run")) == ["000000010.safetensors"]
-    hint = "stopped and saved; continue with: draw "
+    hint = "checkpoint saved; resume with: draw "
     assert stopped.out.splitlines()[-1].startswith(hint)
     resumed = draw(*shlex.split(stopped.out.splitlines()[-1].removeprefix(hint)))
     assert resumed.status == 0
@@ -275,7 +276,7 @@ def test_signal_saves_a_checkpoint_and_the_run_resumes_bit_exactly(
 def test_max_minutes_stops_after_a_step_and_the_run_resumes(training, uninterrupted, draw):
     result = draw(*training, *LONG, "--max-minutes", 1e-6, "--out", "run")
     assert result.status == 0
-    assert "stopped and saved; continue with: draw train --resume --out run" in result.out
+    assert "checkpoint saved; resume with: draw train --resume --out run" in result.out
     assert checkpoints(Path("run")) == ["000000001.safetensors"]
     resumed = draw("train", "--resume", "--out", "run", "--max-minutes", 10)
     assert "done" in resumed.out
@@ -285,7 +286,7 @@ def test_max_minutes_stops_after_a_step_and_the_run_resumes(training, uninterrup
 def test_max_minutes_at_the_last_step_finishes_the_run(training, draw):
     result = draw(*training, "--steps", 1, "--max-minutes", 1e-6, "--out", "run")
     assert "done" in result.out
-    assert "continue with" not in result.out
+    assert "resume with" not in result.out
     assert Path("run/curves.png").exists()
 
 
@@ -418,7 +419,7 @@ def test_worse_validation_keeps_the_best_model(run, draw):
         ("quick --image-size 1", "height is 1; it must be from 2"),
         ("folder", "--data-dir"),
         ("folder --data-dir nowhere", "nowhere is not a folder"),
-        ("folder --data-dir .", ". has 0 pictures"),
+        ("folder --data-dir .", ". has 0 images"),
     ],
 )
 def test_argument_errors(refused, arguments, message):
@@ -473,7 +474,7 @@ def test_network_too_large_for_memory(training, refused):
 
 def test_run_folder_is_not_overwritten(training, run, refused):
     line = refused(*training, "--out", run)
-    assert "holds another run; continue it with --resume --out run" in line
+    assert "holds another run; resume it with --resume --out run" in line
     run.rename("my run")
     assert shlex.quote("my run") in refused(*training, "--out", "my run").split("--out ")[1]
     Path("mine").mkdir()

@@ -176,6 +176,10 @@ def test_load_converts_a_folder_to_the_shape_and_reports_progress(tmp_path: Path
             progress=lambda *report: reports.append(report),
         )
         assert images.shape == (3, 4, 6)
-    assert {what for what, _, _ in reports} == {f"{split} pictures" for split in data.SPLITS}
+    assert {what for what, _, _ in reports} == {
+        "training images",
+        "validation images",
+        "test images",
+    }
     assert len(reports) == 30
     assert data.load("folder", "test", data_dir=tmp_path).shape == (1, 28, 28)

@@ -172,7 +172,7 @@ def test_a_missing_file_is_an_error_that_says_where_to_copy_it(
 def test_nothing_is_requested_if_downloads_are_forbidden(
     server: Server, file: RemoteFile, cache: Path
 ) -> None:
-    with pytest.raises(DataError, match=f"digits is not in any of {cache}") as caught:
+    with pytest.raises(DataError, match=f"digits was not found in {cache}") as caught:
         Source(fetch=False).get(file)
     assert "download" not in str(caught.value)
     assert server.requests == []

@@ -120,7 +120,7 @@ def test_nested_folders_unusual_names_and_capital_suffixes_are_found(tmp_path: P
 def test_other_files_are_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(tmp_path, range(3))
     for name in ("notes.txt", "movie.mp4", "png", "x.png.part", "Thumbs.db"):
-        (tmp_path / name).write_bytes(b"no picture")
+        (tmp_path / name).write_bytes(b"no image")
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
@@ -133,10 +133,12 @@ def test_unsupported_formats_are_counted_in_one_warning(
 ) -> None:
     fill(tmp_path / "pictures", range(20))
     for name in ("a.HEIC", "b.heic", "pictures/c.bmp", "notes.txt"):
-        (tmp_path / name).write_bytes(b"no picture")
+        (tmp_path / name).write_bytes(b"no image")
     assert all_shades(tmp_path) == list(range(20))
     formats = ".gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp"
-    assert caplog.messages == [f"skipped, not {formats}: 1 .bmp, 2 .heic"]
+    assert caplog.messages == [
+        f"skipped images in unsupported formats: 1 .bmp, 2 .heic (supported: {formats})"
+    ]
 
 
 def test_links_to_pictures_are_followed_but_not_links_to_folders(tmp_path: Path) -> None:
@@ -155,8 +157,8 @@ def test_links_to_pictures_are_followed_but_not_links_to_folders(tmp_path: Path)
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_fewer_than_three_pictures_are_an_error(tmp_path: Path, count: int) -> None:
     fill(tmp_path, range(count))
-    (tmp_path / "a.tiff").write_bytes(b"no picture")
-    message = rf"has {count} pictures .*\.png.* and 1 \.tiff, .* not supported; .* at least one"
+    (tmp_path / "a.tiff").write_bytes(b"no image")
+    message = rf"has {count} images .*\.png.* and 1 \.tiff, .* not supported; .* at least one"
     with pytest.raises(DataError, match=message):
         load(tmp_path)
 
@@ -293,9 +295,9 @@ def test_a_repaired_picture_is_used(
 def test_an_error_is_raised_if_no_picture_can_be_decoded(album: Path) -> None:
     load(album)
     for path in album.iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     for _ in range(2):
-        with pytest.raises(DataError, match=rf"none of the {len(names(album))} train pictures"):
+        with pytest.raises(DataError, match=rf"none of the {len(names(album))} training images"):
             load(album)
 
 
@@ -307,7 +309,7 @@ def test_a_picture_that_disappears_before_it_is_read_is_skipped(
     last = found["train"][-1].path
     last.unlink()
     assert len(load(album)) == len(found["train"]) - 1
-    assert caplog.messages == [f"skipped: {last}: no such picture"]
+    assert caplog.messages == [f"skipped: {last}: no such image"]
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "\r", os.fsdecode(b"\xe4\xff"), "--out"])
@@ -316,7 +318,7 @@ def test_a_warning_quotes_names_with_control_characters(
 ) -> None:
     fill(tmp_path, range(30))
     for part in range(10):  # some of them are for training
-        (tmp_path / f"{name}{part}.png").write_bytes(b"no picture")
+        (tmp_path / f"{name}{part}.png").write_bytes(b"no image")
     assert len(load(tmp_path)) >= 20
     assert all(message.isprintable() for message in caplog.messages)
     assert repr(name).strip("'") in caplog.messages[0]
@@ -325,11 +327,11 @@ def test_a_warning_quotes_names_with_control_characters(
 @pytest.mark.parametrize("bad_count", [0, 3])
 def test_progress_counts_every_picture(album: Path, bad_count: int) -> None:
     for name in names(album)[:bad_count]:
-        (album / name).write_bytes(b"no picture")
+        (album / name).write_bytes(b"no image")
     reports: list[tuple[str, int, int]] = []
     load(album, progress=lambda *report: reports.append(report))
     total = len(names(album))
-    assert reports == [("train pictures", count, total) for count in range(1, total + 1)]
+    assert reports == [("training images", count, total) for count in range(1, total + 1)]
 
 
 # ---- the cache
@@ -348,7 +350,7 @@ def test_a_second_start_decodes_nothing_and_equals_the_first(
     assert torch.equal(first.pixels, second.pixels)
     assert first.known_digest == second.digest() == Images(pixels=first.pixels.clone()).digest()
     count = len(first)
-    message = f"{count} of {count} train pictures resized, cropped or converted to 2 x 2 RGB"
+    message = f"{count} of {count} training images resized, cropped or converted to 2 x 2 RGB"
     assert caplog.messages == [message] * 2
 
 

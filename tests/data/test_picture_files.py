@@ -263,13 +263,13 @@ def test_the_note_covers_orientation_and_transparency(tmp_path: Path) -> None:
 
 
 def test_a_missing_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.png: no such picture"):
+    with pytest.raises(DataError, match=r"gone\.png: no such image"):
         load_picture(tmp_path / "gone.png", (1, 4, 6))
 
 
 def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
-    with pytest.raises(DataError, match=r"x\.png: no such picture"):
+    with pytest.raises(DataError, match=r"x\.png: no such image"):
         load_picture(tmp_path / "x.png", (1, 4, 6))
 
 

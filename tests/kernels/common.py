@@ -1,6 +1,6 @@
-"""Compare a fused engine with the plain path, on either device.
+"""Compare a fused engine with the plain engine, on either device.
 
-The plain path in float64 is the reference. The error of a tensor is the norm of the difference
+The plain engine in float64 is the reference. The error of a tensor is the norm of the difference
 divided by the norm of the reference.
 """
 
@@ -104,7 +104,7 @@ def error(got: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def compare(model: DRAW, batch: int = 3, loss: str = "elbo") -> None:
-    """Compare values and gradients with those of the plain path in float64."""
+    """Compare values and gradients with those of the plain engine in float64."""
     x, eps = inputs(model, batch)
     truth = plain64(model)
     exact, fused = truth(x.double(), eps=eps.double()), model(x, eps=eps)
@@ -121,7 +121,7 @@ def compare(model: DRAW, batch: int = 3, loss: str = "elbo") -> None:
 
 @torch.no_grad()
 def compare_without_gradients(model: DRAW, batch: int) -> None:
-    """Compare recorded and lean traces, encoded and generated, with the plain path in float64."""
+    """Compare recorded and lean traces, encoded and generated, with the plain engine in float64."""
     x, eps = inputs(model, batch)
     truth = plain64(model)
     exact, fused = truth(x.double(), eps=eps.double(), record=True), model(x, eps=eps, record=True)

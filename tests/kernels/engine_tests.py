@@ -1,4 +1,4 @@
-"""Tests that every engine passes: the values and gradients are those of the plain path."""
+"""Tests that every engine passes: the values and gradients are those of the plain engine."""
 
 import pytest
 import torch

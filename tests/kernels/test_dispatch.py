@@ -245,7 +245,7 @@ def test_forward_mode_gives_the_canvas_its_tangent():
             assert forward_ad.unpack_dual(canvas).tangent.abs().max() > 0
 
 
-def test_torch_jit_traces_the_plain_path(monkeypatch):
+def test_torch_jit_traces_the_plain_engine(monkeypatch):
     """Simulate tracing, because the type checks of the tests cannot be traced."""
     model = network(engine="auto")
     x, eps = inputs(model, 2)
@@ -263,7 +263,7 @@ def test_torch_jit_traces_the_plain_path(monkeypatch):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_later_torch_without_a_private_name_runs_the_plain_path(owner, name, monkeypatch):
+def test_a_later_torch_without_a_private_name_runs_the_plain_engine(owner, name, monkeypatch):
     model = network(engine="auto")
     x, eps = inputs(model, 2)
     with monkeypatch.context() as patch:
@@ -291,7 +291,7 @@ def test_the_new_precision_settings_of_torch_do_not_matter(backend):
 
 
 @pytest.mark.parametrize("engine", ["auto", "plain"])
-def test_gradients_that_only_the_plain_path_has(engine):
+def test_gradients_that_only_the_plain_engine_has(engine):
     model = network(engine=engine)
     x, eps = inputs(model, 2)
     x.requires_grad_()

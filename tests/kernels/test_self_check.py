@@ -1,4 +1,4 @@
-"""The self-check compares the engine with the plain path before it is first used."""
+"""The self-check compares the engine with the plain engine before it is first used."""
 
 import importlib
 import logging
@@ -209,7 +209,7 @@ def test_a_lack_of_threads_is_not_cached(monkeypatch):
     assert self_check.failure(DRAW, TINY, CPU, 5) is None
 
 
-def test_the_plain_path_runs_instead_with_one_warning(broken, caplog):
+def test_the_plain_engine_runs_instead_with_one_warning(broken, caplog):
     broken("run_with_gradients", mu=lambda mu: mu + 1)
     model, x, eps = DRAW(TINY), torch.rand(5, 1, 7, 9), torch.randn(4, 5, 3)
     automatic = [model(x, eps=eps).mu for _ in range(2)]

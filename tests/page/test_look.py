@@ -59,7 +59,7 @@ def test_the_costs_of_a_drawn_digit_equal_those_in_pytorch(go, models, noise, mo
     expected = [latent, total - latent, total]
     assert np.isfinite(shown).all()
     assert shown == pytest.approx(expected, abs=0.051)
-    assert text(page, "#look .meaning") == "nats, a sample of the bound"
+    assert text(page, "#look .meaning") == "nats, one-sample estimate of the bound"
     nats = [f"{float(kl):.1f}" for kl in trace.kl]
     highest = f"highest {float(trace.kl.max()):.1f} at glimpse {int(trace.kl.argmax()) + 1}"
     assert text(page, "#look .peak") == f"glimpse {T}: {nats[-1]} nats; {highest}"

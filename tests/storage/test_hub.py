@@ -1,4 +1,4 @@
-"""Saved models: what is written and read, locally and on a Hugging Face hub, and errors."""
+"""Saved models: what is written and read, locally and on a Hugging Face Hub, and errors."""
 
 import http.server
 import json
@@ -95,7 +95,7 @@ def test_a_loaded_model_can_be_trained(saved):
 
 
 def test_a_missing_folder_and_a_file_are_errors(saved):
-    with pytest.raises(ModelError, match="does not exist and is not a Hugging Face hub id"):
+    with pytest.raises(ModelError, match="does not exist and is not a Hugging Face Hub id"):
         DRAW.from_pretrained(saved / "missing")
     with pytest.raises(ModelError, match=r"is not a saved model: it holds no config\.json"):
         DRAW.from_pretrained(saved / "config.json")
@@ -170,7 +170,7 @@ def test_a_config_takes_no_memory_before_its_weights_are_checked(saved):
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """The part of the Hugging Face hub that a download needs, with one model, `someone/digits`."""
+    """The part of the Hugging Face Hub that a download needs, with one model, `someone/digits`."""
 
     folder: Path
 
@@ -253,7 +253,7 @@ def test_a_local_folder_takes_precedence_over_the_hub(model, stop_hub, cache):
 
 
 def test_a_name_that_the_hub_does_not_have_is_an_error(stop_hub, cache):
-    with pytest.raises(ModelError, match="neither a folder here nor a model on the Hugging Face"):
+    with pytest.raises(ModelError, match="neither a local folder nor a model on the Hugging Face"):
         DRAW.from_pretrained("someone/else")
 
 
@@ -277,5 +277,5 @@ def test_a_broken_connection_is_a_model_error(stop_hub, cache, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a/b/c", "some one/digits", "some--one/digits"])
 def test_an_invalid_hub_id_is_an_error(name, stop_hub, cache):
-    with pytest.raises(ModelError, match=r"is (not|neither) a (folder here|Hugging Face)"):
+    with pytest.raises(ModelError, match=r"is (not|neither) a (local folder|Hugging Face)"):
         DRAW.from_pretrained(name)

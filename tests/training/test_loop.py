@@ -208,9 +208,7 @@ def test_a_truncated_checkpoint_is_named_and_its_deletion_resumes_from_the_previ
     run, images = RunFolder(tmp_path / "run"), random_images()
     newest = run.saved_checkpoints()[-1]
     newest.write_bytes(newest.read_bytes()[:-1])
-    message = (
-        rf"{newest} is not a checkpoint of this run .* delete it to continue from the previous"
-    )
+    message = rf"{newest} is not a checkpoint of this run .* delete it to resume from the previous"
     with pytest.raises(RunError, match=message):
         next(train(CONFIG, run, images, images))
     newest.unlink()

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,23 +19,35 @@ from draw.distributed import is_main
 from draw.errors import ConfigError
 
 T = TypeVar("T")
+HELP_COLUMNS = 100
 
 # A failed download becomes one error message of `draw`; the hub's own log lines would repeat it.
 hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
-def parse(command: Callable[..., T], program: str, arguments: list[str]) -> T:
-    """Parse a command line with tyro and turn its boxed errors into one line.
+def parse(
+    command: Callable[..., T], program: str, arguments: list[str], usage: str | None = None
+) -> T:
+    """Parse a command line with tyro, turn its boxed errors into one line and wrap its help.
+
+    Args:
+        command: the function or class that defines the options.
+        program: the command, as error messages name it.
+        arguments: the command line after the command.
+        usage: the command as the help shows it; by default `program`.
 
     Raises:
         ConfigError: if an option is unknown or a value has the wrong type.
     """
-    errors = io.StringIO()
+    output, errors = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding), io.StringIO()
+    output.isatty = sys.stdout.isatty  # type: ignore[method-assign]  # keep the colours of the help
     try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(command, prog=program, args=arguments)
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            return tyro.cli(command, prog=usage or program, args=arguments)
     except SystemExit as end:
         if not end.code:
+            output.seek(0)
+            print("\n".join(map(_wrap, output.read().splitlines())))
             raise
     boxed = [line.strip("│╭╮╰╯─ ") for line in errors.getvalue().splitlines()]
     message = " ".join(line for line in boxed[1:] if line.strip("-"))  # without ASCII rules
@@ -48,6 +61,14 @@ def parse(command: Callable[..., T], program: str, arguments: list[str]) -> T:
     if similar and similar[0] != "--help" and "nrecognized" in message:
         hint = f"did you mean {similar[0]}? "
     raise ConfigError(f"{message} ({hint}see {program} --help)")
+
+
+def _wrap(line: str) -> str:
+    """Wrap a long line of the help's description; tyro leaves these lines as they are."""
+    if len(line) <= HELP_COLUMNS or not (line[0].isalnum() or line[0] == " "):
+        return line
+    item = re.match(r"  \S+ +", line)  # a name and its description
+    return textwrap.fill(line, HELP_COLUMNS, subsequent_indent=" " * (item.end() if item else 0))
 
 
 def prepare_device(name: str, *, tf32: bool = False) -> str:

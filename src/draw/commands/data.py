@@ -7,8 +7,10 @@ from draw.data import DATASETS, SPLITS, load
 from draw.errors import ConfigError, DataError
 
 USAGE = """\
-draw data list                          list the data sets
-draw data fetch NAME [--data-dir DIR]   find or download a data set and check it"""
+usage: draw data list
+       draw data fetch NAME [--data-dir DIR]
+
+List the data sets, or find or download one and check it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -20,7 +22,7 @@ def main(arguments: list[str]) -> int:
             for name, function in DATASETS.items():
                 print(f"{name:<17}{(function.__doc__ or '').splitlines()[0]}")
         case ["fetch", "folder", *_]:
-            raise DataError("'folder' is a folder of your own pictures and cannot be fetched")
+            raise DataError("'folder' is a folder of your own images and cannot be fetched")
         case ["fetch", name]:
             _fetch(name, None)
         case ["fetch", name, "--data-dir", folder]:

@@ -34,7 +34,7 @@ class Options:
 
     name: Annotated[tyro.conf.Positional[str], options.arg("NAME")]
     """number of the figure (1, or 3 to 12); all for every figure the model supports; or list"""
-    model: Annotated[tyro.conf.Positional[str | None], options.MODEL] = None
+    model: Annotated[tyro.conf.Positional[str | None], options.OPTIONAL_MODEL] = None
     image: Annotated[options.File, options.arg(default="a digit for 3, a portrait for 4")] = None
     """image for figures 3 and 4"""
     out: Annotated[Path | None, options.arg("PATH", default="out/figure-NAME.png")] = None

@@ -29,7 +29,7 @@ COMMANDS = {
 HELP = """\
 DRAW: a recurrent neural network for image generation (Gregor et al. 2015)
 
-Usage: draw COMMAND [OPTIONS]
+usage: draw COMMAND [OPTIONS]
 
 Commands:
 {commands}
@@ -39,7 +39,7 @@ Options:
   --version     Show the version.
 
 Examples:
-  draw train                          Train a small model on 5,000 digits.
+  draw train                          Train a small model on 4,000 bundled digits.
   draw sample mnist --count 16        Generate digits with a bundled model.
   draw reconstruct quick              Reconstruct validation images.
   draw evaluate mnist --split valid   Evaluate the ELBO on validation images.

@@ -5,7 +5,7 @@ from draw.commands import report
 from draw.errors import ConfigError
 
 HELP = """\
-Usage: draw models
+usage: draw models
 
 List the bundled models: how each was trained, and its results."""
 

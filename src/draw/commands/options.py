@@ -26,9 +26,9 @@ def arg(metavar: str | None = None, help: str | None = None, default: str = "") 
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint=hint)
 
 
-MODEL = arg(
-    "MODEL", "name of a bundled model, run folder, saved model folder or Hugging Face Hub id"
-)
+MODEL_HELP = "name of a bundled model, run folder, saved model folder or Hugging Face Hub id"
+MODEL = arg("MODEL", MODEL_HELP)
+OPTIONAL_MODEL = arg("[MODEL]", MODEL_HELP)
 Model = Annotated[tyro.conf.Positional[str], MODEL]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg()]
 File = Annotated[Path | None, arg("FILE")]
@@ -42,7 +42,7 @@ Device = Annotated[
 EngineChoice = Annotated[
     Engine,
     tyro.conf.arg(
-        help="plain runs the readable PyTorch code, fused the fast C++ or Triton kernels; "
+        help="plain is the readable PyTorch engine, fused the fast one in C++ or Triton; "
         "auto uses fused where possible"
     ),
 ]

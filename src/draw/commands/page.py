@@ -13,8 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from draw.commands import console
-from draw.commands.options import check_range
+from draw.commands import console, options
 from draw.model import DRAW
 from draw.page import PageServer, build_site
 from draw.zoo import load
@@ -22,39 +21,37 @@ from draw.zoo import load
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Watch trained models draw on an interactive page, served to this computer only."""
+    """Explore trained models on an interactive page, available only on this computer."""
 
-    model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")] = None
-    """The model to show first: the name of a trained model, a run folder, the folder of a saved
-    model or a Hugging Face hub id."""
+    model: Annotated[tyro.conf.Positional[str | None], options.OPTIONAL_MODEL] = None
     port: int = 0
-    """Port of the server; 0 chooses a free one."""
+    """port of the server; 0 chooses a free port"""
     browser: bool = True
-    """Open the page in the browser; otherwise only print its address."""
-    export: Path | None = None
-    """Write the page to this folder, for any static host, instead of serving it."""
+    """open the page in the browser; otherwise only print its address"""
+    export: Annotated[Path | None, options.arg("DIR")] = None
+    """write the page to this folder instead of serving it"""
 
     def __post_init__(self) -> None:
-        check_range(0, 65_535, port=self.port)
+        options.check_range(0, 65_535, port=self.port)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit status."""
-    options = console.parse(Options, "draw page", arguments)
+    args = console.parse(Options, "draw page", arguments)
     console.prepare_device("cpu")
     models = {}
-    if options.model is not None:
-        models = {_short_name(options.model): load(options.model, DRAW)}
-    if options.export is not None:
-        build_site(options.export, models)
-        console.say(f"{options.export}: upload it to any static host (needs http, not file://)")
+    if args.model is not None:
+        models = {_short_name(args.model): load(args.model, DRAW)}
+    if args.export is not None:
+        build_site(args.export, models)
+        console.say(f"{args.export}: upload it to any static host (needs http, not file://)")
         return 0
     with TemporaryDirectory(prefix="draw-page-") as folder:
         build_site(Path(folder), models)
-        with PageServer(Path(folder), options.port) as server:
+        with PageServer(Path(folder), args.port) as server:
             console.say(f"{server.url}   (Ctrl-C stops it)")
             with _until_stopped():
-                if options.browser:  # a text browser blocks until it is closed
+                if args.browser:  # a text browser blocks until it is closed
                     Thread(target=webbrowser.open, args=[server.url], daemon=True).start()
                 server.serve_forever()
     return 0
@@ -75,7 +72,7 @@ def _until_stopped() -> Iterator[None]:
 
 
 def _short_name(name: str) -> str:
-    """Return the last part of a path or hub id, with only characters that need no URL escapes.
+    """Return the last part of a path or Hub id, with only characters that need no URL escapes.
 
     >>> _short_name("runs/my digits/"), _short_name("someone/digits"), _short_name("..")
     ('my-digits', 'digits', 'model')

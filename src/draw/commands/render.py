@@ -20,7 +20,7 @@ from draw.trace import Trace
 FILM_SECONDS = 4  # default duration of a film, without its final pause
 MAX_FPS = 50.0  # browsers show faster GIFs more slowly
 TILE_PIXELS = 84  # approximate size of an image on the screen
-MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain path
+MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain engine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,14 +29,14 @@ from draw.zoo import Network, load
 
 GLIMPSE_ROWS = 8  # images on which a classifier's glimpses are shown
 RESUME_HELP = (
-    "continue the run in --out from its last checkpoint, with bit-exact results; if PRESET is "
-    "given and there is no run yet, start it"
+    "resume the run in --out from its last checkpoint (bit-exact on the same CPU type and number "
+    "of threads); if PRESET is given and there is no run yet, start it"
 )
 HELP = """Train a model from a preset.
 
 The run folder receives the configuration, the log, checkpoints and the model
 with the best validation loss. Ctrl-C saves a checkpoint and stops; --resume
-continues. On a GPU, matrix products use TF32.
+resumes the run. On a GPU, matrix multiplications use TF32.
 
 Presets:
 {presets}
@@ -47,7 +47,7 @@ The defaults below are those of {preset}; see also `draw train PRESET --help`.
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options that do not change the result of training."""
+    """Options of the command that are not part of `TrainConfig`."""
 
     out: Annotated[Path | None, options.arg("DIR", default="runs/PRESET")] = None
     """run folder"""
@@ -63,7 +63,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
-            raise ConfigError(f"--max-minutes is {self.max_minutes}; it must be positive, finite")
+            raise ConfigError(
+                f"--max-minutes is {self.max_minutes}; it must be positive and finite"
+            )
 
 
 def main(arguments: list[str]) -> int:
@@ -97,7 +99,8 @@ def _train(
             stop.deadline = started + 60 * args.max_minutes
         console.say(
             f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
-            f"batch size {config.batch_size}, {config.model.glimpses} glimpses, into {run.path}",
+            f"batch size {config.batch_size}, {config.model.glimpses} glimpses; "
+            f"saving to {run.path}",
             bar,
         )
         events = train(
@@ -116,7 +119,7 @@ def _train(
     if finished and not stop.signal:
         return None
     folder = shlex.quote(str(run.path))
-    console.say(f"stopped and saved; continue with: draw train --resume --out {folder}")
+    console.say(f"checkpoint saved; resume with: draw train --resume --out {folder}")
     return 128 + stop.signal if stop.signal else 0
 
 
@@ -163,7 +166,7 @@ def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Op
 
     presets = (f"  {name:<20}{_first_line(name)}" for name in PRESETS)
     command.__doc__ = HELP.format(presets="\n".join(presets), preset=preset)
-    args, config = console.parse(command, f"draw train {preset}", arguments)
+    args, config = console.parse(command, f"draw train {preset}", arguments, "draw train [PRESET]")
     if args.image_size is not None:
         size = args.image_size
         config = replace(config, model=replace(config.model, height=size, width=size))

@@ -56,9 +56,9 @@ def load(
     Args:
         name: a key of `DATASETS`.
         split: `train`, `valid` or `test`.
-        shape: the required (C, H, W) of the images. The pictures of a `folder` are converted to
+        shape: the required (C, H, W) of the images. The images of a `folder` are converted to
             it, or to (1, 28, 28) by default.
-        data_dir: the folder to search first; for `folder`, the folder of your pictures.
+        data_dir: the folder to search first; for `folder`, the folder of your images.
         progress: called with (what, done, total) while downloading or decoding.
         fetch: whether to download missing files.
 

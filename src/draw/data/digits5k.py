@@ -12,7 +12,7 @@ FILE = Path(__file__).parents[1] / "assets" / "digits5k" / "digits5k.npz"
 
 
 def digits5k(split: str, source: Source) -> Images:
-    """5,000 digits of MNIST with labels, installed with this package, binarised for every batch.
+    """5,000 digits of MNIST with labels, installed with this package, with dynamic binarisation.
 
     4,000 / 500 / 500 images, with equally many of each digit in each split.
     """

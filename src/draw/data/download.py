@@ -95,10 +95,10 @@ class Source:
                         return self._download(file, url)
                     except DataError as error:
                         failures.append(str(error))
-        failed = f"; the download failed ({'; '.join(failures)})" if failures else ""
+        failed = f", and downloading it failed ({'; '.join(failures)})" if failures else ""
         raise DataError(
-            f"{file.name} is not in any of {', '.join(map(str, self.folders))}{failed}. Copy it "
-            f"into one of these folders, or pass its folder with --data-dir or DRAW_DATA"
+            f"{file.name} was not found in {', '.join(map(str, self.folders))}{failed}; copy it "
+            f"into one of these folders, or set --data-dir or $DRAW_DATA to its folder"
         )
 
     def read(self, file: RemoteFile) -> bytes:
@@ -116,7 +116,7 @@ class Source:
                 break
             except NETWORK_ERRORS as error:
                 if isinstance(error, HTTPError) or attempt == ATTEMPTS or not partial.exists():
-                    raise DataError(f"{url}: {one_line(error)}") from error
+                    raise DataError(f"{url}: {_cause(error)}") from error
         try:
             check(file, partial, url)
         except DataError:
@@ -206,6 +206,17 @@ def archive_members(
         ) from error
     if missing:
         raise DataError(f"{archive} lacks {min(missing)}; delete it and download it again")
+
+
+def _cause(error: Exception) -> str:
+    """Describe a network error without the wrapper of urllib and the error number.
+
+    >>> _cause(URLError(OSError(-2, "Name or service not known")))
+    'Name or service not known'
+    """
+    if type(error) is URLError and isinstance(error.reason, OSError):
+        return error.reason.strerror or one_line(error.reason)
+    return one_line(error)
 
 
 def _resume(url: str, partial: Path, max_bytes: int, progress: Progress | None) -> None:

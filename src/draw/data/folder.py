@@ -1,4 +1,4 @@
-"""A folder of your own pictures: split by name, decoded once and cached."""
+"""A folder of your own images: split by name, decoded once and cached."""
 
 import errno
 import hashlib
@@ -29,17 +29,18 @@ from draw.storage.files import atomic_path, cache_dir
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}
 UNSUPPORTED = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif", ".tiff"}
+NAMES = {"train": "training", "valid": "validation", "test": "test"}  # of splits, in messages
 BUCKETS = 10  # by name: one for the test, one for validation, the others for training
 KEY_BYTES = hashlib.sha256().digest_size
-RECORD_BYTES = KEY_BYTES + 1  # the key of a picture, and whether it was converted
+RECORD_BYTES = KEY_BYTES + 1  # the key of an image, and whether it was converted
 
-Row = tuple[int, bytes, np.ndarray]  # index of the picture in its split, record, pixels
+Row = tuple[int, bytes, np.ndarray]  # index of the image in its split, record, pixels
 
 log = logging.getLogger("draw")
 
 
 class Picture(NamedTuple):
-    """A file with the suffix of a picture."""
+    """A file with the suffix of an image."""
 
     path: Path
     name: bytes  # SHA-256 of its path relative to the folder
@@ -47,54 +48,60 @@ class Picture(NamedTuple):
 
 
 def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
-    """A folder of your own pictures, resized and cropped to one size; intensities in [0, 1].
+    """A folder of your own images, resized and cropped to one size; intensities in [0, 1].
 
-    The hash of a picture's name decides whether it is for training (8 in 10), validation or test
-    (1 in 10 each), so adding pictures moves none. If that leaves a split empty, the pictures are
-    divided in the order of their hashes instead. Links to pictures are followed, links to folders
-    are not.
+    The hash of an image's name decides whether it is for training (8 in 10), validation or test
+    (1 in 10 each), so adding images never moves an existing one to another split. If that leaves a
+    split empty, the images are divided in the order of their hashes instead. Links to images are
+    followed, links to folders are not.
 
-    Pictures that cannot be decoded and folders that cannot be read are skipped with a warning, and
-    so are formats other than PNG, JPEG, WebP and GIF. Decoded pictures are cached in a file that is
-    mapped into memory, so they may exceed the memory. A picture is decoded again if its size or
+    Images that cannot be decoded and folders that cannot be read are skipped with a warning, and
+    so are formats other than PNG, JPEG, WebP and GIF. Decoded images are cached in a file that is
+    mapped into memory, so they may exceed the memory. An image is decoded again if its size or
     modification time changes.
 
     Args:
-        source: its `data_dir` is the folder of pictures.
+        source: its `data_dir` is the folder of images.
         shape: (C, H, W); C = 1 makes them grey, 3 makes them RGB.
 
     Raises:
-        DataError: if the folder does not exist or has fewer than three pictures, if no picture of
+        DataError: if the folder does not exist or has fewer than three images, if no image of
             the split can be decoded, or if the cache cannot be written.
     """
     data_dir = source.data_dir
     if data_dir is None:
-        raise DataError("the data set 'folder' needs --data-dir, the folder of your pictures")
+        raise DataError("the data set 'folder' needs --data-dir, the folder of your images")
     if not data_dir.is_dir():
-        raise DataError(f"{data_dir} is not a folder; pass the folder of your pictures")
+        raise DataError(f"{data_dir} is not a folder; pass the folder of your images")
     skipped: Counter[str] = Counter()
     pictures = split_pictures(data_dir, skipped)[split]
     if skipped and split == "train":  # warn once per command
-        log.warning("skipped, not %s: %s", _join(SUFFIXES), _format_counts(skipped))
+        log.warning(
+            "skipped images in unsupported formats: %s (supported: %s)",
+            _format_counts(skipped),
+            _join(SUFFIXES),
+        )
     place = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
     target = cache_dir() / f"folder-{place}-{split}-{'x'.join(map(str, shape))}.packed"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):  # only one process decodes
-            packed = _refresh(target, pictures, shape, f"{split} pictures", source)
+            packed = _refresh(target, pictures, shape, f"{NAMES[split]} images", source)
     except OSError as error:
         raise DataError(
-            f"decoded pictures cannot be cached in {target}: {error.strerror}; free some space, or "
+            f"decoded images cannot be cached in {target}: {error.strerror}; free some space, or "
             f"set XDG_CACHE_HOME to another folder"
         ) from error
     if packed is None:
-        raise DataError(f"none of the {len(pictures)} {split} pictures of {data_dir} are readable")
+        raise DataError(
+            f"none of the {len(pictures)} {NAMES[split]} images in {data_dir} could be decoded"
+        )
     converted = int(packed.records[:, KEY_BYTES].sum())
     if converted:
         colour = "grey" if shape[0] == 1 else "RGB"
         log.info(
-            "%s of %s %s pictures resized, cropped or converted to %s x %s %s",
-            *(converted, len(packed.pixels), split, shape[2], shape[1], colour),
+            "%s of %s %s images resized, cropped or converted to %s x %s %s",
+            *(converted, len(packed.pixels), NAMES[split], shape[2], shape[1], colour),
         )
     return Images(pixels=packed.pixels, known_digest=packed.tail.hex())
 
@@ -102,7 +109,7 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
 def load_picture(
     path: Path, shape: tuple[int, int, int], *, enlarge: bool = True
 ) -> tuple[UInt8[Tensor, "C H W"], str | None]:
-    """Load one picture as a tensor; see `draw.data.picture_files.decode`.
+    """Load one image as a tensor; see `draw.data.picture_files.decode`.
 
     Returns:
         The pixels, and a description of the conversion (None if nothing changed).
@@ -115,19 +122,19 @@ def load_picture(
 
 
 def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Picture]]:
-    """Find the pictures below a folder and split them, sorted by the hashes of their names.
+    """Find the images below a folder and split them, sorted by the hashes of their names.
 
     Args:
-        skipped: counts pictures in unsupported formats, by suffix.
+        skipped: counts images in unsupported formats, by suffix.
 
     Raises:
-        DataError: if there are fewer than three pictures.
+        DataError: if there are fewer than three images.
     """
     found = sorted(_find(data_dir, skipped), key=lambda picture: picture.name)
     if len(found) < 3:
         others = f", and {_format_counts(skipped)}, which are not supported" if skipped else ""
         raise DataError(
-            f"{data_dir} has {len(found)} pictures ({_join(SUFFIXES)}){others}; training, "
+            f"{data_dir} has {len(found)} images ({_join(SUFFIXES)}){others}; training, "
             f"validation and test need at least one each"
         )
     buckets = {"test": [0], "valid": [1], "train": range(2, BUCKETS)}
@@ -146,7 +153,7 @@ def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Pict
 
 
 def _find(data_dir: Path, skipped: Counter[str]) -> Iterator[Picture]:
-    """Find the files below a folder that have the suffix of a picture."""
+    """Find the files below a folder that have the suffix of an image."""
 
     def warn(error: OSError) -> None:
         log.warning(
@@ -180,10 +187,10 @@ def _refresh(
     what: str,
     source: Source,
 ) -> Packed | None:
-    """Bring the cache up to date; return None if no picture can be decoded.
+    """Bring the cache up to date; return None if no image can be decoded.
 
-    Only pictures that are not in the cache are decoded. Undecodable ones never are in it, so they
-    are tried, and reported, every time.
+    Only images that are not in the cache are decoded. Images that cannot be decoded are never
+    cached, so each run tries them again and warns again.
     """
     old = _unpack(target, shape)
     keys = [] if old is None else [bytes(record[:KEY_BYTES]) for record in old.records.numpy()]

@@ -121,7 +121,7 @@ def import_h5py() -> Any:
 
 
 def cut_out(photograph: bytes, box: Box, origin: str) -> UInt8[np.ndarray, "3 64 64"]:
-    """Cut a house number out of a PNG: enlarge its box by 30 % and resize it to 64 x 64 pixels.
+    """Cut a house number out of a PNG: enlarge its box by 30% and resize it to 64 x 64 pixels.
 
     An enlarged box that exceeds the photograph is clipped.
 

@@ -46,7 +46,7 @@ FILES = {  # images and labels
 
 
 def mnist(split: str, source: Source) -> Images:
-    """MNIST in grey with labels (LeCun, Cortes, Burges), binarised anew for every batch.
+    """MNIST in grey with labels (LeCun, Cortes, Burges), with dynamic binarisation.
 
     50,000 / 10,000 / 10,000 images; validation is the last 10,000 of the published training set.
     """
@@ -58,7 +58,7 @@ def mnist(split: str, source: Source) -> Images:
 
 
 def grey_digits(pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """Make a data set of uint8 digits `[n, 28, 28]`, to be binarised anew for every batch."""
+    """Make a data set of uint8 digits `[n, 28, 28]`, with dynamic binarisation."""
     return Images(
         pixels=torch.tensor(pixels).unsqueeze(1),
         labels=torch.tensor(labels.astype(np.int64)),

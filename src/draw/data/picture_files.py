@@ -1,4 +1,4 @@
-"""Decode picture files to arrays of one shape, one at a time or many in parallel."""
+"""Decode image files to arrays of one shape, one at a time or many in parallel."""
 
 import os
 import warnings
@@ -17,28 +17,28 @@ from PIL import Image, ImageOps
 from draw.errors import DataError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # Pillow runs other programs for some, such as EPS
-MAX_AHEAD = 2  # pictures decoded ahead of their use, per thread
+MAX_AHEAD = 2  # images decoded ahead of their use, per thread
 # What the pixels depend on besides the file and the shape: raise the number with each change of
-# `_fit`, so that cached pictures are decoded again.
+# `_fit`, so that cached images are decoded again.
 DECODER = f"Pillow {PIL.__version__}, version 1"
 
 
 class Decoded(NamedTuple):
-    """A decoded picture, and a description of its conversion (None if nothing changed)."""
+    """A decoded image, and a description of its conversion (None if nothing changed)."""
 
     pixels: UInt8[np.ndarray, "C H W"]
     note: str | None
 
 
 def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> Decoded:
-    """Decode one picture upright, resize it to cover `shape` and crop its centre.
+    """Decode one image upright, resize it to cover `shape` and crop its centre.
 
     The content decides the format: PNG, JPEG, WebP or GIF. An animation is represented by its
     first frame; transparent pixels are blended with black.
 
     Args:
         shape: (C, H, W) of the result; C = 1 is grey, 3 is RGB.
-        enlarge: whether to enlarge a picture that is smaller in both directions; if not, it is
+        enlarge: whether to enlarge an image that is smaller in both directions; if not, it is
             centred on black.
 
     Raises:
@@ -58,9 +58,9 @@ def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> 
 def decode_all(
     paths: Sequence[Path], shape: tuple[int, int, int]
 ) -> Generator[Decoded | DataError, None, None]:
-    """Decode pictures in several threads; yield each one, or its error, in order.
+    """Decode images in several threads; yield each one, or its error, in order.
 
-    Only a few pictures are in memory at a time.
+    Only a few images are in memory at a time.
 
     >>> [type(result).__name__ for result in decode_all([Path("missing.png")], (1, 28, 28))]
     ['DataError']
@@ -116,10 +116,10 @@ def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
             raise FileNotFoundError
         fitted, original = _fit(path, mode, (W, H), enlarge)
     except FileNotFoundError as error:
-        raise DataError(f"{printable(path)}: no such picture") from error
+        raise DataError(f"{printable(path)}: no such image") from error
     except Exception as error:  # Pillow raises many types on damaged files
         raise DataError(
-            f"{printable(path)} cannot be decoded as a picture: {one_line(error)}"
+            f"{printable(path)} cannot be decoded as an image: {one_line(error)}"
         ) from error
     result = f"{W} x {H} {mode}"
     pixels = np.ascontiguousarray(np.array(fitted).reshape(H, W, C).transpose(2, 0, 1))
@@ -127,7 +127,7 @@ def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
 
 
 def _fit(path: Path, mode: str, size: tuple[int, int], enlarge: bool) -> tuple[Image.Image, str]:
-    """Convert a picture to a mode and size, and describe the original."""
+    """Convert an image to a mode and size, and describe the original."""
     with Image.open(path, formats=FORMATS) as opened:
         upright = ImageOps.exif_transpose(opened)
         original = f"{upright.width} x {upright.height} {opened.mode}"

@@ -25,9 +25,9 @@ def svhn(split: str, source: Source) -> Images:
     """SVHN's house numbers in colour, 54 x 54, cropped like Goodfellow et al. 2013 (section 4.4).
 
     231,054 / 4,701 / 13,068 images without labels. The box around all digits of a photograph is
-    enlarged by 30 % and resized to 64 x 64 pixels. Training takes random crops of 54 x 54,
+    enlarged by 30% and resized to 64 x 64 pixels. Training takes random crops of 54 x 54,
     validation and test the central one. Training and validation images come from the archives
-    `train` and `extra`; the 2 % whose names have the lowest hashes are for validation.
+    `train` and `extra`; the 2% whose names have the lowest hashes are for validation.
 
     An archive `train.tar.gz` may also be unpacked, as a folder `train`. The house numbers are cut
     out once and kept in the cache (2.9 GB); the archives can then be deleted. If they exist and

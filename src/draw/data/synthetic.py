@@ -19,7 +19,7 @@ def cluttered_60(split: str, source: Source) -> Images:
 
 
 def two_digits(split: str, source: Source) -> Images:
-    """Two MNIST digits on 60 x 60 pixels, binarised anew for every batch (section 4.3)."""
+    """Two MNIST digits on 60 x 60 pixels, with dynamic binarisation (section 4.3)."""
     pixels = mnist(split, source).pixels
     pairs = Images(pixels=pixels, binarisation="dynamic", transform=Pair(pixels, size=60))
     return _as_split(pairs, split)

@@ -54,7 +54,9 @@ class Evaluation:
     log_likelihood_nats: float  # first part of the ELBO, -L_x
     kl_nats: float  # second part of the ELBO, L_z
     kl_nats_by_step: tuple[float, ...]  # L_z by glimpse
-    bits_per_dim: float | None  # the ELBO; None if pixels are probabilities, not outcomes
+    bits_per_dim: (
+        float | None
+    )  # the ELBO in bits per dimension; None if pixels are probabilities, not outcomes
     iwae: tuple[ImportanceBound, ...]  # ordered by k; empty if not requested
 
 
@@ -72,8 +74,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the ELBO, and optionally IWAE bounds, of a model on a set of images.
 
-    Samples are evaluated in chunks that keep one number each, so a large k takes time but no
-    memory.
+    Samples are evaluated in chunks, and only one log weight per sample is kept, so memory hardly
+    grows with k.
 
     Args:
         model: the model.

@@ -22,7 +22,7 @@ class Classification:
     images: int
     errors: int
     error: float  # errors / images
-    error_interval: tuple[float, float]  # 95 % confidence interval (Wilson)
+    error_interval: tuple[float, float]  # 95% confidence interval (Wilson)
     error_by_glimpse: tuple[float, ...]  # error of the prediction after each glimpse
     log_likelihood_nats: float  # log p(label | x), mean over images
     log_likelihood_stderr: float | None  # standard error of the mean; None for a single image
@@ -98,7 +98,7 @@ def labels_of(images: Images, classes: int) -> Int[Tensor, " n"]:
 
 
 def wilson_interval(errors: int, trials: int) -> tuple[float, float]:
-    """Compute the 95 % confidence interval of a proportion (Wilson 1927).
+    """Compute the 95% confidence interval of a proportion (Wilson 1927).
 
     >>> [round(end, 4) for end in wilson_interval(336, 10_000)]
     [0.0302, 0.0373]

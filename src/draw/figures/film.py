@@ -22,7 +22,7 @@ from draw.trace import Trace
 MAX_SIDE = 16_000  # pixels; WebP allows little more
 MIN_GIF_MS = 20  # browsers show shorter frames for 100 ms
 GIF_GREYS = 32  # shades of a grey GIF, each at most 4 of 255 from the original
-WEBP_SHADES = [3 * round(shade / 3) for shade in range(256)]  # at most 1 from the original
+WEBP_SHADES = [3 * round(shade / 3) for shade in range(256)]  # an error of at most 1 in 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,8 +86,9 @@ def _check_size(tiles: Tensor, columns: int, scale: int, grids: int = 1) -> None
     height = -(-B // columns) * (H * scale + GAP)
     if max(width, height) > MAX_SIDE:
         raise ConfigError(
-            f"a film of {width:,} x {height:,} pixels is too large, because a side may have "
-            f"{MAX_SIDE:,} pixels; use fewer images, a smaller scale or more even columns"
+            f"a film of {width:,} x {height:,} pixels is too large; a side may have at most "
+            f"{MAX_SIDE:,} pixels; use fewer images, a smaller --scale, or --columns nearer to the "
+            f"number of rows"
         )
 
 
@@ -126,9 +127,9 @@ def looking(
 def save_film(path: Path, film: Sequence[Image.Image], *, fps: float, hold_ms: int) -> None:
     """Save a film as GIF, WebP or MP4, depending on the suffix of the file.
 
-    A GIF has 32 shades of grey or 253 colours. WebP keeps every third shade, which is at most 1 of
-    255 from the original. Both keep the exact colours of window borders. MP4 needs the extra `mp4`
-    and blurs colours slightly.
+    A GIF has 32 shades of grey or 253 colours. WebP rounds intensities to multiples of 3, an
+    error of at most 1 in 255. Both keep the exact colours of window borders. MP4 needs the extra
+    `mp4` and blurs colours slightly.
 
     Args:
         path: the file.

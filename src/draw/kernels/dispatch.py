@@ -1,4 +1,4 @@
-"""Decide whether the fused engine or the plain PyTorch loop runs a model."""
+"""Decide whether the fused or the plain engine runs a model."""
 
 import functools
 import logging
@@ -16,7 +16,7 @@ Engine = Literal["auto", "plain", "fused"]
 Network = TypeVar("Network", bound=type[nn.Module])
 
 METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step")
-LAYER_FORWARDS = {cls: cls.forward for cls in (nn.Linear, nn.LSTMCell)}  # to detect patches
+LAYER_FORWARDS = {cls: cls.forward for cls in (nn.Linear, nn.LSTMCell)}  # to detect monkey-patching
 
 log = logging.getLogger("draw")
 _registered: dict[type, dict[str, Any]] = {}  # the methods of each network, by name
@@ -60,7 +60,7 @@ def use_fused(model: Any, *, x: Tensor | None, noise: Tensor, record: bool) -> b
     if reason is None:
         reason, level = _engine_fault(model, noise), logging.WARNING
     if reason and model.engine == "fused":
-        raise ConfigError(f"the fused engine cannot run this: {reason}; use 'auto' or 'plain'")
+        raise ConfigError(f"engine is 'fused', but {reason}; use 'auto' or 'plain'")
     if reason:
         _log_once(level, reason)
     return not reason
@@ -80,7 +80,7 @@ def _observer_reason(model: Any) -> str | None:
     """Check for hooks and function transformations, which must see every operation.
 
     PyTorch has no public way to ask for most of these. Where a later version lacks one of the
-    private names, the plain path runs.
+    private names, the plain engine runs.
     """
     try:
         if (
@@ -101,7 +101,7 @@ def _observer_reason(model: Any) -> str | None:
             ):
                 return f"layer {name} has a hook"
     except AttributeError as error:
-        return f"it cannot detect hooks in PyTorch {torch.__version__} ({error})"
+        return f"the fused engine cannot detect hooks in PyTorch {torch.__version__} ({error})"
     return None
 
 
@@ -134,11 +134,13 @@ def _tensor_reason(model: Any, x: Tensor | None, noise: Tensor) -> str | None:
     inputs, device = [noise] if x is None else [noise, x], noise.device
     tensors = [*model.parameters(), *inputs]
     if device.type not in loops.ENGINES or any(t.device != device for t in tensors):
-        return f"it needs all tensors on one device of type {' or '.join(loops.ENGINES)}"
+        return (
+            f"the fused engine needs all tensors on one device of type {' or '.join(loops.ENGINES)}"
+        )
     if any(t.dtype != torch.float32 for t in tensors):
-        return "it only supports float32"
+        return "the fused engine only supports float32"
     if any(type(t) not in (Tensor, nn.Parameter) for t in tensors):
-        return "it only supports plain tensors, not subclasses"
+        return "the fused engine only supports plain tensors, not subclasses"
     if torch.is_autocast_enabled(device.type):
         return "autocast is enabled"
     if not noise.numel():
@@ -154,9 +156,11 @@ def _gradient_reason(model: Any, x: Tensor | None, noise: Tensor, record: bool) 
     if not torch.is_grad_enabled():
         return None
     if noise.requires_grad or (x is not None and x.requires_grad):
-        return "it has no gradients with respect to images or noise"
+        return "the fused engine has no gradients with respect to images or noise"
     if (record or x is None) and any(p.requires_grad for p in model.parameters()):
-        return "it has no gradients of recorded or generated traces; call it under torch.no_grad()"
+        return (
+            "the fused engine has no gradients of recorded or generated traces; use torch.no_grad()"
+        )
     return None
 
 
@@ -173,4 +177,4 @@ def _engine_fault(model: Any, noise: Tensor) -> str | None:
 
 @functools.cache
 def _log_once(level: int, reason: str) -> None:
-    log.log(level, "the plain PyTorch loop runs instead of the fused engine: %s", reason)
+    log.log(level, "using the plain engine, because %s", reason)

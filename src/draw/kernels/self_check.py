@@ -1,4 +1,4 @@
-"""Compare the fused engine with the plain path once per device, before it is first used.
+"""Compare the fused engine with the plain engine once per device, before it is first used.
 
 The tests make the same comparison in depth, but not on every processor, compiler and driver. This
 check detects gross errors there: an engine that does not start or computes something else.
@@ -73,7 +73,7 @@ def _failure(
     if not wrong:
         return None
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    return f"it failed its self-check on {device}: {', '.join(wrong[:3])}{more}"
+    return f"the fused engine failed its self-check on {device}: {', '.join(wrong[:3])}{more}"
 
 
 def _in_new_thread(work: Callable[[], T]) -> Future[T]:
@@ -93,7 +93,7 @@ def _in_new_thread(work: Callable[[], T]) -> Future[T]:
 def relative_errors(
     network: Any, config: Any, device: torch.device, images: int
 ) -> dict[str, float]:
-    """Return the error of each result by name, relative to the plain path's norm in float64."""
+    """Return the error of each result by name, relative to the plain engine's norm in float64."""
     generator = Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Small files that are written completely or not at all, and JSON read without trust."""
+"""Atomic writes of small files, and parsing of untrusted JSON."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ MAX_JSON_BYTES = 1 << 16  # a configuration needs a few hundred
 
 
 def cache_dir() -> Path:
-    """Return the user's cache folder for downloads, decoded pictures and compiled kernels."""
+    """Return the user's cache folder for downloads, decoded images and compiled kernels."""
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base, "draw")
     if sys.platform == "darwin":

@@ -1,7 +1,7 @@
-"""Models saved in a folder or on the Hugging Face hub, as config.json and model.safetensors.
+"""Models saved in a folder or on the Hugging Face Hub, as config.json and model.safetensors.
 
-Stricter than the library's mixin: every key and every tensor must be known and present, pickles
-are never read, and nothing is printed.
+Loading is stricter than in huggingface_hub: every key and every tensor must be known and present,
+pickles are never read, and nothing is printed.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ class Pretrained(PyTorchModelHubMixin):
 
     def __init_subclass__(cls, *, config_type: type | None = None, **card: Any) -> None:
         super().__init_subclass__(**CARD | card)
-        if config_type is not None:  # a subclass of a model inherits the model's
+        if config_type is not None:  # a subclass of a model inherits its config type
             cls._config_type = config_type
 
     @classmethod
@@ -52,7 +52,7 @@ class Pretrained(PyTorchModelHubMixin):
         force_download: bool = False,
         local_files_only: bool = False,
     ) -> M:
-        """Load a saved model from a folder or from the Hugging Face hub, in evaluation mode.
+        """Load a saved model from a folder or from the Hugging Face Hub, in evaluation mode.
 
         Raises:
             ModelError: if a file is missing, corrupt or describes another model.
@@ -91,9 +91,7 @@ class Pretrained(PyTorchModelHubMixin):
 
 
 def saved_type(name: str | Path) -> str | None:
-    """Return the type that the config.json of a saved model records, such as "DRAW".
-
-    The result is None if the file is damaged or records no type.
+    """Return the model type recorded in config.json, such as "DRAW", or None if there is none.
 
     Raises:
         ModelError: if there is no such model.
@@ -108,10 +106,10 @@ def saved_type(name: str | Path) -> str | None:
 
 
 def locate(name: str, **options: Any) -> list[Path]:
-    """Find the two files of a model in a folder, or download them from the hub.
+    """Find the two files of a model in a folder, or download them from the Hugging Face Hub.
 
     Raises:
-        ModelError: if a file is missing, or if the hub has no such model or cannot be reached.
+        ModelError: if a file is missing, or if the Hub has no such model or cannot be reached.
     """
     folder = Path(name)
     if (folder / CONFIG).is_file() or (folder / WEIGHTS).is_file():
@@ -121,7 +119,7 @@ def locate(name: str, **options: Any) -> list[Path]:
     elif folder.exists():
         raise ModelError(f"{name} is not a saved model: it holds no {CONFIG}")
     else:
-        raise ModelError(f"{name} does not exist and is not a Hugging Face hub id (owner/name)")
+        raise ModelError(f"{name} does not exist and is not a Hugging Face Hub id (owner/name)")
     for file in files:
         if not file.is_file():
             raise ModelError(f"{name} is not a saved model: it holds no {file.name}")
@@ -144,7 +142,7 @@ def _download(
             get_hf_file_metadata(url, token=options.get("token"))
         except (HfHubHTTPError, HFValidationError) as error:
             raise ModelError(
-                f"{name} is neither a folder here nor a model on the Hugging Face hub"
+                f"{name} is neither a local folder nor a model on the Hugging Face Hub"
             ) from error
         except Exception:  # no network: look in the cache without retries
             local_files_only = True
@@ -154,7 +152,7 @@ def _download(
             Path(hf_hub_download(name, file, revision=revision, **options))
             for file in (CONFIG, WEIGHTS)
         ]
-    except Exception as error:  # the hub's client raises many kinds when a connection breaks
+    except Exception as error:  # huggingface_hub raises many kinds when a connection breaks
         raise ModelError(
-            f"{name} is not a folder here, and the hub has no such model or cannot be reached"
+            f"{name} is not a local folder, and the Hub has no such model or cannot be reached"
         ) from error

@@ -5,7 +5,9 @@
     RUN/checkpoints/*.safetensors the last two training states
     RUN/model/                    the EMA weights with the best validation result
 
-All files are JSON or safetensors and are written atomically; nothing is pickled.
+All files are JSON or safetensors; nothing is pickled. All files except the log are written
+atomically: after a kill or on a full disk, a file holds its old or its new content. Lines are
+appended to metrics.jsonl, and an incomplete last line is skipped.
 """
 
 import contextlib
@@ -53,7 +55,7 @@ class RunFolder:
         path = self.path
         if self.config_file.exists():
             raise RunError(
-                f"{path} holds another run; continue it with --resume "
+                f"{path} holds another run; resume it with --resume "
                 f"--out {shlex.quote(str(path))}, or choose another folder with --out"
             )
         if not is_vacant(path):

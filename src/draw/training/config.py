@@ -24,7 +24,7 @@ class TrainConfig:
 
     Note:
         The paper trains with Adam and gives few other details. The cosine learning-rate schedule,
-        the exponential moving average of the weights (which is evaluated and saved), gradient
+        the exponential moving average (EMA) of the weights (which is evaluated and saved), gradient
         clipping and decoupled weight decay (Loshchilov & Hutter 2019) were chosen on validation
         images (experiments/study-mnist, which also covers Muon, Jordan et al. 2024).
 
@@ -34,7 +34,8 @@ class TrainConfig:
 
     model: NetworkConfig = field(default_factory=DRAWConfig)
     data: str = "digits5k"  # name of a data set, see `draw data list`
-    data_dir: Path | None = None  # folder to search for data first; the pictures of `folder`
+    # folder to search for data first; for the data set `folder`, the folder of your images
+    data_dir: Path | None = None
     start_from: str | None = None  # trained model (name or folder) whose weights initialise the run
     steps: int = 10_000  # total optimizer steps
     batch_size: int = 64  # images per minibatch
@@ -45,7 +46,7 @@ class TrainConfig:
     warmup_steps: int = 300  # linear warm-up (at most a quarter of training), then cosine decay
     weight_decay: float = 0.0  # decoupled weight decay, applied to matrices only
     clip_norm: float = 5.0  # maximum gradient norm
-    ema_decay: float = 0.9995  # decay of the moving average of the weights; 0 disables it
+    ema_decay: float = 0.9995  # EMA decay of the weights; 0 disables the EMA
     eval_every: int = 500  # steps between validations
     eval_images: int = 2_000  # validation images, the same ones each time
     checkpoint_every: int = 500  # steps between checkpoints
@@ -84,7 +85,7 @@ class TrainConfig:
 
     @property
     def rows(self) -> int:
-        """Latent trajectories per minibatch."""
+        """Rows per minibatch: twice the batch size with antithetic sampling."""
         return 2 * self.batch_size if self.antithetic else self.batch_size
 
     def to_dict(self) -> dict[str, Any]:

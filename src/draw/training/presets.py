@@ -9,7 +9,7 @@ from draw.training.config import TrainConfig
 
 
 def quick() -> TrainConfig:
-    """A small model of the 5,000 bundled digits; trains in one to three minutes on a CPU core."""
+    """Train a small model on 4,000 bundled digits; takes one to two minutes on one CPU core."""
     return TrainConfig(
         model=DRAWConfig(glimpses=16, latent_size=32, read_size=5, write_size=5),
         data="digits5k",
@@ -24,7 +24,7 @@ def quick() -> TrainConfig:
 
 
 def mnist() -> TrainConfig:
-    """Tables 2 and 3: static binarised MNIST with attention; published ELBO >= -80.97 nats."""
+    """Tables 2 and 3: static binarised MNIST with attention; published log p(x) >= -80.97 nats."""
     return TrainConfig(
         model=DRAWConfig(),
         data="binarized-mnist",
@@ -37,7 +37,7 @@ def mnist() -> TrainConfig:
 
 
 def mnist_no_attention() -> TrainConfig:
-    """Table 2: static binarised MNIST without attention; published ELBO >= -87.40 nats.
+    """Table 2: static binarised MNIST without attention; published log p(x) >= -87.40 nats.
 
     Note:
         The paper gives no number of glimpses; 16 limits the cost, see experiments/study-mnist.
@@ -51,7 +51,7 @@ def mnist_no_attention() -> TrainConfig:
 
 
 def cluttered_100() -> TrainConfig:
-    """Table 1: cluttered MNIST, 8 glimpses; published error 3.36 %."""
+    """Table 1: cluttered MNIST, 8 glimpses; published error 3.36%."""
     return TrainConfig(
         model=ClassifierConfig(),
         data="cluttered-100",
@@ -67,18 +67,18 @@ def cluttered_100() -> TrainConfig:
 
 
 def cluttered_100_4() -> TrainConfig:
-    """Table 1: cluttered MNIST, 4 glimpses; published error 4.18 %."""
+    """Table 1: cluttered MNIST, 4 glimpses; published error 4.18%."""
     return replace(cluttered_100(), model=ClassifierConfig(glimpses=4))
 
 
 def cluttered_60() -> TrainConfig:
-    """Cluttered MNIST on 60 x 60 pixels, 8 glimpses; the paper gives no figure."""
+    """Cluttered MNIST on 60 x 60 pixels, 8 glimpses; the paper reports no value."""
     larger = cluttered_100()
     return replace(larger, model=ClassifierConfig(height=60, width=60), data="cluttered-60")
 
 
 def two_digits() -> TrainConfig:
-    """Section 4.3: two MNIST digits; the paper shows samples (figure 8) and gives no figure.
+    """Section 4.3: two MNIST digits; the paper shows samples (figure 8) and reports no value.
 
     Note:
         The paper does not describe the network. 32 glimpses, half as many as for MNIST, limit the
@@ -116,7 +116,7 @@ def svhn() -> TrainConfig:
 
 
 def cifar10() -> TrainConfig:
-    """Section 4.5: CIFAR-10; Gregor et al. 2016 report 4.13 bits per dimension, the paper nothing.
+    """Section 4.5: CIFAR-10. Gregor et al. 2016 report 4.13 bits/dim; the paper reports no value.
 
     The discretised logistic likelihood allows bits per dimension; `--model.likelihood bernoulli`
     selects the paper's likelihood.
@@ -141,7 +141,7 @@ def cifar10() -> TrainConfig:
 
 
 def folder() -> TrainConfig:
-    """Your own pictures (--data-dir), resized to --image-size, in grey or colour."""
+    """Your own images (--data-dir), resized to --image-size, in grey or colour."""
     return TrainConfig(
         model=DRAWConfig(
             height=64, width=64, glimpses=32, latent_size=64, read_size=12, write_size=12

@@ -43,7 +43,7 @@ class TrainState(Counters):
     """Weights, optimizer states and counters: everything that a training step changes."""
 
     model: Network
-    ema: Network  # moving average of the model's weights, which is evaluated and saved
+    ema: Network  # model with the EMA weights, which are evaluated and saved
     optimizers: tuple[torch.optim.Optimizer, ...]
 
     @classmethod
@@ -140,7 +140,7 @@ def restore_checkpoint(run: RunFolder, state: TrainState) -> bool:
             if isinstance(error.__cause__, OSError):  # the file itself may be intact
                 raise RunError(str(error)) from error
             raise RunError(
-                f"{path} is not a checkpoint of this run ({error}); delete it to continue from "
+                f"{path} is not a checkpoint of this run ({error}); delete it to resume from "
                 f"the previous one"
             ) from error
     return bool(checkpoints)

@@ -1,4 +1,4 @@
-"""The engine is built once and found again; without it, the plain path runs."""
+"""The engine is built once and found again; without it, the plain engine runs."""
 
 import logging
 import shlex
@@ -58,7 +58,7 @@ def test_it_is_built_once_and_rebuilt_only_if_damaged(cache, caplog):
     assert build.is_complete(file)
 
 
-def test_without_a_compiler_the_plain_path_runs(cache, caplog, monkeypatch):
+def test_without_a_compiler_the_plain_engine_runs(cache, caplog, monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent")
     model = DRAW(TINY)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The CPU engine computes the same values and gradients as the plain path."""
+"""The CPU engine computes the same values and gradients as the plain engine."""
 
 from collections.abc import Iterator
 

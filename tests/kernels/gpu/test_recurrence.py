@@ -1,4 +1,4 @@
-"""The GPU engine computes the same values and gradients as the plain path.
+"""The GPU engine computes the same values and gradients as the plain engine.
 
 Triton's interpreter needs tens of milliseconds per kernel, so the networks are tiny.
 """
@@ -116,7 +116,7 @@ def test_products_use_the_precision_set_in_pytorch():
     assert precisions == {"highest": "ieee", "high": "tf32", "medium": "tf32"}
 
 
-def test_large_patches_run_the_plain_path():
+def test_large_patches_run_the_plain_engine():
     model = network(read_size=65)
     x, eps = inputs(model, 1)
     with pytest.raises(ConfigError, match="up to 64 x 64"):
@@ -125,7 +125,7 @@ def test_large_patches_run_the_plain_path():
     assert not kernels.use_fused(model, x=x, noise=eps, record=False)
 
 
-def test_batches_beyond_32_bit_indices_run_the_plain_path():
+def test_batches_beyond_32_bit_indices_run_the_plain_engine():
     colour = {"channels": 3, "height": 1024, "width": 1024, "hidden_size": 64}
     for config, largest in (
         (DRAWConfig(read_size=None, **colour), 682),
@@ -156,7 +156,7 @@ def test_supported_gpus(monkeypatch, cuda, capability, unsupported):
     assert bool(gpu.unsupported_reason(shape, torch.device("cuda"))) == unsupported
 
 
-def test_without_triton_the_plain_path_runs(monkeypatch, caplog):
+def test_without_triton_the_plain_engine_runs(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "triton", None)
     gpu.unavailable_reason.cache_clear()
     try:

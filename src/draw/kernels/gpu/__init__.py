@@ -19,21 +19,21 @@ def unavailable_reason() -> str | None:
     try:
         importlib.import_module("triton")
     except ImportError as error:
-        return f"it is not available ({error})"
+        return f"the fused engine is not available ({error})"
     return None
 
 
 def unsupported_reason(shape: Shape, device: torch.device) -> str | None:
     """Return why the engine does not support this size or GPU, or None."""
     if max(shape.n_read, shape.n_write) > MAX_PATCH:
-        return f"on a GPU it supports patches up to {MAX_PATCH} x {MAX_PATCH}"
+        return f"on a GPU the fused engine supports patches up to {MAX_PATCH} x {MAX_PATCH}"
     layout = importlib.import_module("draw.kernels.gpu.layout").Layout.of(shape)
     if max(shape.B, 4 * shape.hidden) * max(layout.row, layout.out, 4 * shape.hidden) >= 2**31:
-        return "the batch is too large for its 32-bit indices"
+        return "the batch is too large for the 32-bit indices of the fused engine"
     if device.type == "cuda" and torch.version.cuda is None:
-        return "it only supports NVIDIA GPUs"
+        return "the fused engine only supports NVIDIA GPUs"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < MIN_CAPABILITY:
-        return "it needs a GPU of compute capability 8.0 or later"
+        return "the fused engine needs a GPU of compute capability 8.0 or later"
     return None
 
 

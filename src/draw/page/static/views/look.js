@@ -141,6 +141,6 @@ export class Look extends FilmView {
       this.find(name).textContent = this.film ? nats.toFixed(1) : "–";
     }
     this.find(".meaning").textContent =
-      t === glimpses ? "nats, a sample of the bound" : "nats, if it stopped here";
+      t === glimpses ? "nats, one-sample estimate of the bound" : "nats, if drawing stopped here";
   }
 }
