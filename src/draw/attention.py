@@ -1,6 +1,6 @@
 """Selective attention: a grid of Gaussian filters that moves and zooms (paper 3.2, eqs. 19-29).
 
-Pure functions over tensors that import nothing else from this package, so that the module can be
+Pure functions over tensors. The module imports nothing else from this package, so that it can be
 reused in another model. `N` is the patch size, `A` the image width, `B` the image height. Pixel
 coordinates start at 1, as in the paper: the centre of a 28-pixel row is 14.5.
 
@@ -22,8 +22,8 @@ MAX_LOG = 40.0  # bound on |log sigma^2|, |log delta~| and |log gamma|
 class Window(NamedTuple):
     """Position and shape of the filter grid; all fields have the same shape `[...]`."""
 
-    g_x: Tensor  # centre, pixels, 1..A
-    g_y: Tensor  # centre, pixels, 1..B
+    g_x: Tensor  # centre, pixels; the image spans 1..A
+    g_y: Tensor  # centre, pixels; the image spans 1..B
     delta: Tensor  # stride between neighbouring filters, pixels
     sigma2: Tensor  # variance of each filter, pixels squared
     gamma: Tensor  # intensity
@@ -118,7 +118,9 @@ def read(
 def write(
     patch: Float[Tensor, "*batch C n n"], window: Window, height: int, width: int
 ) -> Float[Tensor, "*batch C {height} {width}"]:
-    """Write a patch to an empty image through a window, the transpose of `read` (eq. 29).
+    """Write a patch to an empty image through a window (eq. 29).
+
+    The filters are those of `read` transposed, and the intensity is inverted.
 
     >>> sharp = Window(*(torch.tensor([v]) for v in (2.5, 1.5, 1.0, 1e-4, 1.0)))
     >>> write(torch.ones(1, 1, 2, 2), sharp, height=3, width=4).round().int().tolist()

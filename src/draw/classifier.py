@@ -113,13 +113,12 @@ class GlimpseClassifier(
         """Read one patch and update the LSTM (eqs. 21-27, without x_hat).
 
         Note:
-            In the backward pass, the gradient of each image with respect to the five parameters of
-            a window is clipped to a norm of 30, as Graves 2013 clips derivatives inside a network;
-            the paper does not mention it. The norm is usually far smaller, but a sharp window makes
-            it large, every earlier glimpse multiplies it, and a few images can then dominate the
-            update and make training diverge (experiments/study-cluttered). The limit applies to the
-            gradient of a sum over images, not of a mean; `draw.training.step` divides by the batch
-            size at the end.
+            In the backward pass, each image's gradient with respect to the five window parameters
+            is clipped to a norm of 30, as Graves 2013 clips derivatives inside a network; the paper
+            does not mention it. The norm is usually far smaller, but a sharp window makes it large,
+            every earlier glimpse multiplies it, and a few images can then dominate the update and
+            make training diverge (experiments/study-cluttered). The limit applies to the gradient
+            of a sum over images, not of a mean; `draw.training.step` divides by the batch size.
         """
         _, H, W = self.config.image_shape
         n = self.config.read_size

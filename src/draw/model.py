@@ -1,8 +1,8 @@
 """DRAW: an encoder that reads and a decoder that writes, glimpse by glimpse (paper 2 and 3).
 
-All the mathematics is in `encode_step` and `decode_step`, which are pure functions of tensors.
+The recurrence (eqs. 1-8) is in `encode_step` and `decode_step`, pure functions of tensors.
 `forward` and `generate` are loops over them. By default a fused engine in C++ or Triton, if it is
-available, replaces these loops in float32. It does not follow edits of this file, so set
+available, replaces these loops in float32. It does not reflect edits to this file, so set
 `model.engine = "plain"` (`--engine plain`) before you edit a line here or in `draw.attention`.
 
 `B` is the batch size, `T` the number of glimpses, `H` and `W` the height and width of the image,

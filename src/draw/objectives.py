@@ -31,7 +31,7 @@ def elbo(trace: Trace) -> Float[Tensor, " B"]:
 def log_weight(trace: Trace) -> Float[Tensor, " B"]:
     """Compute log p(x, z_1..z_T) - log q(z_1..z_T | x), the log importance weight, nats.
 
-    It uses the noise of the trace, because (z - mu) / sigma loses digits where sigma is small.
+    It uses the noise of the trace, because (z - mu) / sigma loses precision where sigma is small.
 
     Raises:
         TraceError: if the trace was generated from the prior.

@@ -39,7 +39,7 @@ def load(name: str | Path, kind: type[N] | None = None) -> Any:
         kind: the required class; by default the saved configuration decides.
 
     Raises:
-        ModelError: if there is no such model, it is damaged or it has another class.
+        ModelError: if there is no such model, or if it is damaged or not of the class `kind`.
         RunError: if the run has no model yet.
 
     >>> load("quick").generate(4).mean.shape
@@ -78,7 +78,7 @@ def names(kind: str | None = None) -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the run folder of a bundled model, or any other path as it is.
+    """Return the run folder of a bundled model, or any other path unchanged.
 
     An existing local path takes precedence over a bundled model of the same name.
 

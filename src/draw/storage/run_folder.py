@@ -5,9 +5,9 @@
     RUN/checkpoints/*.safetensors the last two training states
     RUN/model/                    the EMA weights with the best validation result
 
-All files are JSON or safetensors; nothing is pickled. All files except the log are written
-atomically: after a kill or on a full disk, a file holds its old or its new content. Lines are
-appended to metrics.jsonl, and an incomplete last line is skipped.
+These files are JSON or safetensors; nothing is pickled. All except the log are written atomically:
+if the process is killed or the disk fills up, a file holds either its old or its new content.
+Lines are appended to metrics.jsonl, and an incomplete last line is skipped.
 """
 
 import contextlib
@@ -165,7 +165,7 @@ class RunFolder:
         if len(data) > MAX_LOG_BYTES:
             raise RunError(
                 f"{self.log_file} is larger than the limit of {MAX_LOG_BYTES:,} bytes; move it "
-                f"away to start a new log"
+                f"elsewhere to start a new log"
             )
         records = []
         for line in data.splitlines():

@@ -50,7 +50,7 @@ class TrainConfig:
     eval_every: int = 500  # steps between validations
     eval_images: int = 2_000  # validation images, the same ones each time
     checkpoint_every: int = 500  # steps between checkpoints
-    seed: int = 0  # seed of the initial weights, the order of the images and all noise
+    seed: int = 0  # random seed for the initial weights, the order of the images and all noise
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -102,7 +102,7 @@ class TrainConfig:
 
         Args:
             values: the JSON values.
-            source: the name of their source in error messages.
+            source: where the values come from, for error messages.
 
         Raises:
             ConfigError: if a key is unknown or missing, or a value is invalid.

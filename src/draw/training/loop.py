@@ -53,9 +53,10 @@ def train(
     """Train a network and yield the result of each step and validation.
 
     `draw.train` is a generator. Given an existing run folder, it resumes from the newest checkpoint
-    with bit-exact results. A new run folder is created after the first step, so that a network that
-    does not fit in memory leaves nothing behind. At the end, `run.model` holds the EMA weights with
-    the best validation result. Closing the generator discards the steps since the last checkpoint.
+    with bit-exact results. A new run writes run.json after the first step; if training fails before
+    that, for lack of memory for example, the folder is removed again. At the end, `run.model` holds
+    the EMA weights with the best validation result. Closing the generator discards the steps since
+    the last checkpoint.
 
     Args:
         config: the training configuration.
@@ -66,7 +67,7 @@ def train(
         stop: called after every step (every 50 steps if several processes train on GPUs); if it
             returns True, the generator saves a checkpoint and ends.
         world: the processes that train together. Each calls this function with the same arguments;
-            one writes the run folder, which all can read.
+            one writes the run folder, which all must be able to read.
 
     Raises:
         ConfigError: if the images do not fit the network, the model of `start_from` is a different
@@ -160,7 +161,7 @@ def starting_model(config: TrainConfig) -> Network:
     """Load the trained model that `config.start_from` names.
 
     Raises:
-        ConfigError: if it has another configuration than `config.model`.
+        ConfigError: if its configuration differs from `config.model`.
         ModelError: if there is no such model or it is damaged.
         RunError: if it is a run that has no model yet.
     """
@@ -248,7 +249,7 @@ def _full_precision() -> Iterator[None]:
 
 
 def _summary(steps: list[StepResult], config: TrainConfig) -> dict[str, Any]:
-    """Average the steps since the last line of the log; skipped steps count only for the speed."""
+    """Average the steps since the last line of the log; skipped steps count only as time."""
     last, taken = steps[-1], [step for step in steps if step.is_finite]
     return {
         "step": last.step,
