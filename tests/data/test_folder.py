@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from draw.data import SPLITS, folder
 from draw.data.dataset import Images
@@ -508,3 +510,50 @@ def test_the_memory_in_use_does_not_grow_with_the_number_of_pictures(album: Path
     count, grown = map(int, output.split())
     assert count > 40
     assert grown < 1.7 * count / 2
+
+
+# ---- where child processes are not allowed
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from draw.data import load
+print(len(load("folder", "train", shape=(1, 2, 2), data_dir=Path(sys.argv[1]))))
+"""
+
+
+class _Counting(Dataset[int]):
+    """A data set whose only item is the number of training pictures in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return len(load(self.path))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> tuple[Path, int]:
+    """A folder of many pictures, and how many of them are for training."""
+    fill(tmp_path / "many", range(1))
+    for number in range(1, 300):
+        shutil.copyfile(tmp_path / "many" / "0.png", tmp_path / "many" / f"{number}.png")
+    return tmp_path / "many", len(names(tmp_path / "many"))
+
+
+def test_many_pictures_are_decoded_in_a_worker_of_a_data_loader(many: tuple[Path, int]) -> None:
+    """A worker is a daemon process, which must not start other processes."""
+    loader = DataLoader(_Counting(many[0]), num_workers=1, multiprocessing_context="spawn")
+    assert [int(count) for count in loader] == [many[1]]
+
+
+def test_many_pictures_are_decoded_in_a_script_on_standard_input(many: tuple[Path, int]) -> None:
+    """Such a script has no file that a spawned process could import."""
+    command = [sys.executable, "-", str(many[0])]
+    result = subprocess.run(command, input=SCRIPT, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert int(result.stdout) == many[1]

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from draw.data import load_picture, picture_files
 from draw.data.picture_files import MAX_AHEAD, Decoded, decode, decode_all
-from draw.errors import DataError
+from draw.errors import ConfigError, DataError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 GREY_OF = {RED: 76, GREEN: 150, BLUE: 29}  # ITU-R 601: 0.299 R + 0.587 G + 0.114 B
@@ -146,6 +146,51 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "x.png", exif=exif)
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
+
+
+def damaged_exif(orientation: int) -> bytes:
+    """Encode EXIF data with an orientation and a resolution of -1/0, as some cameras write them."""
+    entries = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    entries += struct.pack(">HHII", 0x011A, 10, 1, 38)
+    return b"MM\0*" + struct.pack(">IH", 8, 2) + entries + struct.pack(">Iii", 0, -1, 0)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_applied_although_other_metadata_are_damaged(
+    tmp_path: Path, kind: str
+) -> None:
+    upright = np.zeros((16, 16), np.uint8)
+    upright[:, 8:] = 255
+    options = {"lossless": True} if kind == "WEBP" else {}
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+    exif = (b"Exif\0\0" if kind == "JPEG" else b"") + damaged_exif(6)
+    stored.save(tmp_path / "x.jpg", kind, exif=exif, **options)
+    picture = pixels(tmp_path / "x.jpg", (1, 16, 16))[0]
+    np.testing.assert_allclose(picture.astype(int), upright, atol=3)  # JPEG rounds
+
+
+def test_a_picture_is_used_as_it_is_if_its_orientation_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "x.png", exif=damaged_exif(6))
+
+    def fail(self: Image.Image) -> Image.Exif:
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    monkeypatch.setattr(Image.Image, "getexif", fail)
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
+
+
+@pytest.mark.parametrize("chunk", ["zTXt", "iTXt", "iCCP"])
+def test_large_compressed_metadata_of_a_png_are_accepted(tmp_path: Path, chunk: str) -> None:
+    info, large = PngImagePlugin.PngInfo(), 3_000_000 * "x"
+    if chunk == "iTXt":
+        info.add_itxt("XML:com.adobe.xmp", large, zip=True)
+    elif chunk == "zTXt":
+        info.add_text("comment", large, zip=True)
+    profile = large.encode() if chunk == "iCCP" else None
+    Image.fromarray(GREYS).save(tmp_path / "x.png", pnginfo=info, icc_profile=profile)
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
 
 
@@ -308,6 +353,33 @@ def test_a_gigantic_picture_is_refused_before_it_is_decoded(
     pixels = f"{side**2} pixels"
     with pytest.raises(DataError, match=rf"x\.png .*{pixels}.* exceeds limit"):
         load_picture(tmp_path / "x.png", (1, 28, 28))
+
+
+def test_the_limit_of_pixels_is_configurable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.fromarray(GREYS).save(tmp_path / "x.png")
+    monkeypatch.setenv("DRAW_MAX_PIXELS", "5")
+    with pytest.raises(DataError, match=r"6 pixels.* set the environment variable DRAW_MAX_PIXELS"):
+        load_picture(tmp_path / "x.png", (1, 2, 3))
+    monkeypatch.setenv("DRAW_MAX_PIXELS", "6")
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
+    (tmp_path / "large.png").write_bytes(declaring("PNG", 12_000))
+    monkeypatch.setenv("DRAW_MAX_PIXELS", str(12_000**2))
+    with pytest.raises(DataError, match=r"truncated"):  # not too large
+        load_picture(tmp_path / "large.png", (1, 2, 3))
+    assert (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK) == limits
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "1.5"])
+def test_a_limit_that_is_not_a_positive_integer_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "x.png")
+    monkeypatch.setenv("DRAW_MAX_PIXELS", limit)
+    with pytest.raises(ConfigError, match=r"DRAW_MAX_PIXELS is .*; it must be a positive integer"):
+        load_picture(tmp_path / "x.png", (1, 2, 3))
 
 
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "BMP", "PDF"])

@@ -12,15 +12,27 @@ from typing import NamedTuple
 import numpy as np
 import PIL
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
-from draw.errors import DataError, one_line
+from draw.errors import ConfigError, DataError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # Pillow runs other programs for some, such as EPS
+MAX_PIXELS = 89_478_485  # of an image, unless DRAW_MAX_PIXELS is set; Pillow's default
+MAX_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY  # of a PNG's metadata, decompressed
 MAX_AHEAD = 2  # images decoded ahead of their use, per thread
 # What the pixels depend on besides the file and the shape: raise the number with each change of
 # `_fit`, so that cached images are decoded again.
 DECODER = f"Pillow {PIL.__version__}, version 1"
+ORIENTATION = 0x0112  # the EXIF tag
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Decoded(NamedTuple):
@@ -42,7 +54,7 @@ def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> 
             centred on black.
 
     Raises:
-        DataError: if the file is missing, cannot be decoded or has more than 89 million pixels.
+        DataError: if the file is missing, cannot be decoded or has more pixels than `max_pixels`.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "red.png"
@@ -80,15 +92,34 @@ def decode_all(
         pool.shutdown(cancel_futures=True)
 
 
+def max_pixels() -> int:
+    """Return the largest number of pixels of a picture, which DRAW_MAX_PIXELS can change.
+
+    Raises:
+        ConfigError: if DRAW_MAX_PIXELS is not a positive integer.
+    """
+    text = os.environ.get("DRAW_MAX_PIXELS") or str(MAX_PIXELS)
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ConfigError(f"DRAW_MAX_PIXELS is {text!r}; it must be a positive integer")
+    return int(text)
+
+
 @contextmanager
 def strict_pillow() -> Iterator[None]:
     """Silence Pillow's warnings about damage it repairs; refuse images of too many pixels.
 
-    Filters of warnings belong to the process, so threads must not change them one by one.
+    Compressed text in a PNG may be as large as uncompressed text; Pillow's default is 1 MiB. Filters
+    of warnings and Pillow's limits belong to the process, so threads must not change them one by
+    one.
     """
-    with warnings.catch_warnings(action="ignore"):
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = max_pixels(), MAX_TEXT_BYTES
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 def printable(path: Path) -> str:
@@ -117,6 +148,11 @@ def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
         fitted, original = _fit(path, mode, (W, H), enlarge)
     except FileNotFoundError as error:
         raise DataError(f"{printable(path)}: no such image") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{printable(path)} cannot be decoded as an image: {one_line(error)}; to allow it, "
+            f"set the environment variable DRAW_MAX_PIXELS to a larger number"
+        ) from error
     except Exception as error:  # Pillow raises many types on damaged files
         raise DataError(
             f"{printable(path)} cannot be decoded as an image: {one_line(error)}"
@@ -126,10 +162,24 @@ def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
     return Decoded(pixels, None if original == result else f"{original} converted to {result}")
 
 
+def _upright(opened: Image.Image) -> Image.Image:
+    """Load a picture and turn it by its EXIF orientation, or not at all if that is unreadable.
+
+    `ImageOps.exif_transpose` also rewrites all other metadata, which fails if any are damaged.
+    """
+    opened.load()
+    try:
+        orientation = opened.getexif().get(ORIENTATION)
+    except Exception:  # Pillow raises many types on damaged metadata
+        orientation = None
+    transposition = TRANSPOSITIONS.get(orientation)
+    return opened.copy() if transposition is None else opened.transpose(transposition)
+
+
 def _fit(path: Path, mode: str, size: tuple[int, int], enlarge: bool) -> tuple[Image.Image, str]:
     """Convert an image to a mode and size, and describe the original."""
     with Image.open(path, formats=FORMATS) as opened:
-        upright = ImageOps.exif_transpose(opened)
+        upright = _upright(opened)
         original = f"{upright.width} x {upright.height} {opened.mode}"
     if upright.has_transparency_data:
         original += " with transparency"
