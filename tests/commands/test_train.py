@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from draw import load
 from draw.commands import train as train_command
 from draw.commands.main import main
+from draw.data.folder import split_pictures
+from draw.errors import ConfigError
 
 from .conftest import TINY, checkpoints, contents, frame_count, train, weights
 
@@ -123,6 +126,38 @@ def test_image_shapes(pictures, draw, options, shape):
     assert samples.shape == (8 * (H * scale + 2) - 2, 8 * (W * scale + 2) - 2, 3)
     assert (np.ptp(samples, axis=2) > 0).any() == (C == 3)
     assert draw("evaluate", "run").status == 0
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_undecodable_image_of_any_split_is_named_before_training(
+    training, draw, monkeypatch, split
+):
+    for number in range(100):
+        path = Path(f"mine/cats/{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (12, 12), number).save(path)
+    bad = split_pictures(Path("mine"), Counter())[split][0].path
+    bad.write_bytes(b"no picture")
+
+    def fail(*_, **__):
+        raise ConfigError("training starts here")
+
+    monkeypatch.setattr(train_command, "train", fail)
+    result = draw(*training, "--data-dir", "mine", "--out", "run")
+    skipped, error = result.err.splitlines()
+    assert skipped.startswith(f"draw: skipped: {bad} cannot be decoded")
+    assert error == "draw: training starts here"
+
+
+def test_a_test_split_without_readable_images_is_an_error_before_training(pictures, training, draw):
+    shutil.copytree(pictures, "mine")
+    [bad] = split_pictures(Path("mine"), Counter())["test"]
+    bad.path.write_bytes(b"no picture")
+    result = draw(*training, "--data-dir", "mine", "--out", "run")
+    assert result.status == 2
+    error = "draw: none of the 1 test pictures of mine can be decoded; replace or delete them"
+    assert result.err.splitlines()[-1] == error
+    assert not Path("run").exists()
 
 
 def test_undecodable_image_is_skipped_with_a_warning(pictures, training, draw):

@@ -109,7 +109,7 @@ def test_the_splits_depend_only_on_the_names(tmp_path: Path) -> None:
 def test_nested_folders_unusual_names_and_capital_suffixes_are_found(tmp_path: Path) -> None:
     names = [
         *("a.png", "b c.JPG", "d/e.Jpeg", "d/f/g h.webp", "ü/Ελλάδα.gif", "日本 1.PNG"),
-        *("50%.png", "#1?.png", "[x].png", "-o.png", ".hidden.png", "two.dots.png"),
+        *("50%.png", "#1?.png", "[x].png", "-o.png", "two.dots.png"),
         os.fsdecode("Gemälde.png".encode("latin-1")),  # not valid Unicode
     ]
     for name in names:
@@ -143,17 +143,52 @@ def test_unsupported_formats_are_counted_in_one_warning(
     ]
 
 
-def test_links_to_pictures_are_followed_but_not_links_to_folders(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "cats", range(30))
+    hidden = tmp_path / "cats" / ".ipynb_checkpoints"
+    hidden.mkdir()
+    for number in range(30):  # some of them would be in each split
+        shutil.copy(tmp_path / "cats" / f"{number}.png", hidden / f"{number}-checkpoint.png")
+        (tmp_path / "cats" / f"._{number}.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    (tmp_path / "cats" / ".photo.heic").touch()
+    assert all_shades(tmp_path) == list(range(30))
+    assert caplog.messages == []
+
+
+def test_a_hidden_folder_of_pictures_can_be_named(tmp_path: Path) -> None:
+    fill(tmp_path / ".album", range(3))
+    assert all_shades(tmp_path / ".album") == [0, 1, 2]
+
+
+def test_links_to_pictures_are_followed(tmp_path: Path) -> None:
     album = tmp_path / "album"
     fill(album / "deep", range(3))
     fill(tmp_path / "outside", range(100, 103))
     (album / "3.png").symlink_to(tmp_path / "outside" / "100.png")
     (album / "4.png").symlink_to("../outside/101.png")
-    (album / "outside").symlink_to(tmp_path / "outside")
-    (album / "deep" / "circle").symlink_to(album)
+    (album / "5.png").symlink_to("4.png")  # leads to the same picture
+    (album / "6.png").symlink_to("deep/2.png")
     (album / "self.png").symlink_to("self.png")
     (album / "dangling.png").symlink_to("missing.png")
     assert all_shades(album) == [0, 1, 2, 100, 101]
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    album, outside = tmp_path / "album", tmp_path / "outside"
+    fill(album / "birds", range(3))
+    fill(outside / "cats", range(100, 103))
+    (album / "a").symlink_to(album / "birds")  # a second name of a folder
+    (album / "birds" / "circle").symlink_to(album)
+    (album / "cats").symlink_to(outside / "cats")
+    (outside / "cats" / "again").symlink_to(outside / "cats")
+    (album / "tabbies").symlink_to(outside / "cats")
+    (album / "dangling").symlink_to(tmp_path / "missing")
+    (album / ".hidden").symlink_to(outside)
+    assert all_shades(album) == [0, 1, 2, 100, 101, 102]
+    found = sorted(chain(*split_of(album).values()))
+    assert {path.parent for path in found} == {album / "birds", album / "cats"}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

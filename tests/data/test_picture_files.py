@@ -369,7 +369,7 @@ def test_the_limit_of_pixels_is_configurable(
     monkeypatch.setenv("DRAW_MAX_PIXELS", str(12_000**2))
     with pytest.raises(DataError, match=r"truncated"):  # not too large
         load_picture(tmp_path / "large.png", (1, 2, 3))
-    assert (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK) == limits
+    assert limits == (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many", "1.5"])

@@ -111,6 +111,13 @@ def test_an_earlier_page_is_replaced(tmp_path):
     assert contents(tmp_path).keys() >= {"index.html", "models/plain/config.json"}
 
 
+def test_hidden_files_may_be_in_the_folder(tmp_path, only_tiny):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".DS_Store").touch()
+    build_site(tmp_path, {})
+    assert (tmp_path / "index.html").is_file()
+
+
 @pytest.mark.parametrize(
     "index", [None, "{}x", "3", '["a"]', '[{"name": "a"}]', '{"name": "a"}', "[" * 50_000]
 )

@@ -119,9 +119,11 @@ def test_the_permissions_of_new_files_follow_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x.bin").stat().st_mode) == 0o640
 
 
-def test_a_vacant_folder_holds_at_most_partial_files(tmp_path: Path) -> None:
+def test_a_vacant_folder_holds_at_most_hidden_files(tmp_path: Path) -> None:
     assert is_vacant(tmp_path / "missing")
     (tmp_path / ".run.json.x1.partial").write_text("{")
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / ".ipynb_checkpoints").mkdir()
     assert is_vacant(tmp_path)
     (tmp_path / "run.partial").touch()
     assert not is_vacant(tmp_path)

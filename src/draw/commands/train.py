@@ -77,6 +77,8 @@ def main(arguments: list[str]) -> int:
         with world.local_main_first(), console.progress_bar() as bar:
             images = config.load_images("train", console.reporter(bar))
             validation = config.load_images("valid", console.reporter(bar))
+            if config.data == "folder":  # report damaged pictures now, not in a later evaluation
+                config.load_images("test", console.reporter(bar))
         status = _train(args, config, run, images, validation, device, started, world)
     if status is None and is_main():
         _save_figures(config, run, images, validation)

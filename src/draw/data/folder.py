@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from heapq import merge
@@ -52,8 +52,9 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
 
     The hash of an image's name decides whether it is for training (8 in 10), validation or test
     (1 in 10 each), so adding images never moves an existing one to another split. If that leaves a
-    split empty, the images are divided in the order of their hashes instead. Links to images are
-    followed, links to folders are not.
+    split empty, the images are divided in the order of their hashes instead. Files and folders
+    whose name starts with a dot are ignored. Symbolic links are followed; an image or folder with
+    several links counts once.
 
     Images that cannot be decoded and folders that cannot be read are skipped with a warning, and
     so are formats other than PNG, JPEG, WebP and GIF. Decoded images are cached in a file that is
@@ -94,7 +95,8 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
         ) from error
     if packed is None:
         raise DataError(
-            f"none of the {len(pictures)} {NAMES[split]} images in {data_dir} could be decoded"
+            f"none of the {len(pictures)} {NAMES[split]} images in {data_dir} could be decoded; "
+            f"replace or delete them"
         )
     converted = int(packed.records[:, KEY_BYTES].sum())
     if converted:
@@ -155,29 +157,59 @@ def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Pict
 def _find(data_dir: Path, skipped: Counter[str]) -> Iterator[Picture]:
     """Find the files below a folder that have the suffix of an image."""
 
+    files, links = [], []
+    for path in _walk(data_dir):
+        suffix = path.suffix.lower()
+        skipped.update({suffix} & UNSUPPORTED)
+        if suffix in SUFFIXES:
+            (links if _is_link(path) else files).append(path)
+    targets = set()  # the same image must not be in two splits
+    for path in files + sorted(links):
+        try:
+            status = path.stat()
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):  # dangling or circular links
+                log.warning("skipped: %s cannot be read: %s", printable(path), error.strerror)
+            continue
+        target = status.st_dev, status.st_ino
+        if not stat.S_ISREG(status.st_mode) or (_is_link(path) and target in targets):
+            continue
+        targets.add(target)
+        hashed = hashlib.sha256(os.fsencode(path.relative_to(data_dir).as_posix())).digest()
+        version = f"{status.st_size} {status.st_mtime_ns} {DECODER}"
+        yield Picture(path, hashed, hashlib.sha256(hashed + version.encode()).digest())
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    """Find the files below a folder, without hidden files and folders.
+
+    Links to folders are followed after all real folders, and no folder is visited twice, so that a
+    cycle of links ends and the paths do not depend on the order of the file system.
+    """
+
     def warn(error: OSError) -> None:
         log.warning(
             "skipped: %s cannot be listed: %s", printable(Path(error.filename)), error.strerror
         )
 
-    for parent, _, names in os.walk(data_dir, onerror=warn):
-        within = Path(parent).relative_to(data_dir)
-        for name in names:
-            path = Path(parent, name)
-            suffix = path.suffix.lower()
-            skipped.update({suffix} & UNSUPPORTED)
-            if suffix not in SUFFIXES:
-                continue
-            try:
-                status = path.stat()
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ELOOP):  # dangling or circular links
-                    log.warning("skipped: %s cannot be read: %s", printable(path), error.strerror)
-                continue
-            if stat.S_ISREG(status.st_mode):
-                hashed = hashlib.sha256(os.fsencode((within / name).as_posix())).digest()
-                version = f"{status.st_size} {status.st_mtime_ns} {DECODER}"
-                yield Picture(path, hashed, hashlib.sha256(hashed + version.encode()).digest())
+    visited, pending = set(), deque([top])
+    while pending:
+        for parent, folders, names in os.walk(pending.popleft(), onerror=warn):
+            status = Path(parent).stat()
+            identity = status.st_dev, status.st_ino
+            visible = [] if identity in visited else [n for n in folders if n[0] != "."]
+            folders[:] = sorted(visible)
+            pending += [path for name in folders if _is_link(path := Path(parent, name))]
+            if identity not in visited:
+                visited.add(identity)
+                yield from (Path(parent, name) for name in names if name[0] != ".")
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # no permission, which is reported when the file is read
+        return False
 
 
 def _refresh(

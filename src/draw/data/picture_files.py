@@ -108,9 +108,8 @@ def max_pixels() -> int:
 def strict_pillow() -> Iterator[None]:
     """Silence Pillow's warnings about damage it repairs; refuse images of too many pixels.
 
-    Compressed text in a PNG may be as large as uncompressed text; Pillow's default is 1 MiB. Filters
-    of warnings and Pillow's limits belong to the process, so threads must not change them one by
-    one.
+    Compressed text in a PNG may be as large as other text; Pillow allows 1 MiB. Warning filters and
+    Pillow's limits belong to the process, so threads must not change them one by one.
     """
     before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
     Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = max_pixels(), MAX_TEXT_BYTES

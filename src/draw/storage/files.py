@@ -67,10 +67,10 @@ def is_partial(path: Path) -> bool:
 
 
 def is_vacant(folder: Path) -> bool:
-    """Return whether a folder does not exist or holds nothing but partial files and a lock."""
+    """Return whether a folder does not exist, or holds only hidden files such as .DS_Store."""
     if not folder.is_dir():
         return not folder.exists()
-    return all(is_partial(path) or path.name == LOCK for path in folder.iterdir())
+    return all(path.name.startswith(".") for path in folder.iterdir())
 
 
 def write_atomic(path: Path, data: bytes) -> None:
