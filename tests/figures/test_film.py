@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -249,6 +250,16 @@ def test_mp4_shows_every_frame_and_holds_the_last(tmp_path):
     expected = np.array([0, 100, 200, *[255] * 5]).reshape(-1, 1, 1, 1)
     assert abs(shown - expected).max() <= 3
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.parametrize("name", ["10:30.mp4", "-y.mp4", "%d.mp4", "pipe:1.mp4", "ü b.mp4"])
+@pytest.mark.parametrize("folder", ["", "a:b"])
+def test_mp4_may_have_any_name(tmp_path, monkeypatch, folder, name):
+    monkeypatch.chdir(tmp_path)
+    path = Path(folder, name)
+    save_film(path, noisy(2, colour=False), fps=10.0, hold_ms=100)
+    assert path.read_bytes()[4:8] == b"ftyp"
+    assert [p.name for p in path.parent.iterdir()] == [name]
 
 
 def test_mp4_keeps_window_colours_and_pads_odd_sizes(tmp_path):

@@ -253,7 +253,8 @@ def _save_mp4(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms:
     command = [get_ffmpeg_exe(), "-v", "error", "-y"]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command += ["-r", str(1000 / frame_ms), "-i", "-", "-vf", ",".join(filters)]
-    command += ["-c:v", "libx264", "-crf", "18", "-movflags", "+faststart", "-f", "mp4", str(path)]
+    command += ["-c:v", "libx264", "-crf", "18", "-movflags", "+faststart", "-f", "mp4"]
+    command += [f"file:{path}"]  # otherwise 10:30.mp4 would be a URL
     with tempfile.TemporaryFile() as log:  # a full pipe would block ffmpeg
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as ffmpeg:
             with suppress(BrokenPipeError):  # ffmpeg ended early; its exit status says why
