@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from draw.commands.main import main
+from draw.kernels.cpu import build
 
 TINY_MODEL = "--model.glimpses 3 --model.hidden-size 8 --model.latent-size 3".split()
 TINY = [
@@ -64,6 +65,12 @@ def change_run(run: Path, **config: object) -> None:
 def frame_count(film: Path) -> int:
     with Image.open(film) as opened:
         return opened.n_frames
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engine(_cache: None) -> None:
+    """Build the fused engine, so that no command reports that it does."""
+    build.load()
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """draw sample."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +127,15 @@ def test_missing_training_images_are_reported(run, draw):
     assert result.status == 0
     assert "not showing the nearest training images: gone is not a folder" in result.out
     assert Path("out/samples.png").exists()
+
+
+def test_two_commands_can_write_to_one_folder(run):
+    command = [sys.executable, "-m", "draw", "sample", str(run), "--count", "4", "--out", "both"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert (process.returncode, err) == (0, "")
+        assert out.splitlines()[-2:] == ["both/samples.png", "both/drawing.gif"]
+    assert sorted(path.name for path in Path("both").iterdir()) == ["drawing.gif", "samples.png"]
+    assert frame_count(Path("both/drawing.gif")) == 4

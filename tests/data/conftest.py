@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, str | None]] = []  # path and Range header
         self.cuts: list[int] = []  # the next responses end after this many bytes
+        self.delay = 0.0  # seconds before a response
         self.supports_ranges = True
         self.content_length: str | None = "true"  # None sends none; "true" sends the right one
         self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
@@ -57,6 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         header = self.headers["Range"]
         self.server.requests.append((self.path, header))
+        time.sleep(self.server.delay)
         content = self.server.files.get(self.path)
         if content is None:
             self.send_error(404)
