@@ -116,6 +116,18 @@ def test_a_local_folder_takes_precedence_over_a_bundled_model(elsewhere):
         draw.load("quick")
 
 
+def test_a_tilde_is_the_home_folder(elsewhere, monkeypatch):
+    monkeypatch.setenv("HOME", str(elsewhere / "home"))
+    tiny().save_pretrained("~/mine")
+    assert (elsewhere / "home" / "mine" / "config.json").is_file()
+    assert draw.load("~/mine").config.height == 4
+    assert draw.load(Path("~/mine")).config.height == 4
+    assert DRAW.from_pretrained("~/mine").config.height == 4
+    assert RunFolder("~/run").path == elsewhere / "home" / "run"
+    assert TrainConfig(data_dir=Path("~/x")).data_dir == elsewhere / "home" / "x"
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["home"]
+
+
 def test_the_folder_of_a_bundled_model_is_a_name_as_well():
     folder = zoo.BUNDLED / "quick"
     assert draw.load(folder).config == draw.load(folder / "model").config

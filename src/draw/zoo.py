@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 from draw.classifier import GlimpseClassifier
 from draw.errors import ModelError, RunError
 from draw.model import DRAW
+from draw.storage.files import expand_user
 from draw.storage.hub import saved_type
 from draw.storage.run_folder import RunFolder
 
@@ -88,7 +89,7 @@ def find(name: str | Path) -> Path:
     >>> find("quick").name, find("someone/digits").name
     ('quick', 'digits')
     """
-    path = Path(name)
+    path = expand_user(name)
     if path.exists() or len(path.parts) > 1:
         return path
     if path.name in names():

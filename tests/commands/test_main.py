@@ -1,9 +1,14 @@
 """The `draw` command: help, version and errors."""
 
+import contextlib
+import json
 import os
+import pty
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +83,151 @@ def test_every_command_has_help(command, capsys):
         status = end.code
     assert status == 0
     assert f"draw {command}" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------- the environment
+
+
+def start(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run `python -m draw` in a new process."""
+    command = [sys.executable, "-m", "draw", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return os.environ | {"CUDA_VISIBLE_DEVICES": ""} | changes
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"b\xfccher"), ("utf-8", "bücher")])
+def test_output_that_the_encoding_lacks_is_escaped(encoding, shown):
+    env = environment(PYTHONIOENCODING=encoding)
+    result = start("sample", "quick", "--count", "4", "--out", "bücher", env=env, encoding=encoding)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[-2:] == [f"{shown}/samples.png", f"{shown}/drawing.gif"]
+    assert Path("bücher/samples.png").is_file()
+
+
+def test_a_name_that_is_not_unicode_is_printed():
+    result = start("sample", "quick", "--count", "4", "--out", os.fsdecode(b"\xff"))
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1] == r"\udcff/drawing.gif"
+
+
+def test_results_in_a_table_need_no_unicode():
+    env = environment(PYTHONIOENCODING="ascii")
+    result = start("evaluate", "quick", "--images", "8", env=env)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "ELBO" in result.stdout
+
+
+NO_HOME = """
+import os, sys, pathlib, pwd
+os.environ.pop("HOME", None)
+os.environ.pop("XDG_CACHE_HOME", None)
+def unknown(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+pwd.getpwuid = unknown
+from draw.commands.main import main
+sys.exit(max(main(command.split()) for command in sys.argv[1:]))
+"""
+
+
+def test_a_user_without_a_home_folder_can_use_the_commands(tmp_path):
+    env = environment(TMPDIR=str(tmp_path))
+    commands = ["sample quick --count 4", "data fetch digits5k", "figure 3", "page --export site"]
+    commands += ["evaluate quick --images 8", "train quick --steps 1 --eval-images 8"]
+    program = [sys.executable, "-c", NO_HOME, *commands]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=300, env=env)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("~").exists()
+
+
+def test_a_user_without_a_home_folder_cannot_use_a_tilde():
+    program = [sys.executable, "-c", NO_HOME, "sample quick --out=~/x"]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2
+    assert result.stderr == "draw: ~/x: there is no such home folder; pass a path without ~\n"
+
+
+def test_only_json_is_printed_although_colour_is_forced():
+    result = start(
+        *("evaluate", "quick", "--images", "50", "--json"), env=environment(FORCE_COLOR="1")
+    )
+    assert json.loads(result.stdout)["images"] == 50
+    assert "evaluating" not in result.stderr  # no progress bar where no terminal shows it
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+def test_progress_goes_to_the_terminal_and_results_to_standard_output(redirected):
+    """The parent reads the terminal, which is standard error and maybe standard output."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "draw", "train", "quick", "--steps", "3", "--eval-images", "8"]
+    stdout = subprocess.PIPE if redirected else theirs
+    with subprocess.Popen(command, stdout=stdout, stderr=theirs, stdin=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 1 << 16):
+                shown += part
+        printed = process.stdout.read() if redirected else shown
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"images/s" in shown
+    assert b"validation loss" in printed
+    assert (b"validation loss" in shown) != redirected
+    assert (b"images/s" in printed) != redirected
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "1>&- 2>&-"])
+def test_closed_standard_streams_are_no_error(closed):
+    command = f"{sys.executable} -m draw --help {closed}"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_standard_output_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "draw", "--help"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "draw: No space left on device\n"
+
+
+def test_a_plotting_backend_that_is_not_installed_is_ignored():
+    env = environment(MPLBACKEND="module://missing_notebook.backend")
+    assert start("figure", "3", "--out", "f.png", env=env).returncode == 0
+
+
+# ---------------------------------------------------------------------- the home folder
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_tilde_in_an_option_is_the_home_folder(run, home, draw):
+    assert draw("sample", run, "--count", 1, "--out=~/x", "--trace=~/t.json").status == 0
+    assert draw("sample", run, "--count", 1, "--film=~/y.gif", "--out", "~/x").status == 0
+    assert draw("page", "--export=~/site").status == 0
+    assert draw("figure", "3", "--out=~/f.png").status == 0
+    for name in ("x/samples.png", "t.json", "y.gif", "site/index.html", "f.png"):
+        assert (home / name).is_file()
+    run.rename(home / "run")
+    assert draw("evaluate", "~/run", "--images", 2, "--out=~/results").status == 0
+    assert (home / "results").is_dir()
+    assert draw("train", "--resume", "--out=~/run").status == 0
+    assert not Path("~").exists()
+
+
+def test_a_tilde_in_the_folder_of_pictures(training, pictures, home, draw):
+    shutil.copytree(pictures, home / "pictures")
+    assert draw(*training, "--data-dir=~/pictures", "--out=~/runs/x").status == 0
+    config = json.loads((home / "runs/x/run.json").read_text())["config"]
+    assert config["data_dir"] == str(home / "pictures")
+    assert draw("reconstruct", "~/runs/x", "~/pictures/00.png", "--out=~/y").status == 0
+    assert draw("data", "fetch", "digits5k", "--data-dir", "~/pictures").status == 0
+    assert not Path("~").exists()

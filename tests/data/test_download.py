@@ -5,6 +5,8 @@ import hashlib
 import io
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from draw.data import download
 from draw.data.download import RemoteFile, Source, archive_members
-from draw.errors import DataError
+from draw.errors import ConfigError, DataError
 from draw.storage.files import cache_dir
 from tests.data.conftest import Server, remote, tar_gz
 
@@ -58,6 +60,39 @@ def test_the_cache_follows_xdg_and_the_platform(monkeypatch: pytest.MonkeyPatch)
     ):
         monkeypatch.setattr("sys.platform", platform)
         assert cache_dir() == path
+
+
+def test_a_tilde_is_the_home_folder(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DRAW_DATA", "~/data")
+    assert Source(Path("~/mine")).folders == [tmp_path / "mine", tmp_path / "data", cache]
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/caches")
+    assert cache_dir() == tmp_path / "caches" / "draw"
+
+
+def test_without_a_home_folder_the_cache_is_a_private_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", fail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    folder = tmp_path / f"draw-{os.getuid()}"
+    for _ in range(2):
+        assert cache_dir() == folder
+        assert folder.stat().st_mode & 0o777 == 0o700
+    for mode in (0o777, 0o770):  # a folder in which others can put compiled code
+        folder.chmod(mode)
+        with pytest.raises(ConfigError, match=r"other users can change .*; set XDG_CACHE_HOME"):
+            cache_dir()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match="other users can change"):
+        cache_dir()
 
 
 def test_find_searches_data_dir_then_the_environment_then_the_cache(
@@ -276,6 +311,29 @@ def test_without_a_network_the_error_names_every_mirror_in_one_line(closed: str)
 def test_concurrent_requests_for_a_file_download_it_once(server: Server, file: RemoteFile) -> None:
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(lambda _: Source().read(file), range(4))) == {CONTENT}
+    assert len(server.requests) == 1
+
+
+DOWNLOAD = """
+import sys
+from draw.data.download import RemoteFile, Source
+name, size, sha256, url = sys.argv[1:]
+print(Source().get(RemoteFile(name, int(size), sha256, (url,))))
+"""
+
+
+def test_two_processes_with_an_empty_cache_download_a_file_once(
+    server: Server, file: RemoteFile, cache: Path
+) -> None:
+    arguments = [file.name, str(file.size), str(file.sha256), *file.urls]
+    command = [sys.executable, "-c", DOWNLOAD, *arguments]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    server.delay = 0.2  # seconds per response, so that both processes are downloading
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    for process in processes:
+        assert process.communicate(timeout=120) == (f"{cache / 'digits'}\n", "")
+        assert process.returncode == 0
+    assert cached() == {"digits": len(CONTENT)}
     assert len(server.requests) == 1
 
 

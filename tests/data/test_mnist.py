@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,26 @@ def test_mnist_is_the_grey_digits_and_their_labels(
         assert images.labels is not None
         assert images.labels.tolist() == [7, 2, 1]
     assert [path for path, _ in server.requests] == ["/test-images.gz", "/test-labels.gz"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_mnist_is_found_under_its_names_with_a_dot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    names = [(file.name, file.other_names) for file in mnist.FILES["test"]]
+    assert names == [
+        ("t10k-images-idx3-ubyte", ("t10k-images.idx3-ubyte",)),
+        ("t10k-labels-idx1-ubyte", ("t10k-labels.idx1-ubyte",)),
+    ]
+    files = []
+    for (name, others), array in zip(names, (GREY, LABELS), strict=True):
+        content = idx(array)
+        files.append(replace(remote(name, content), other_names=others))
+        stored = gzip.compress(content) if suffix else content
+        (tmp_path / f"{others[0]}{suffix}").write_bytes(stored)
+    monkeypatch.setitem(mnist.FILES, "test", tuple(files))
+    images = load("mnist", "test", data_dir=tmp_path, fetch=False)
+    np.testing.assert_array_equal(images.pixels.numpy(), GREY[:, None])
 
 
 def test_mnist_validation_is_the_last_10000_of_the_published_training_set(

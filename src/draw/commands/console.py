@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from draw.distributed import is_main
 from draw.errors import ConfigError
+from draw.storage.files import expand_user
 
 T = TypeVar("T")
 HELP_COLUMNS = 100
@@ -36,10 +38,14 @@ def parse(
         arguments: the command line after the command.
         usage: the command as the help shows it; by default `program`.
 
+    A value that starts with ~ is expanded, because most shells leave --out=~/run as it is.
+
     Raises:
         ConfigError: if an option is unknown or a value has the wrong type.
     """
-    output, errors = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding), io.StringIO()
+    arguments = [_expand(argument) for argument in arguments]
+    buffer, errors = io.BytesIO(), io.StringIO()
+    output = io.TextIOWrapper(buffer, sys.stdout.encoding, errors="backslashreplace")
     output.isatty = sys.stdout.isatty  # type: ignore[method-assign]  # keep the colours of the help
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
@@ -69,6 +75,21 @@ def _wrap(line: str) -> str:
         return line
     item = re.match(r"  \S+ +", line)  # a name and its description
     return textwrap.fill(line, HELP_COLUMNS, subsequent_indent=" " * (item.end() if item else 0))
+
+
+def _expand(argument: str) -> str:
+    """Expand ~ in an argument such as ~/run or --out=~/run."""
+    if match := re.fullmatch(r"(--[\w.-]+=)?(~.*)", argument, re.DOTALL):
+        return f"{match[1] or ''}{expand_user(match[2])}"
+    return argument
+
+
+def stop_signals() -> list[signal.Signals]:
+    """List the signals that ask a process to end, without SIGHUP if `nohup` ignores it."""
+    names = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"]
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]  # fewer on Windows
+    ignored = [number for number in known if signal.getsignal(number) == signal.SIG_IGN]
+    return [n for n in known if n not in ignored or n in (signal.SIGINT, signal.SIGTERM)]
 
 
 def prepare_device(name: str, *, tf32: bool = False) -> str:
@@ -108,20 +129,20 @@ def console() -> Console:
 
 
 def progress_bar() -> progress.Progress:
-    """Create a progress bar with a description, a count and the time left.
+    """Create a progress bar with a description, a count and the time left, on standard error.
 
     It appears only on a terminal, and disappears when finished.
     """
-    screen = console()
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
         progress.TextColumn("left"),
-        console=screen,
+        console=Console(highlight=False, soft_wrap=True, stderr=True),
         transient=True,
-        disable=not (screen.is_terminal and is_main()),
+        redirect_stdout=False,  # standard output may be a file
+        disable=not (sys.stderr.isatty() and is_main()),
     )
 
 
@@ -138,13 +159,13 @@ def reporter(bar: progress.Progress) -> Callable[[str, int, int], None]:
 
 
 def say(text: str, bar: progress.Progress | None = None) -> None:
-    """Print a line to standard output, above the progress bar if it is shown.
+    """Print a line to standard output, above the progress bar if both are on a terminal.
 
     Only the main process prints. If the reader of a pipe has closed it, output is discarded.
     """
     if not is_main():
         return
-    if bar is not None and not bar.disable:
+    if bar is not None and not bar.disable and sys.stdout.isatty():
         bar.console.print(text, markup=False)
         return
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from draw.commands import console
 from draw.data import DATASETS, SPLITS, load
 from draw.errors import ConfigError, DataError
+from draw.storage.files import expand_user
 
 USAGE = """\
 usage: draw data list
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
         case ["fetch", name]:
             _fetch(name, None)
         case ["fetch", name, "--data-dir", folder]:
-            _fetch(name, Path(folder))
+            _fetch(name, expand_user(folder))
         case _:
             raise ConfigError("usage: draw data list, or draw data fetch NAME [--data-dir DIR]")
     return 0

@@ -5,10 +5,12 @@ torch takes a second or two, and `draw --help` should answer at once.
 """
 
 import difflib
+import io
 import logging
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from draw import __version__
 from draw.errors import ConfigError, DrawError, is_out_of_memory
@@ -55,6 +57,7 @@ Run `draw COMMAND --help` for the options of a command."""
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit status: 2 after an error that the user can fix."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _prepare_process()
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -91,6 +94,17 @@ def _run(arguments: list[str]) -> int:
     _log_to_stderr()
     status: int = import_module(f"draw.commands.{command}").main(rest)
     return status
+
+
+def _prepare_process() -> None:
+    """Make output and figures independent of the environment."""
+    os.environ["MPLBACKEND"] = "agg"  # notebooks name backends that may not be installed here
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):  # escape what the encoding lacks
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _StderrHandler(logging.Handler):

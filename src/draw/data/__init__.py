@@ -23,6 +23,7 @@ from draw.data.dataset import Batches, Images, Transform
 from draw.data.download import Progress, Source
 from draw.data.folder import load_picture
 from draw.errors import DataError
+from draw.storage.files import expand_user
 
 __all__ = ["DATASETS", "SPLITS", "Batches", "Images", "Transform", "load", "load_picture"]
 
@@ -76,6 +77,7 @@ def load(
     function = DATASETS[name]
     if name == "folder":
         function = partial(function, shape=shape or (1, mnist.SIDE, mnist.SIDE))
+    data_dir = None if data_dir is None else expand_user(data_dir)
     images = function(split, source=Source(data_dir, progress, fetch))
     if shape is not None and images.shape != shape:
         raise DataError(

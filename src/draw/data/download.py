@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 from filelock import FileLock
 
 from draw.errors import DataError, one_line
-from draw.storage.files import cache_dir
+from draw.storage.files import cache_dir, expand_user
 
 Progress = Callable[[str, int, int], None]  # (what, done, total); a total of 0 is unknown
 
@@ -39,6 +39,7 @@ class RemoteFile:
     size: int  # bytes
     sha256: str | None  # None if none was published; then only the size is checked
     urls: tuple[str, ...] = ()  # mirrors, in order of preference
+    other_names: tuple[str, ...] = ()  # under which other programs store it
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,24 @@ class Source:
     @property
     def folders(self) -> list[Path]:
         """The folders to search, in order."""
-        environment = os.environ.get("DRAW_DATA")
-        folders = self.data_dir, Path(environment) if environment else None, cache_dir()
-        return [folder for folder in folders if folder is not None]
+        named = self.data_dir, os.environ.get("DRAW_DATA")
+        return [*(expand_user(folder) for folder in named if folder), cache_dir()]
 
     def find(self, file: RemoteFile) -> Path | None:
         """Search the folders for a file and check it.
 
         Returns:
-            The path of `NAME` or `NAME.gz`, or None if neither exists.
+            The path of `NAME` or `NAME.gz`, also under its other names, or None if none exists.
 
         Raises:
             DataError: if the file exists but differs from the published one.
         """
         suffixes = ("",) if file.name.endswith(".gz") else ("", ".gz")
         for folder in self.folders:
-            for path in (folder / f"{file.name}{suffix}" for suffix in suffixes):
+            for name in (
+                f"{n}{suffix}" for n in (file.name, *file.other_names) for suffix in suffixes
+            ):
+                path = folder / name
                 if path.is_file():
                     check(file, path, str(path))
                     return path

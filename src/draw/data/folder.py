@@ -157,7 +157,8 @@ def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Pict
 def _find(data_dir: Path, skipped: Counter[str]) -> Iterator[Picture]:
     """Find the files below a folder that have the suffix of an image."""
 
-    files, links = [], []
+    files: list[Path] = []
+    links: list[Path] = []
     for path in _walk(data_dir):
         suffix = path.suffix.lower()
         skipped.update({suffix} & UNSUPPORTED)

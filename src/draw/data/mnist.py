@@ -14,7 +14,9 @@ MIRRORS = (
 
 
 def _file(name: str, size: int, sha256: str) -> RemoteFile:
-    return RemoteFile(name, size, sha256, tuple(f"{mirror}{name}.gz" for mirror in MIRRORS))
+    dotted = name.replace("-idx", ".idx")  # as some distributions name it
+    urls = tuple(f"{mirror}{name}.gz" for mirror in MIRRORS)
+    return RemoteFile(name, size, sha256, urls, (dotted,))
 
 
 FILES = {  # images and labels

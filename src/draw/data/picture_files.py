@@ -168,10 +168,9 @@ def _upright(opened: Image.Image) -> Image.Image:
     """
     opened.load()
     try:
-        orientation = opened.getexif().get(ORIENTATION)
-    except Exception:  # Pillow raises many types on damaged metadata
-        orientation = None
-    transposition = TRANSPOSITIONS.get(orientation)
+        transposition = TRANSPOSITIONS.get(opened.getexif()[ORIENTATION])
+    except Exception:  # there is none, or Pillow raises another type on damaged metadata
+        transposition = None
     return opened.copy() if transposition is None else opened.transpose(transposition)
 
 

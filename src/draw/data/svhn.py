@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from filelock import FileLock
+
 from draw.data.dataset import Images
 from draw.data.download import RemoteFile, Source
 from draw.data.house_numbers import SHAPE, import_h5py, is_packed, pack
@@ -43,12 +45,14 @@ def svhn(split: str, source: Source) -> Images:
     """
     parts = ("test",) if split == "test" else ("train", "extra")
     packed = cache_dir() / f"svhn-{'-'.join(parts)}.packed"
-    sources = {part: path for part in parts if (path := _find(part, source)) is not None}
-    complete = len(sources) == len(parts)
-    if not packed.is_file() or (complete and not is_packed(sources, packed)):
-        import_h5py()  # fails before the large downloads
-        sources = {part: sources.get(part) or source.get(ARCHIVES[part]) for part in parts}
-        pack(sources, packed, source.progress)
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{packed}.lock"):  # only one process cuts out the house numbers
+        sources = {part: path for part in parts if (path := _find(part, source)) is not None}
+        complete = len(sources) == len(parts)
+        if not packed.is_file() or (complete and not is_packed(sources, packed)):
+            import_h5py()  # fails before the large downloads
+            sources = {part: sources.get(part) or source.get(ARCHIVES[part]) for part in parts}
+            pack(sources, packed, source.progress)
     pixels = unpack(packed, SHAPE, min_images=2).pixels
     held_out = max(1, len(pixels) * VALIDATION_IMAGES // PUBLISHED_IMAGES)
     if split == "train":

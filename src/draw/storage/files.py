@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,15 +20,52 @@ LOCK = ".lock"  # of a run folder, held while a process trains in it
 MAX_JSON_BYTES = 1 << 16  # a configuration needs a few hundred
 
 
+def expand_user(path: str | Path) -> Path:
+    """Replace `~` or `~user` at the start of a path by that user's home folder.
+
+    Raises:
+        ConfigError: if there is no such user or home folder.
+
+    >>> expand_user("~/runs") == Path.home() / "runs", expand_user("a~/b")
+    (True, PosixPath('a~/b'))
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no such home folder; pass a path without ~") from error
+
+
 def cache_dir() -> Path:
-    """Return the user's cache folder for downloads, decoded images and compiled kernels."""
+    """Return the user's cache folder for downloads, decoded images and compiled kernels.
+
+    A user without a home folder has it among the temporary files.
+
+    Raises:
+        ConfigError: if another user could change that temporary folder.
+    """
     if base := os.environ.get("XDG_CACHE_HOME"):
+        return expand_user(base) / "draw"
+    if sys.platform == "win32" and (base := os.environ.get("LOCALAPPDATA")):
         return Path(base, "draw")
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return _temporary_cache_dir()
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "draw"
+        return home / "Library" / "Caches" / "draw"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local", "draw")
-    return Path.home() / ".cache" / "draw"
+        return home / "AppData" / "Local" / "draw"
+    return home / ".cache" / "draw"
+
+
+def _temporary_cache_dir() -> Path:
+    """Create the temporary cache folder, which contains compiled code, for this user only."""
+    folder = Path(tempfile.gettempdir(), f"draw-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise ConfigError(f"other users can change {folder}; set XDG_CACHE_HOME to another folder")
+    return folder
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from huggingface_hub import PyTorchModelHubMixin, get_hf_file_metadata, hf_hub_d
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from draw.errors import ConfigError, ModelError
-from draw.storage.files import dump_json, read_json, write_atomic
+from draw.storage.files import dump_json, expand_user, read_json, write_atomic
 from draw.storage.json_config import TYPE, from_dict, to_dict
 from draw.storage.tensors import read_tensors
 
@@ -61,7 +61,7 @@ class Pretrained(PyTorchModelHubMixin):
             str(pretrained_model_name_or_path),
             revision=revision,
             token=token,
-            cache_dir=cache_dir,
+            cache_dir=None if cache_dir is None else expand_user(cache_dir),
             force_download=force_download,
             local_files_only=local_files_only,
         )
@@ -85,6 +85,14 @@ class Pretrained(PyTorchModelHubMixin):
         write_atomic(folder / CONFIG, dump_json(to_dict(self.config)).encode())  # type: ignore
         tensors = {k: v.contiguous() for k, v in self.state_dict().items()}  # type: ignore
         write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors, {"format": "pt"}))
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write config.json, model.safetensors and a model card.
+
+        See `huggingface_hub.PyTorchModelHubMixin.save_pretrained` for the options.
+        """
+        result: str | None = super().save_pretrained(expand_user(save_directory), **options)
+        return result
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
@@ -111,10 +119,10 @@ def locate(name: str, **options: Any) -> list[Path]:
     Raises:
         ModelError: if a file is missing, or if the Hub has no such model or cannot be reached.
     """
-    folder = Path(name)
+    folder = expand_user(name)
     if (folder / CONFIG).is_file() or (folder / WEIGHTS).is_file():
         files = [folder / CONFIG, folder / WEIGHTS]
-    elif _is_hub_id(name):
+    elif _is_hub_id(str(folder)):
         files = _download(name, **options)
     elif folder.exists():
         raise ModelError(f"{name} is not a saved model: it holds no {CONFIG}")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from draw.errors import ConfigError
+from draw.storage.files import expand_user
 
 T = TypeVar("T")
 
@@ -105,15 +106,17 @@ def _convert(expected: Any, value: Any, name: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     for choice in choices:
-        if type(value) is choice or (choice is Path and isinstance(value, Path)):
+        if type(value) is choice:
             return value
+        if choice is Path and isinstance(value, Path):
+            return expand_user(value)
         if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
             return value
         if choice is NoneType and value is None:
             return None
     for choice in choices:
         if choice is Path and isinstance(value, str):
-            return Path(value)
+            return expand_user(value)
         if choice is float and type(value) is int and abs(value) <= MAX_EXACT_INT:
             return float(value)
         if choice is int and type(value) is float and value.is_integer():

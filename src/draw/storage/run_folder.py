@@ -23,6 +23,7 @@ from draw.errors import ConfigError, RunError
 from draw.storage.files import (
     LOCK,
     dump_json,
+    expand_user,
     is_partial,
     is_vacant,
     parse_json,
@@ -40,7 +41,7 @@ class RunFolder:
     """The files of one training run."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expand_user(path)
         self.config_file = self.path / "run.json"
         self.log_file = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 
+from draw.errors import ConfigError
 from draw.storage.files import cache_dir
 
 log = logging.getLogger("draw")
@@ -45,7 +46,7 @@ def load() -> Library:
     try:
         torch_functions()
         return Library(_load_or_build(), None)
-    except (OSError, AttributeError, subprocess.SubprocessError, ValueError) as error:
+    except (OSError, AttributeError, subprocess.SubprocessError, ValueError, ConfigError) as error:
         return Library(None, f"it is not available ({error})")
 
 
