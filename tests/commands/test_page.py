@@ -24,7 +24,7 @@ def test_export_writes_the_page_and_prints_the_folder(run, draw):
     assert weights == (run / "model/model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_until_it_is_stopped(run, stop):
     """Even if the shell ignores Ctrl-C for background processes."""
     ignored = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)

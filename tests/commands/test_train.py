@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pty
 import resource
 import shlex
 import shutil
@@ -292,7 +293,15 @@ def assert_same_result(run: Path, expected: Path) -> None:
     assert validations(run) == validations(expected)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),  # the terminal was closed
+        (signal.SIGUSR1, 138),  # Slurm's warning before the time limit
+    ],
+)
 def test_signal_saves_a_checkpoint_and_the_run_resumes_bit_exactly(
     training, uninterrupted, draw, monkeypatch, number, status
 ):
@@ -306,6 +315,33 @@ def test_signal_saves_a_checkpoint_and_the_run_resumes_bit_exactly(
     resumed = draw(*shlex.split(stopped.out.splitlines()[-1].removeprefix(hint)))
     assert resumed.status == 0
     assert_same_result(Path("run"), uninterrupted)
+
+
+def test_nohup_keeps_a_run_alive_when_the_terminal_is_closed(training, draw, monkeypatch):
+    monkeypatch.setattr(
+        train_command, "_save_samples", lambda *_: os.kill(os.getpid(), signal.SIGHUP)
+    )
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert draw(*training, "--out", "run").status == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_closing_the_terminal_saves_a_checkpoint(training):
+    pid, terminal = pty.fork()
+    if pid == 0:  # the child, whose standard streams are the terminal
+        command = [sys.executable, "-m", "draw", *training, "--steps", "1000000", "--out", "run"]
+        os.execv(sys.executable, command)
+    printed = b""
+    while b"validation loss" not in printed:
+        printed += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    saved = [int(name.removesuffix(".safetensors")) for name in checkpoints(Path("run"))]
+    logged = validations(Path("run"))[-1]["step"]
+    assert saved[-1] >= logged
 
 
 def test_max_minutes_stops_after_a_step_and_the_run_resumes(training, uninterrupted, draw):

@@ -59,9 +59,10 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _until_stopped() -> Iterator[None]:
-    """End the block at Ctrl-C or SIGTERM, even if the shell ignores Ctrl-C (`draw page &`)."""
-    stops = (signal.SIGINT, signal.SIGTERM)
-    previous = {stop: signal.signal(stop, signal.default_int_handler) for stop in stops}
+    """End the block at a signal to stop, even if the shell ignores Ctrl-C (`draw page &`)."""
+    previous = {
+        stop: signal.signal(stop, signal.default_int_handler) for stop in console.stop_signals()
+    }
     try:
         yield
     except KeyboardInterrupt:

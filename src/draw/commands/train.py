@@ -2,8 +2,10 @@
 
 import contextlib
 import math
+import os
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -269,16 +271,22 @@ class _Stop:
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[_Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C interrupts."""
+    """Turn Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 into requests to stop; a later Ctrl-C interrupts.
+
+    A terminal that closes sends SIGHUP, unless `nohup` ignores it; Slurm sends SIGUSR1 before the
+    time limit if asked to.
+    """
     stop = _Stop()
+    terminals = [stream.fileno() for stream in (sys.stdout, sys.stderr) if stream.isatty()]
 
     def request(number: int, frame: object) -> None:
         stop.signal = number
+        if signal.Signals(number).name == "SIGHUP":  # writing to a closed terminal fails
+            for terminal in terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = {
-        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    previous = {number: signal.signal(number, request) for number in console.stop_signals()}
     try:
         yield stop
     finally:
