@@ -15,7 +15,6 @@ model of the same name, the card describes both runs.
 
 import argparse
 import hashlib
-import json
 import shutil
 import sys
 from datetime import date
@@ -33,7 +32,7 @@ from draw import figures, zoo
 from draw.classifier import GlimpseClassifier
 from draw.commands import console, evaluate, render
 from draw.errors import DrawError, RunError
-from draw.storage.files import write_atomic
+from draw.storage.files import dump_json, write_atomic
 from draw.storage.run_folder import RunFolder
 from draw.training.state import read_config
 
@@ -210,7 +209,7 @@ def draw_pictures(run: RunFolder, name: str) -> None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write an indented JSON file atomically."""
-    write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
+    write_atomic(path, dump_json(values).encode())
 
 
 if __name__ == "__main__":
