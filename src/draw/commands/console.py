@@ -32,13 +32,13 @@ def parse(
 ) -> T:
     """Parse a command line with tyro, turn its boxed errors into one line and wrap its help.
 
+    A value that starts with ~ is expanded, because most shells leave --out=~/run as it is.
+
     Args:
         command: the function or class that defines the options.
         program: the command, as error messages name it.
         arguments: the command line after the command.
         usage: the command as the help shows it; by default `program`.
-
-    A value that starts with ~ is expanded, because most shells leave --out=~/run as it is.
 
     Raises:
         ConfigError: if an option is unknown or a value has the wrong type.
@@ -86,10 +86,9 @@ def _expand(argument: str) -> str:
 
 def stop_signals() -> list[signal.Signals]:
     """List the signals that ask a process to end, without SIGHUP if `nohup` ignores it."""
-    names = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"]
-    known = [getattr(signal, name) for name in names if hasattr(signal, name)]  # fewer on Windows
-    ignored = [number for number in known if signal.getsignal(number) == signal.SIG_IGN]
-    return [n for n in known if n not in ignored or n in (signal.SIGINT, signal.SIGTERM)]
+    others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGUSR1")]  # not on Windows
+    usable = [n for n in others if n is not None and signal.getsignal(n) != signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *usable]
 
 
 def prepare_device(name: str, *, tf32: bool = False) -> str:

@@ -93,7 +93,7 @@ def decode_all(
 
 
 def max_pixels() -> int:
-    """Return the largest number of pixels of a picture, which DRAW_MAX_PIXELS can change.
+    """Return the largest number of pixels of an image, which DRAW_MAX_PIXELS can change.
 
     Raises:
         ConfigError: if DRAW_MAX_PIXELS is not a positive integer.
@@ -162,7 +162,7 @@ def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
 
 
 def _upright(opened: Image.Image) -> Image.Image:
-    """Load a picture and turn it by its EXIF orientation, or not at all if that is unreadable.
+    """Load an image and turn it by its EXIF orientation, or not at all if that is unreadable.
 
     `ImageOps.exif_transpose` also rewrites all other metadata, which fails if any are damaged.
     """
