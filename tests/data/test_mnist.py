@@ -101,17 +101,6 @@ def test_binarized_mnist_is_the_published_bits_from_a_server_or_from_your_folder
     assert len(server.requests) == (compressed is None)
 
 
-def test_the_published_sizes_match_the_documented_numbers_of_images() -> None:
-    line = binarized_mnist.LINE_BYTES
-    digits = {split: file.size / line for split, file in binarized_mnist.FILES.items()}
-    assert digits == {"train": 50_000, "valid": 10_000, "test": 10_000}
-    sizes = {split: [file.size for file in files] for split, files in mnist.FILES.items()}
-    assert sizes == {
-        "train": [16 + 60_000 * SIDE**2, 8 + 60_000],
-        "test": [16 + 10_000 * SIDE**2, 8 + 10_000],
-    }
-
-
 @pytest.mark.parametrize(
     ("split", "count", "digest"),
     [

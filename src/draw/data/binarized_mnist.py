@@ -11,21 +11,18 @@ HOME = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 LINE_BYTES = 2 * SIDE * SIDE  # a digit 0 or 1 and a separator for each pixel
 
 
-def _file(split: str, size: int, sha256: str) -> RemoteFile:
+def _file(split: str, count: int, sha256: str) -> RemoteFile:
     name = f"binarized_mnist_{split}.amat"
-    return RemoteFile(name, size, sha256, (HOME + name,))
+    return RemoteFile(name, count * LINE_BYTES, sha256, (HOME + name,))
 
 
+TRAIN_SHA256 = "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"
+VALID_SHA256 = "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2"
+TEST_SHA256 = "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c"
 FILES = {
-    "train": _file(
-        "train", 78400000, "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"
-    ),
-    "valid": _file(
-        "valid", 15680000, "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2"
-    ),
-    "test": _file(
-        "test", 15680000, "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c"
-    ),
+    "train": _file("train", 50_000, TRAIN_SHA256),
+    "valid": _file("valid", 10_000, VALID_SHA256),
+    "test": _file("test", 10_000, TEST_SHA256),
 }
 
 
@@ -36,7 +33,4 @@ def binarized_mnist(split: str, source: Source) -> Images:
     """
     text = np.frombuffer(source.read(FILES[split]), np.uint8).reshape(-1, LINE_BYTES)
     pixels = (text[:, ::2] - np.uint8(ord("0"))) * np.uint8(255)
-    return Images(
-        pixels=torch.from_numpy(pixels).view(-1, 1, SIDE, SIDE),
-        binarisation="static",
-    )
+    return Images(pixels=torch.from_numpy(pixels).view(-1, 1, SIDE, SIDE), binarisation="static")

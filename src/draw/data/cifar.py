@@ -51,12 +51,8 @@ def cifar10(split: str, source: Source) -> Images:
         members = dict(archive_members(source.get(ARCHIVE), names, BATCH_BYTES))
         contents = [members[name] for name in names]
     records = np.frombuffer(b"".join(contents), np.uint8).reshape(-1, RECORD_BYTES)
-    held_out = len(records) // 10
-    part = {
-        "train": slice(None, -held_out),
-        "valid": slice(-held_out, None),
-        "test": slice(None),
-    }[split]
+    n = len(records) // 10  # validation images
+    part = {"train": slice(-n), "valid": slice(-n, None), "test": slice(None)}[split]
     return Images(
         pixels=torch.tensor(records[part, 1:].reshape(-1, *SHAPE)),
         labels=torch.tensor(records[part, 0].astype(np.int64)),

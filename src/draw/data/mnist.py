@@ -19,31 +19,20 @@ def _file(name: str, size: int, sha256: str) -> RemoteFile:
     return RemoteFile(name, size, sha256, urls, (dotted,))
 
 
-FILES = {  # images and labels
-    "train": (
-        _file(
-            "train-images-idx3-ubyte",
-            47040016,
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        ),
-        _file(
-            "train-labels-idx1-ubyte",
-            60008,
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        ),
-    ),
-    "test": (
-        _file(
-            "t10k-images-idx3-ubyte",
-            7840016,
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        ),
-        _file(
-            "t10k-labels-idx1-ubyte",
-            10008,
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-    ),
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+FILES = {  # images and labels; the files have headers of 16 and 8 bytes
+    part: tuple(
+        _file(name := f"{prefix}-{kind}-ubyte", size, SHA256[name])
+        for kind, size in (("images-idx3", 16 + count * SIDE * SIDE), ("labels-idx1", 8 + count))
+    )
+    for part, prefix, count in (("train", "train", 60_000), ("test", "t10k", 10_000))
 }
 
 

@@ -43,11 +43,8 @@ def svhn_cropped(split: str, source: Source) -> Images:
             "the data set svhn-cropped needs SciPy: pip install 'draw[svhn]'"
         ) from error
     mat = loadmat(io.BytesIO(source.read(FILES["test" if split == "test" else "train"])))
-    part = {
-        "train": slice(None, -VALIDATION_IMAGES),
-        "valid": slice(-VALIDATION_IMAGES, None),
-        "test": slice(None),
-    }[split]
+    n = VALIDATION_IMAGES
+    part = {"train": slice(-n), "valid": slice(-n, None), "test": slice(None)}[split]
     pixels = np.ascontiguousarray(mat["X"].transpose(3, 2, 0, 1)[part])  # from [32, 32, 3, n]
     labels = mat["y"][part, 0].astype(np.int64) % 10  # a 0 is stored as 10
     return Images(pixels=torch.from_numpy(pixels), labels=torch.from_numpy(labels))

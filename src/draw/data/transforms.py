@@ -10,7 +10,20 @@ PIECE = 8  # side of a piece of clutter, pixels
 
 
 @dataclass(frozen=True)
-class Cluttered:
+class _DigitTransform:
+    """Put several digits, or pieces of digits, on an empty square."""
+
+    digits: UInt8[Tensor, "n 1 h w"]  # the digits to take the other ones from
+    size: int  # side of the result, pixels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the result."""
+        return 1, self.size, self.size
+
+
+@dataclass(frozen=True)
+class Cluttered(_DigitTransform):
     """Put each digit at a random place among pieces of other digits (Mnih et al. 2014).
 
     A piece is a random 8 x 8 crop of a random digit, at a random place. Overlapping intensities
@@ -22,14 +35,7 @@ class Cluttered:
     (torch.Size([5, 1, 100, 100]), True)
     """
 
-    digits: UInt8[Tensor, "n 1 h w"]  # the digits to cut pieces from
-    size: int  # side of the result, pixels
     pieces: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the result."""
-        return 1, self.size, self.size
 
     def __call__(
         self, pixels: UInt8[Tensor, "B 1 h w"], generator: Generator | None
@@ -44,16 +50,8 @@ class Cluttered:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(_DigitTransform):
     """Put each digit and another, random one at random places; add and clip at 255 (4.3)."""
-
-    digits: UInt8[Tensor, "n 1 h w"]  # the digits to take the second one from
-    size: int  # side of the result, pixels
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the result."""
-        return 1, self.size, self.size
 
     def __call__(
         self, pixels: UInt8[Tensor, "B 1 h w"], generator: Generator | None

@@ -27,17 +27,8 @@ def evaluate_batches(
     """Measure quantities of every image and return each as a tensor [..., n].
 
     Each batch has a random stream derived from its number, so the result does not depend on which
-    process evaluates it.
-
-    Args:
-        images: the images.
-        batch_size: images per batch.
-        seed: the seed of the random streams.
-        device: the device to evaluate on.
-        world: the processes that share the batches.
-        measure: maps (indices, x, noise) of a batch to quantities [..., B] by name.
-        cache: results of an earlier, interrupted evaluation, which are reused and extended.
-        on_cached: called with the number of images of each batch found in the cache.
+    process evaluates it. `measure` maps (indices, x, noise) of a batch to quantities [..., B] by
+    name. `on_cached` is called with the number of images of each batch found in the cache.
     """
     batches = list(enumerate(torch.split(torch.arange(len(images)), batch_size)))
     measured = []

@@ -54,9 +54,7 @@ class Evaluation:
     log_likelihood_nats: float  # first part of the ELBO, -L_x
     kl_nats: float  # second part of the ELBO, L_z
     kl_nats_by_step: tuple[float, ...]  # L_z by glimpse
-    bits_per_dim: (
-        float | None
-    )  # the ELBO in bits per dimension; None if pixels are probabilities, not outcomes
+    bits_per_dim: float | None  # of the ELBO; None if pixels are probabilities, not outcomes
     iwae: tuple[ImportanceBound, ...]  # ordered by k; empty if not requested
 
 
@@ -116,39 +114,37 @@ def evaluate(
         settings = {"samples": samples, "importance_samples": ks, "seed": seed}
         settings |= {"images_a_part": batch_size}
         cache = EvalCache(out, _identity(model, images, batch_size) | settings, shapes, world)
-    done = 0
+    done, total = 0, len(images) * per_image
 
     def advance(trajectories: int) -> None:
         nonlocal done
-        done += trajectories * world.size
+        done = min(done + trajectories * world.size, total)
         if progress:
-            progress(min(done, len(images) * per_image), len(images) * per_image)
+            progress(done, total)
+
+    def run(x: Tensor, noise: Generator) -> Trace:
+        trace: Trace = model(x, generator=noise)
+        advance(len(x))
+        return trace
 
     def measure(indices: Tensor, x: Tensor, noise: Generator) -> dict[str, Tensor]:
-        def run(x: Tensor) -> Trace:
-            trace: Trace = model(x, generator=noise)
-            advance(len(x))
-            return trace
-
-        sums = _elbo_terms(run(x))
+        sums = _elbo_terms(run(x, noise))
         for _ in range(samples - 1):
-            sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
+            sums = [a + b for a, b in zip(sums, _elbo_terms(run(x, noise)), strict=True)]
         values = [value / samples for value in sums]
         if ks:
-            parallel = rows * GPU_FACTOR if x.is_cuda else rows
-            log_weights = _log_weights(run, x, max(ks), parallel)
+            copies = max(1, rows * (GPU_FACTOR if x.is_cuda else 1) // len(x))  # in parallel
+            counts = [min(copies, ks[-1] - first) for first in range(0, ks[-1], copies)]
+            parts = [log_weight(run(x.repeat(n, 1, 1, 1), noise)).view(n, -1) for n in counts]
+            log_weights = torch.cat(parts)  # [k, B]
             values += [_mean_of_groups(log_weights, k) for k in ks]
         return dict(zip(shapes, values, strict=True))
 
+    def on_cached(count: int) -> None:
+        advance(count * per_image)
+
     measured = evaluate_batches(
-        images,
-        batch_size,
-        seed,
-        model.device,
-        world,
-        measure,
-        cache=cache,
-        on_cached=lambda count: advance(count * per_image),
+        images, batch_size, seed, model.device, world, measure, cache, on_cached
     )
     elbo_nats, elbo_stderr = mean_and_stderr(measured["elbo"])
     kl_by_step = measured["kl"].double().mean(1)
@@ -202,16 +198,6 @@ def _identity(model: DRAW, images: Images, batch_size: int) -> dict[str, Any]:
 def _elbo_terms(trace: Trace) -> list[Tensor]:
     """Return the ELBO [B], the log likelihood [B] and the KL by glimpse [T, B]."""
     return [elbo(trace), *encoder_terms(trace.log_likelihood, trace.kl)]
-
-
-def _log_weights(run: Callable[[Tensor], Trace], x: Tensor, k: int, rows: int) -> Tensor:
-    """Return log w of k samples of each image, [k, B], computing `rows` in parallel."""
-    copies = max(1, rows // len(x))
-    parts = []
-    for done in range(0, k, copies):
-        now = min(copies, k - done)
-        parts.append(log_weight(run(x.repeat(now, 1, 1, 1))).view(now, -1))  # [now, B]
-    return torch.cat(parts)
 
 
 def _mean_of_groups(log_weights: Tensor, k: int) -> Tensor:

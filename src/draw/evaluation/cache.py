@@ -20,10 +20,8 @@ class EvalCache:
     """The results of an evaluation, one file per batch.
 
     Args:
-        folder: the folder; created if it does not exist.
         settings: everything that determines the results, as JSON values.
         shapes: the shape of each quantity of one image, by name.
-        world: the processes that share the folder.
 
     Raises:
         RunError: if the folder holds something else.
@@ -45,7 +43,10 @@ class EvalCache:
                         f"{folder} exists and is not empty; choose another folder with --out"
                     )
                 write_atomic(folder / SETTINGS, dump_json(settings).encode())
-            before = self._read_settings()
+            try:
+                before = read_json(folder / SETTINGS)
+            except ConfigError as error:
+                raise RunError(f"{error}; choose another folder with --out") from error
             if before != json.loads(dump_json(settings)):
                 known = before if isinstance(before, dict) else {}
                 changed = ", ".join(key for key in settings if known.get(key) != settings[key])
@@ -54,12 +55,6 @@ class EvalCache:
                     f"{folder} holds another evaluation ({reason}); choose another folder with "
                     f"--out"
                 )
-
-    def _read_settings(self) -> Any:
-        try:
-            return read_json(self.folder / SETTINGS)
-        except ConfigError as error:
-            raise RunError(f"{error}; choose another folder with --out") from error
 
     def read(self, batch: int, images: int) -> dict[str, Tensor] | None:
         """Read the results of a batch, [..., B] each; None if it has not been evaluated.

@@ -40,8 +40,6 @@ def classify(
     """Evaluate a classifier on labelled images.
 
     Args:
-        model: the classifier.
-        images: the images.
         seed: determines a dynamic binarisation and random transforms.
         progress: called with (images done, total images).
         world: the processes that share the images; the result does not depend on their number.
