@@ -202,7 +202,7 @@ def draw_pictures(run: RunFolder, name: str) -> None:
         return
     training = config.load_images("train").reference_pixels()
     with TemporaryDirectory() as scratch:
-        render.sample(model, Path(scratch), seed=config.seed, training=training)
+        render.sample(model, render.Output(out=Path(scratch)), seed=config.seed, training=training)
         shutil.copy(Path(scratch) / "samples.png", folder)
     render.stages(model, folder / "stages.png", seed=config.seed)
 

@@ -4,6 +4,8 @@ The command line prints them as one line and exits with status 2.
 """
 
 import re
+from importlib import import_module
+from types import ModuleType
 
 MAX_MESSAGE = 500  # characters of another library's error message that are repeated
 
@@ -43,6 +45,24 @@ def one_line(error: Exception) -> str:
     return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."
 
 
+def require(
+    module: str, extra: str, purpose: str, error: type[DrawError] = ConfigError
+) -> ModuleType:
+    """Import a module that only an extra of this package installs.
+
+    Raises:
+        ConfigError: if the module is not installed, or `error` instead.
+
+    >>> require("no_such_module", "svhn", "the data set svhn")
+    Traceback (most recent call last):
+    draw.errors.ConfigError: the data set svhn needs no_such_module: pip install 'draw[svhn]'
+    """
+    try:
+        return import_module(module)
+    except ImportError as cause:
+        raise error(f"{purpose} needs {module}: pip install 'draw[{extra}]'") from cause
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory ran out, on any device.
 
@@ -53,11 +73,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or re.search(words, str(error)) is not None
 
 
-def check_limits(prefix: str, values: object, **limits: tuple[int, int]) -> None:
-    """Check that attributes are within their limits; None is allowed.
+def check_limits(prefix: str, values: object, **limits: tuple[int | float, int | float]) -> None:
+    """Check that attributes, or all their items, are within their limits; None is allowed.
 
     Args:
-        prefix: the prefix of the attribute names in the message.
+        prefix: the prefix of the attribute names in the message; `--` for options.
         values: the object with the attributes.
         limits: the lowest and highest allowed value of each attribute.
 
@@ -65,9 +85,11 @@ def check_limits(prefix: str, values: object, **limits: tuple[int, int]) -> None
         ConfigError: if an attribute is outside its limits.
     """
     for name, (low, high) in limits.items():
-        value = getattr(values, name)
-        if value is not None and not low <= value <= high:
-            raise ConfigError(f"{prefix}{name} is {value}; it must be from {low:,} to {high:,}")
+        shown = prefix + (name.replace("_", "-") if prefix == "--" else name)
+        given = getattr(values, name)
+        for value in given if isinstance(given, tuple) else (given,):
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{shown} is {value}; it must be from {low:,} to {high:,}")
 
 
 def check_images(given: tuple[int, ...], expected: tuple[int, int, int]) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import draw as package
 from draw.data import load
-from draw.figures.grid import GREEN, RED
+from draw.figures.tiles import GREEN, RED
 
 from .conftest import Run, frame_count, train
 

@@ -35,8 +35,7 @@ def test_table(run, draw):
     assert (result.status, result.err) == (0, "")
     assert "folder train, 10 images, seed 0: Bernoulli, intensities as probabilities" in result.out
     assert "ELBO, 1 sample per image" in result.out
-    assert "nats per image" in result.out
-    assert "standard error" in result.out
+    assert "in nats per image; ± is the standard error" in result.out
     assert "IWAE" not in result.out
     assert "The ELBO is" not in result.out  # intensities have no bits per dimension
     values = parse(draw("evaluate", run, "--split", "train", "--json").out)

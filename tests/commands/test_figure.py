@@ -9,7 +9,7 @@ from PIL import Image
 
 from draw.commands.figure import FIGURES
 from draw.data import DATASETS, Images
-from draw.figures.grid import GREEN, RED
+from draw.figures.tiles import GREEN, RED
 
 from .conftest import change_run
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from draw import figures
 from draw.commands import render
-from draw.figures.grid import GREEN, MARGIN, RED
+from draw.commands.render import Output
+from draw.figures.tiles import GREEN, MARGIN, RED
 from draw.model import DRAW, DRAWConfig
 from draw.trace import Trace
 
@@ -74,7 +75,7 @@ def has(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
 
 
 def test_sample_shows_samples_beside_nearest_training_images(model, training, tmp_path):
-    written = render.sample(model, tmp_path / "out", count=4, seed=3, training=training)
+    written = render.sample(model, Output(out=tmp_path / "out"), count=4, seed=3, training=training)
     assert written == [tmp_path / "out" / "samples.png", tmp_path / "out" / "drawing.gif"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["drawing.gif", "samples.png"]
     samples = generate(model, 4).mean
@@ -85,12 +86,12 @@ def test_sample_shows_samples_beside_nearest_training_images(model, training, tm
     assert shows(sheet, right, MARGIN + left.width + MARGIN)
     assert sheet.shape[1] >= left.width + right.width + 3 * MARGIN
 
-    render.sample(model, tmp_path / "alone", count=4, seed=3)
+    render.sample(model, Output(out=tmp_path / "alone"), count=4, seed=3)
     assert opened(tmp_path / "alone/samples.png").shape[1] == left.width + 2 * MARGIN
 
 
 def test_film_of_samples_shows_write_windows_then_finished_images(model, tmp_path):
-    render.sample(model, tmp_path, count=4, seed=3)
+    render.sample(model, Output(out=tmp_path), count=4, seed=3)
     shown = frames(tmp_path / "drawing.gif")
     assert [has(frame, RED) for frame in shown] == [True, True, True, False]
     assert not any(has(frame, GREEN) for frame in shown)
@@ -99,7 +100,7 @@ def test_film_of_samples_shows_write_windows_then_finished_images(model, tmp_pat
 
 
 def test_reconstruct_shows_images_and_film_with_both_windows(model, images, tmp_path):
-    written = render.reconstruct(model, tmp_path, images, seed=3)
+    written = render.reconstruct(model, Output(out=tmp_path), images, seed=3)
     assert written == [tmp_path / "reconstructions.png", tmp_path / "reconstructing.gif"]
     with torch.no_grad():
         mean = model(images, generator=noise(3)).mean
@@ -118,21 +119,22 @@ def test_reconstruct_shows_images_and_film_with_both_windows(model, images, tmp_
 
 @pytest.mark.parametrize(("glimpses", "ms"), [(2, 2000), (16, 250), (64, 60), (250, 20)])
 def test_default_film_takes_four_seconds(tmp_path, glimpses, ms):
-    render.sample(build(glimpses=glimpses), tmp_path, count=1)
+    render.sample(build(glimpses=glimpses), Output(out=tmp_path), count=1)
     with Image.open(tmp_path / "drawing.gif") as picture:
         assert picture.info["duration"] == ms
 
 
 def test_trace_files(model, images, tmp_path):
     path = tmp_path / "trace.json"
-    written = render.sample(model, tmp_path, count=4, seed=3, trace_file=path, name="mine")
+    output = Output(out=tmp_path, trace=path)
+    written = render.sample(model, output, count=4, seed=3, name="mine")
     assert written[-1] == path
     trace = json.loads(path.read_text())
     assert (trace["model"], trace["steps"], len(trace["samples"])) == ("mine", 3, 4)
     assert trace["samples"][2]["label"] == "seed 3, number 2"
     assert trace["samples"][2]["input"] is None
 
-    render.reconstruct(model, tmp_path, images[:2], seed=3, trace_file=path, labels=["a", "b"])
+    render.reconstruct(model, output, images[:2], seed=3, labels=["a", "b"])
     samples = json.loads(path.read_text())["samples"]
     with torch.no_grad():
         expected = model(images[:2], generator=noise(3))
@@ -161,7 +163,7 @@ def test_neighbours_of_the_last_sample_of_each_row(model, training, tmp_path):
 
 def test_no_windows_without_attention(tmp_path):
     plain = build(read_size=None, write_size=None)
-    render.reconstruct(plain, tmp_path, torch.rand(1, 1, 8, 6))
+    render.reconstruct(plain, Output(out=tmp_path), torch.rand(1, 1, 8, 6))
     for frame in frames(tmp_path / "reconstructing.gif"):
         assert not has(frame, RED)
         assert not has(frame, GREEN)
@@ -169,7 +171,7 @@ def test_no_windows_without_attention(tmp_path):
 
 def test_colour(tmp_path):
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 6)
-    render.reconstruct(build(channels=3), tmp_path, red)
+    render.reconstruct(build(channels=3), Output(out=tmp_path), red)
     sheet = opened(tmp_path / "reconstructions.png")
     assert (sheet == (255, 0, 0)).all(-1).sum() == 8 * 6 * SCALE**2
 
@@ -191,8 +193,8 @@ def test_large_images_are_not_enlarged(tmp_path):
 
 def test_rendering_changes_neither_random_state_nor_weights(model, tmp_path):
     before = torch.get_rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
-    render.sample(model, tmp_path, count=2)
-    render.reconstruct(model, tmp_path, torch.zeros(1, 1, 8, 6))
+    render.sample(model, Output(out=tmp_path), count=2)
+    render.reconstruct(model, Output(out=tmp_path), torch.zeros(1, 1, 8, 6))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert all(torch.equal(v, before[1][k]) for k, v in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw.figures.grid import RED
+from draw.figures.tiles import RED
 
 from .conftest import change_run, frame_count
 

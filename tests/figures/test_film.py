@@ -13,7 +13,7 @@ from PIL import Image
 from draw.attention import Window
 from draw.errors import ConfigError, TraceError
 from draw.figures import Film, check_film, grid, looking, save_film
-from draw.figures.grid import GAP, GREEN, MARGIN, RED
+from draw.figures.tiles import GAP, GREEN, MARGIN, RED
 from draw.trace import Trace
 
 from .conftest import is_colour, pixels

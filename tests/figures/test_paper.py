@@ -10,8 +10,8 @@ from PIL import Image
 
 from draw import figures
 from draw.errors import ConfigError, TraceError
-from draw.figures.grid import GAP, GREEN, MARGIN, RED, TITLE
 from draw.figures.paper import PATCH
+from draw.figures.tiles import GAP, GREEN, MARGIN, RED, TITLE
 from draw.trace import Trace
 
 from .. import twin

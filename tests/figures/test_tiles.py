@@ -9,7 +9,7 @@ from PIL import Image
 
 from draw.attention import Window, box
 from draw.figures import grid, nearest, panels, save_picture
-from draw.figures.grid import GAP, GREEN, INK, MARGIN, RED, outline, windowed
+from draw.figures.tiles import GAP, GREEN, INK, MARGIN, RED, window_at, windowed
 
 from .conftest import is_colour, pixels, window
 
@@ -94,10 +94,10 @@ def outlined(
 ) -> np.ndarray:
     """Return where the border of a window is drawn into a black tile."""
     height, width = shape
-    tiles = np.zeros((1, height * scale, width * scale, 3), dtype=np.uint8)
-    outline(tiles, Window(*(field[None] for field in where)), size, scale, RED)
-    drawn = is_colour(tiles[0], RED)
-    assert (tiles[0][~drawn] == 0).all()
+    black = torch.zeros(1, 1, height, width)
+    [tile] = windowed(black, scale, Window(*(field[None] for field in where)), size, RED)
+    drawn = is_colour(tile, RED)
+    assert (tile[~drawn] == 0).all()
     return drawn
 
 
@@ -158,18 +158,17 @@ def test_each_tile_has_its_window_of_glimpse_t():
     g_x = torch.tensor([[2.5, 6.5], [4.5, 3.5]], dtype=torch.float64)  # [T, n]
     moving = window(delta=1.0, sigma=0.5, shape=(2, 2))._replace(g_x=g_x)
     for t, centres in enumerate(g_x.tolist()):
-        for tile, centre in zip(
-            windowed(torch.zeros(2, 1, 8, 8), 4, moving, t, 2, GREEN), centres, strict=True
-        ):
+        tiles = windowed(torch.zeros(2, 1, 8, 8), 4, window_at(moving, t), 2, GREEN)
+        for tile, centre in zip(tiles, centres, strict=True):
             columns = np.nonzero(is_colour(tile, GREEN))[1]
             assert (columns.min() + columns.max() + 1) / 2 == (centre - 0.5) * 4
 
 
-@pytest.mark.parametrize("absent", ["windows", "size"])
-def test_no_border_without_windows_or_size(absent):
-    windows = None if absent == "windows" else window(shape=(1, 3))
+@pytest.mark.parametrize("absent", ["window", "size"])
+def test_no_border_without_a_window_or_size(absent):
+    where = None if absent == "window" else window(shape=(3,))
     size = None if absent == "size" else 2
-    assert not windowed(torch.zeros(3, 1, 8, 8), 4, windows, 0, size, RED).any()
+    assert not windowed(torch.zeros(3, 1, 8, 8), 4, where, size, RED).any()
 
 
 # ---------------------------------------------------------------------- nearest

@@ -8,14 +8,12 @@ from typing import Annotated, Any, Literal
 
 from rich.table import Table
 
-from draw.classifier import GlimpseClassifier
 from draw.commands import console, options, report
-from draw.data import Images
-from draw.distributed import World, is_main, process_group
-from draw.errors import ConfigError
+from draw.distributed import is_main, process_group
+from draw.errors import ConfigError, check_limits
 from draw.evaluation import Classification, Evaluation, classify, evaluate
+from draw.model import DRAW
 from draw.storage.files import dump_json
-from draw.zoo import Network
 
 MAX_COUNT = 10**9
 OUT_HELP = (
@@ -48,10 +46,8 @@ class Options:
     """print the results as JSON"""
 
     def __post_init__(self) -> None:
-        options.check_range(1, MAX_COUNT, samples=self.samples, images=self.images)
-        for k in self.importance_samples:
-            options.check_range(1, MAX_COUNT, importance_samples=k)
-        options.check_seed(self.seed)
+        counts = dict.fromkeys(("samples", "images", "importance_samples"), (1, MAX_COUNT))
+        check_limits("--", self, seed=options.SEEDS, **counts)
 
 
 def main(arguments: list[str]) -> int:
@@ -63,21 +59,29 @@ def main(arguments: list[str]) -> int:
     if args.json:
         print(dump_json(results), end="")
     else:
-        table = _error_table if "errors" in results else _bound_table
-        console.console().print(table(results))
+        console.console().print(_table(results))
     return 0
 
 
 def measure(args: Options) -> dict[str, Any]:
     """Return the fields of an `Evaluation` or a `Classification`, and what was evaluated."""
     model, config = options.load_trained(args.model, args.device, args.engine)
+    function: Callable[..., Evaluation | Classification] = classify
+    ks = args.importance_samples
+    if isinstance(model, DRAW):
+        function = partial(evaluate, samples=args.samples, importance_samples=ks, out=args.out)
+    elif args.samples > 1 or ks or args.out:
+        raise ConfigError(
+            f"{args.model} is a classifier; --samples, --importance-samples and --out are for "
+            f"models that generate images"
+        )
     with process_group(model.device) as world:
         with world.local_main_first():
             name, split = options.load_images(model, config, args.data, args.data_dir, args.split)
         images = split if args.images is None else split.subset(args.images, args.seed)
         with console.progress_bar() as bar:
             progress = partial(console.reporter(bar), "evaluating")
-            result = _evaluate(args, model, images, progress, world)
+            result = function(model, images, seed=args.seed, progress=progress, world=world)
     about = {
         "model": args.model,
         "data": name,
@@ -89,49 +93,14 @@ def measure(args: Options) -> dict[str, Any]:
     return about | asdict(result)
 
 
-def _evaluate(
-    args: Options,
-    model: Network,
-    images: Images,
-    progress: Callable[[int, int], None],
-    world: World,
-) -> Evaluation | Classification:
-    if isinstance(model, GlimpseClassifier):
-        if args.samples > 1 or args.importance_samples or args.out:
-            raise ConfigError(
-                f"{args.model} is a classifier; --samples, --importance-samples and --out are for "
-                f"models that generate images"
-            )
-        return classify(model, images, seed=args.seed, progress=progress, world=world)
-    return evaluate(
-        model,
-        images,
-        samples=args.samples,
-        importance_samples=args.importance_samples,
-        seed=args.seed,
-        progress=progress,
-        world=world,
-        out=args.out,
-    )
-
-
-def _error_table(results: dict[str, Any]) -> Table:
+def _table(results: dict[str, Any]) -> Table:
     table = Table(title=report.subject(results), title_justify="left", show_header=False)
     for name, value in report.values(results):
         table.add_row(name, value)
-    return table
-
-
-def _bound_table(results: dict[str, Any]) -> Table:
-    table = Table(title=report.subject(results), title_justify="left")
-    table.add_column("bound on log p(x)")
-    table.add_column("nats per image", justify="right")
-    table.add_column("standard error", justify="right")
-    for bound in report.bounds(results):
-        stderr = "" if bound.stderr is None else f"{bound.stderr:.2f}"
-        table.add_row(bound.name, f"{bound.nats:.2f}", stderr)
-    table.add_row("ELBO: log likelihood term", f"{results['log_likelihood_nats']:.2f}", "")
-    table.add_row("ELBO: minus the KL term", f"{-results['kl_nats']:.2f}", "")
-    if results["bits_per_dim"] is not None:
-        table.caption = f"The ELBO is {results['bits_per_dim']:.4f} bits per dimension."
+    if "elbo_nats" in results:
+        table.add_row("ELBO: log likelihood term", f"{results['log_likelihood_nats']:.2f} nats")
+        table.add_row("ELBO: minus the KL term", f"{-results['kl_nats']:.2f} nats")
+        table.caption = "Bounds on log p(x) in nats per image; ± is the standard error."
+        if results["bits_per_dim"] is not None:
+            table.caption += f" The ELBO is {results['bits_per_dim']:.4f} bits per dimension."
     return table

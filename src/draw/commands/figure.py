@@ -13,7 +13,7 @@ from torch import Tensor
 from draw import data, figures, zoo
 from draw.classifier import GlimpseClassifier
 from draw.commands import console, options, render
-from draw.errors import ConfigError
+from draw.errors import ConfigError, check_limits
 from draw.model import DRAW
 from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
@@ -47,7 +47,7 @@ class Options:
     device: options.Device = "auto"
 
     def __post_init__(self) -> None:
-        options.check_seed(self.seed)
+        check_limits("--", self, seed=options.SEEDS)
         if self.name not in (*FIGURES, "all", "list"):
             raise ConfigError(f"there is no figure {self.name!r}; see draw figure list")
         if self.name in ("3", "4") and self.model is not None:
@@ -88,9 +88,16 @@ def main(arguments: list[str]) -> int:
         paths = {name: folder / f"figure-{name}.png" for name in _available(args)}
     for name, path in paths.items():
         figure = FIGURES[name]
-        _check_suffix(name, path)
-        if args.name == name and figure.data is not None:
-            _check_data(args, figure.data)
+        suffixes = (".png", ".pdf") if figure.is_plot else (".png",)
+        if path.suffix.lower() not in suffixes:
+            allowed = " or ".join(suffixes)
+            raise ConfigError(f"{path}: the file of figure {name} must end in {allowed}")
+        config = args.training_config() if args.name == name and figure.data else None
+        if config is not None and config.data != figure.data:
+            raise ConfigError(
+                f"figure {name} needs a model trained on {figure.data}, and {args.model} was "
+                f"trained on {config.data}; see draw figure list"
+            )
         figure.draw(args, path)
         console.say(str(path))
     return 0
@@ -107,21 +114,6 @@ def _available(args: Options) -> list[str]:
     elif not of_data:
         of_data = ["6", "7" if model.config.write_size is None else "1"]
     return ["3", "4", *of_data, *(["11"] if args.run().log_file.is_file() else [])]
-
-
-def _check_data(args: Options, data: str) -> None:
-    config = args.training_config()
-    if config is not None and config.data != data:
-        raise ConfigError(
-            f"figure {args.name} needs a model trained on {data}, and {args.model} was trained on "
-            f"{config.data}; see draw figure list"
-        )
-
-
-def _check_suffix(name: str, path: Path) -> None:
-    suffixes = (".png", ".pdf") if FIGURES[name].is_plot else (".png",)
-    if path.suffix.lower() not in suffixes:
-        raise ConfigError(f"{path}: the file of figure {name} must end in {' or '.join(suffixes)}")
 
 
 def _stages(args: Options, path: Path, *, has_attention: bool) -> None:

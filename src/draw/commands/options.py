@@ -16,7 +16,7 @@ from draw.training.config import TrainConfig
 from draw.training.state import read_config
 from draw.zoo import Network, load
 
-MAX_SEED = 2**63 - 1
+SEEDS = 0, 2**63 - 1  # the smallest and the largest
 MAX_IMAGES = 1_024  # images in one picture
 
 
@@ -46,23 +46,6 @@ EngineChoice = Annotated[
         "auto uses fused where possible"
     ),
 ]
-
-
-def check_range(low: int | float, high: int | float, **values: int | float | None) -> None:
-    """Check that the values of options are within a range; None is allowed.
-
-    Raises:
-        ConfigError: if a value is outside the range.
-    """
-    for name, value in values.items():
-        if value is not None and not low <= value <= high:
-            option = "--" + name.replace("_", "-")
-            raise ConfigError(f"{option} is {value}; it must be from {low:,} to {high:,}")
-
-
-def check_seed(seed: int) -> None:
-    """Check that a seed is a non-negative 63-bit integer."""
-    check_range(0, MAX_SEED, seed=seed)
 
 
 def check_image_files(paths: tuple[Path, ...], usage: str) -> None:

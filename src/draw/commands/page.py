@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 from draw.commands import console, options
+from draw.errors import check_limits
 from draw.model import DRAW
 from draw.page import PageServer, build_site
 from draw.zoo import load
@@ -32,7 +33,7 @@ class Options:
     """write the page to this folder instead of serving it"""
 
     def __post_init__(self) -> None:
-        options.check_range(0, 65_535, port=self.port)
+        check_limits("--", self, port=(0, 65_535))
 
 
 def main(arguments: list[str]) -> int:

@@ -8,12 +8,12 @@ import torch
 import tyro
 from torch import Tensor
 
-from draw import figures, zoo
+from draw import zoo
 from draw.commands import console, options, render
-from draw.commands.render import TraceStyle
+from draw.commands.render import Output
 from draw.data import load_picture
 from draw.data.picture_files import printable
-from draw.errors import ConfigError
+from draw.errors import ConfigError, check_limits
 from draw.evaluation import check_images_fit
 from draw.model import DRAW
 from draw.storage.run_folder import RunFolder
@@ -35,11 +35,7 @@ class Options:
     data: options.Data = None
     """data set of the validation images"""
     data_dir: options.DataDir = None
-    out: options.OutDir = Path("out")
-    film: Annotated[options.Film, options.arg(default="OUT/reconstructing.gif")] = None
-    style: Annotated[TraceStyle, tyro.conf.arg(name="")] = field(default_factory=TraceStyle)
-    trace: options.File = None
-    """also save the trace as a JSON file for the web page"""
+    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=Output)
     binarise: options.Flag = False
     """round the pixels of image files to 0 or 1; automatic for a run trained on binary images"""
     seed: int = 0
@@ -57,10 +53,7 @@ class Options:
                 )
         elif self.binarise:
             raise ConfigError("--binarise applies to image files; name at least one")
-        options.check_range(1, options.MAX_IMAGES, count=self.count)
-        options.check_seed(self.seed)
-        if self.film is not None:
-            figures.check_film(self.film)
+        check_limits("--", self, count=(1, options.MAX_IMAGES), seed=options.SEEDS)
 
 
 def main(arguments: list[str]) -> int:
@@ -75,15 +68,7 @@ def main(arguments: list[str]) -> int:
         x = images.first(args.count or render.max_recorded(model.config, 32))
         labels = [f"validation image {number}" for number in range(len(x))]
     written = render.reconstruct(
-        model,
-        args.out,
-        x,
-        seed=args.seed,
-        film=args.film,
-        style=args.style,
-        trace_file=args.trace,
-        name=args.model,
-        labels=labels,
+        model, args.output, x, seed=args.seed, name=args.model, labels=labels
     )
     console.say("\n".join(map(str, written)))
     return 0

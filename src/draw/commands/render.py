@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from draw import figures
 from draw.classifier import GlimpseClassifier
-from draw.commands.options import arg, check_range
+from draw.commands.options import File, Film, OutDir, arg
+from draw.errors import check_limits
 from draw.model import DRAW, DRAWConfig
 from draw.page import write_trace_file
 from draw.trace import Trace
@@ -41,10 +42,8 @@ class Style:
     """how long the film shows the finished images, in milliseconds"""
 
     def __post_init__(self) -> None:
-        check_range(1, 1_024, columns=self.columns)
-        check_range(1, 64, scale=self.scale)
-        check_range(0.1, MAX_FPS, fps=self.fps)
-        check_range(10, 60_000, hold_ms=self.hold_ms)
+        check_limits("--", self, columns=(1, 1_024), scale=(1, 64))
+        check_limits("--", self, fps=(0.1, MAX_FPS), hold_ms=(10, 60_000))
 
     def columns_for(self, count: int, grids: int = 1) -> int:
         """Return the columns of each of several grids that together are about square.
@@ -69,11 +68,24 @@ class Style:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraceStyle(Style):
-    """Appearance of images and films of a DRAW model."""
+class Output(Style):
+    """Files for the images of a DRAW model, and their appearance.
 
+    Raises:
+        ConfigError: if a value is outside its range, or films cannot be saved in the format.
+    """
+
+    out: OutDir = Path("out")
+    film: Annotated[Film, arg(default="a GIF in OUT")] = None
+    trace: File = None
+    """also save the trace as a JSON file for the web page"""
     windows: Annotated[bool, arg(default="--windows")] = True
     """show the read window (green) and the write window (red) in the film"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.film is not None:
+            figures.check_film(self.film)
 
 
 def max_recorded(config: DRAWConfig, count: int) -> int:
@@ -90,70 +102,38 @@ def max_recorded(config: DRAWConfig, count: int) -> int:
 @torch.no_grad()
 def sample(
     model: DRAW,
-    out: Path,
+    output: Output,
     *,
     count: int = 64,
     seed: int = 0,
     training: Tensor | None = None,
-    film: Path | None = None,
-    style: TraceStyle = TraceStyle(),
-    trace_file: Path | None = None,
     name: str = "",
 ) -> list[Path]:
     """Generate images and save `samples.png` and `drawing.gif`.
 
     Args:
-        model: the model.
-        out: the output folder.
-        count: the number of images.
-        seed: the seed of the noise.
         training: training images [n, C, H, W], uint8; shows the nearest ones beside the samples.
-        film: where to save the film instead of `out`.
-        style: the appearance.
-        trace_file: where to save the trace for the web page, if anywhere.
         name: the name of the model in the trace file.
 
     Returns:
         The files written.
     """
-    noise = Generator(model.device).manual_seed(seed)
-    trace = model.generate(count, generator=noise, record=True)
-    frames = _film(model, trace, style)  # raises before any file is written if it is too large
-    samples = trace.mean.cpu()
-    columns, scale = style.columns_for(count), style.scale_for(model)
-    parts = {"samples": figures.grid(samples, columns, scale)}
+    trace = _generate(model, count, seed, record=True)
+    pictures = {"samples": trace.mean.cpu()}
     if training is not None:
-        neighbours = figures.nearest(samples, training)
         title = f"nearest of {len(training):,} training images"
-        parts[title] = figures.grid(neighbours, columns, scale)
+        pictures[title] = figures.nearest(pictures["samples"], training)
     labels = [f"seed {seed}, number {number}" for number in range(count)]
-    picture, film = out / "samples.png", film or out / "drawing.gif"
-    if trace_file is not None:
-        write_trace_file(trace_file, trace, model, name=name, labels=labels)
-    figures.save_picture(picture, figures.panels(parts))
-    style.save_film(film, frames, len(trace.z))
-    return [path for path in (picture, film, trace_file) if path is not None]
-
-
-@torch.no_grad()
-def sample_grid(model: DRAW, path: Path, *, count: int = 64, seed: int = 0) -> None:
-    """Save a grid of samples, as training does after each validation."""
-    noise, style = Generator(model.device).manual_seed(seed), Style()
-    samples = model.generate(count, generator=noise).mean
-    columns, scale = style.columns_for(count), style.scale_for(model)
-    figures.save_picture(path, figures.grid(samples, columns, scale))
+    return _save(output, model, trace, ("samples.png", "drawing.gif"), pictures, name, labels)
 
 
 @torch.no_grad()
 def reconstruct(
     model: DRAW,
-    out: Path,
+    output: Output,
     images: Tensor,
     *,
     seed: int = 0,
-    film: Path | None = None,
-    style: TraceStyle = TraceStyle(),
-    trace_file: Path | None = None,
     name: str = "",
     labels: list[str] | None = None,
 ) -> list[Path]:
@@ -161,36 +141,32 @@ def reconstruct(
 
     Args:
         images: [n, C, H, W] in [0, 1].
+        name: the name of the model in the trace file.
         labels: the names of the images in the trace file; numbers by default.
-
-    See `sample` for the other arguments.
 
     Returns:
         The files written.
     """
     images = images.to(model.device)
-    noise = Generator(model.device).manual_seed(seed)
-    trace = model(images, generator=noise, record=True)
-    frames = _film(model, trace, style, images)  # raises before any file is written
-    columns, scale = style.columns_for(len(images), grids=2), style.scale_for(model)
-    parts = {
-        "images": figures.grid(images, columns, scale),
-        "reconstructions": figures.grid(trace.mean, columns, scale),
-    }
+    trace = model(images, generator=_noise(model, seed), record=True)
+    pictures = {"images": images, "reconstructions": trace.mean}
     labels = labels or [f"number {number}" for number in range(len(images))]
-    picture, film = out / "reconstructions.png", film or out / "reconstructing.gif"
-    if trace_file is not None:
-        write_trace_file(trace_file, trace, model, name=name, labels=labels, images=images)
-    figures.save_picture(picture, figures.panels(parts))
-    style.save_film(film, frames, len(trace.z))
-    return [path for path in (picture, film, trace_file) if path is not None]
+    names = "reconstructions.png", "reconstructing.gif"
+    return _save(output, model, trace, names, pictures, name, labels, images)
+
+
+@torch.no_grad()
+def sample_grid(model: DRAW, path: Path, *, count: int = 64, seed: int = 0) -> None:
+    """Save a grid of samples, as training does after each validation."""
+    columns, scale = Style().columns_for(count), Style().scale_for(model)
+    samples = _generate(model, count, seed).mean
+    figures.save_picture(path, figures.grid(samples, columns, scale))
 
 
 @torch.no_grad()
 def stages(model: DRAW, path: Path, *, count: int = 10, seed: int = 0) -> None:
     """Draw figure 1 or 7: samples after several of their glimpses."""
-    noise = Generator(model.device).manual_seed(seed)
-    trace = model.generate(count, generator=noise, record=True)
+    trace = _generate(model, count, seed, record=True)
     scale, size = Style().scale_for(model), model.config.write_size
     figures.save_picture(path, figures.stages(trace, scale=scale, write_size=size))
 
@@ -203,8 +179,7 @@ def neighbours(model: DRAW, path: Path, training: Tensor, *, rows: int = 10, see
         training: the training images [n, C, H, W], uint8.
         rows: rows of ten samples.
     """
-    noise = Generator(model.device).manual_seed(seed)
-    samples = model.generate(10 * rows, generator=noise).mean.cpu()
+    samples = _generate(model, 10 * rows, seed).mean.cpu()
     nearest = figures.nearest(samples[9::10], training)
     scale = Style().scale_for(model)
     figures.save_picture(path, figures.beside_nearest(samples, nearest, scale=scale))
@@ -248,14 +223,39 @@ def glimpses(
     return probabilities
 
 
-def _film(
-    model: DRAW, trace: Trace, style: TraceStyle, images: Tensor | None = None
-) -> figures.Film:
-    return figures.Film(
+def _noise(model: DRAW, seed: int) -> Generator:
+    return Generator(model.device).manual_seed(seed)
+
+
+def _generate(model: DRAW, count: int, seed: int, *, record: bool = False) -> Trace:
+    return model.generate(count, generator=_noise(model, seed), record=record)
+
+
+def _save(
+    output: Output,
+    model: DRAW,
+    trace: Trace,
+    names: tuple[str, str],
+    pictures: dict[str, Tensor],
+    name: str,
+    labels: list[str],
+    images: Tensor | None = None,
+) -> list[Path]:
+    """Save pictures by title, the film of a trace and its trace file; return the files."""
+    columns = output.columns_for(trace.z.shape[1], grids=1 if images is None else 2)
+    scale = output.scale_for(model)
+    frames = figures.Film(  # raises before any file is written if it is too large
         trace=trace,
-        columns=style.columns_for(trace.z.shape[1], grids=1 if images is None else 2),
-        scale=style.scale_for(model),
-        read_size=model.config.read_size if style.windows else None,
-        write_size=model.config.write_size if style.windows else None,
+        columns=columns,
+        scale=scale,
+        read_size=model.config.read_size if output.windows else None,
+        write_size=model.config.write_size if output.windows else None,
         images=images,
     )
+    picture, film = output.out / names[0], output.film or output.out / names[1]
+    if output.trace is not None:
+        write_trace_file(output.trace, trace, model, name=name, labels=labels, images=images)
+    grids = {title: figures.grid(part, columns, scale) for title, part in pictures.items()}
+    figures.save_picture(picture, figures.panels(grids))
+    output.save_film(film, frames, len(trace.z))
+    return [path for path in (picture, film, output.trace) if path is not None]

@@ -1,16 +1,14 @@
 """draw sample: generate images."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 from torch import Tensor
 
-from draw import figures
 from draw.commands import console, options, render
-from draw.commands.render import TraceStyle
-from draw.errors import DataError
+from draw.commands.render import Output
+from draw.errors import DataError, check_limits
 from draw.model import DRAW
 from draw.training.config import TrainConfig
 
@@ -24,11 +22,7 @@ class Options:
     """number of images"""
     seed: int = 0
     """seed of the noise"""
-    out: options.OutDir = Path("out")
-    film: Annotated[options.Film, options.arg(default="OUT/drawing.gif")] = None
-    style: Annotated[TraceStyle, tyro.conf.arg(name="")] = field(default_factory=TraceStyle)
-    trace: options.File = None
-    """also save the trace as a JSON file for the web page"""
+    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=Output)
     data: options.Data = None
     """data set whose nearest images are shown beside the samples"""
     data_dir: options.DataDir = None
@@ -36,10 +30,7 @@ class Options:
     engine: options.EngineChoice = "auto"
 
     def __post_init__(self) -> None:
-        options.check_range(1, options.MAX_IMAGES, count=self.count)
-        options.check_seed(self.seed)
-        if self.film is not None:
-            figures.check_film(self.film)
+        check_limits("--", self, count=(1, options.MAX_IMAGES), seed=options.SEEDS)
 
 
 def main(arguments: list[str]) -> int:
@@ -48,13 +39,10 @@ def main(arguments: list[str]) -> int:
     model, config = options.load_trained(args.model, args.device, args.engine, DRAW)
     written = render.sample(
         model,
-        args.out,
+        args.output,
         count=args.count,
         seed=args.seed,
         training=_training_images(args, model, config),
-        film=args.film,
-        style=args.style,
-        trace_file=args.trace,
         name=args.model,
     )
     console.say("\n".join(map(str, written)))

@@ -2,24 +2,9 @@
 
 from collections.abc import Iterator
 
-from draw.errors import ConfigError
 from draw.storage.run_folder import RunFolder
 from draw.training.loop import Validation
 from draw.training.step import StepResult
-
-
-def check_installed() -> None:
-    """Check that TensorBoard is installed.
-
-    Raises:
-        ConfigError: if it is not installed.
-    """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            "--tensorboard needs another package: pip install 'draw[tensorboard]'"
-        ) from error
 
 
 def log_events(

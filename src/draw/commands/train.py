@@ -18,8 +18,8 @@ from rich.progress import Progress
 from draw import figures
 from draw.commands import console, options, render, report, tensorboard
 from draw.data import Images
-from draw.distributed import World, is_main, process_group
-from draw.errors import ConfigError
+from draw.distributed import is_main, process_group
+from draw.errors import ConfigError, require
 from draw.model import DRAW, DRAWConfig
 from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
@@ -81,50 +81,32 @@ def main(arguments: list[str]) -> int:
             validation = config.load_images("valid", console.reporter(bar))
             if config.data == "folder":  # report damaged pictures now, not in a later evaluation
                 config.load_images("test", console.reporter(bar))
-        status = _train(args, config, run, images, validation, device, started, world)
-    if status is None and is_main():
+        with console.progress_bar() as bar, _stop_on_signal() as stop:
+            if args.max_minutes is not None:
+                stop.deadline = started + 60 * args.max_minutes
+            console.say(
+                f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
+                f"batch size {config.batch_size}, {config.model.glimpses} glimpses; "
+                f"saving to {run.path}",
+                bar,
+            )
+            events = train(
+                *(config, run, images, validation),
+                device=device,
+                engine=args.engine,
+                stop=stop.is_requested,
+                world=world,
+            )
+            if args.tensorboard and world.is_main:
+                events = tensorboard.log_events(events, run, config.model.metric)
+            finished = _watch(events, config, run, bar, validation)
+    if not finished or stop.signal:
+        folder = shlex.quote(str(run.path))
+        console.say(f"checkpoint saved; resume with: draw train --resume --out {folder}")
+        return 128 + stop.signal if stop.signal else 0
+    if is_main():
         _save_figures(config, run, images, validation)
-    return status or 0
-
-
-def _train(
-    args: Options,
-    config: TrainConfig,
-    run: RunFolder,
-    images: Images,
-    validation: Images,
-    device: str,
-    started: float,
-    world: World,
-) -> int | None:
-    """Train; return None at the end of training, or the exit status if stopped early."""
-    with console.progress_bar() as bar, _stop_on_signal() as stop:
-        if args.max_minutes is not None:
-            stop.deadline = started + 60 * args.max_minutes
-        console.say(
-            f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
-            f"batch size {config.batch_size}, {config.model.glimpses} glimpses; "
-            f"saving to {run.path}",
-            bar,
-        )
-        events = train(
-            config,
-            run,
-            images,
-            validation,
-            device=device,
-            engine=args.engine,
-            stop=stop.is_requested,
-            world=world,
-        )
-        if args.tensorboard and world.is_main:
-            events = tensorboard.log_events(events, run, config.model.metric)
-        finished = _watch(events, config, run, bar, validation)
-    if finished and not stop.signal:
-        return None
-    folder = shlex.quote(str(run.path))
-    console.say(f"checkpoint saved; resume with: draw train --resume --out {folder}")
-    return 128 + stop.signal if stop.signal else 0
+    return 0
 
 
 def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
@@ -138,7 +120,7 @@ def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFold
     defaults = PRESETS[preset]()
     args, config = _parse(preset, arguments, defaults)
     if args.tensorboard:
-        tensorboard.check_installed()
+        require("torch.utils.tensorboard", "tensorboard", "--tensorboard")
     run = RunFolder(args.out or Path("runs") / preset)
     if args.resume and (named is None or run.config_file.exists()):
         original = read_config(RunFolder.open(run.path))
@@ -168,17 +150,16 @@ def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Op
     ) -> tuple[Options, TrainConfig]:
         return args, config
 
-    presets = (f"  {name:<20}{_first_line(name)}" for name in PRESETS)
+    presets = [
+        f"  {name:<20}{(function.__doc__ or '').splitlines()[0]}"
+        for name, function in PRESETS.items()
+    ]
     command.__doc__ = HELP.format(presets="\n".join(presets), preset=preset)
     args, config = console.parse(command, f"draw train {preset}", arguments, "draw train [PRESET]")
     if args.image_size is not None:
         size = args.image_size
         config = replace(config, model=replace(config.model, height=size, width=size))
     return args, config
-
-
-def _first_line(preset: str) -> str:
-    return (PRESETS[preset].__doc__ or "").splitlines()[0]
 
 
 def _watch(
@@ -233,10 +214,10 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
     """Save images, films and the learning curve of a finished run."""
     model = load(run.path)
     if isinstance(model, DRAW):
-        count = render.max_recorded(model.config, 64)
+        count, output = render.max_recorded(model.config, 64), render.Output(out=run.path)
         training, shown = images.reference_pixels(), validation.first(min(count, 32))
-        render.sample(model, run.path, count=count, seed=config.seed, training=training)
-        render.reconstruct(model, run.path, shown, seed=config.seed)
+        render.sample(model, output, count=count, seed=config.seed, training=training)
+        render.reconstruct(model, output, shown, seed=config.seed)
         saved = _captions(model.config)
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)

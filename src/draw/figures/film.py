@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from draw.attention import Window
-from draw.errors import ConfigError, one_line
-from draw.figures.grid import GAP, GREEN, RED, arrange, panels, windowed
+from draw.errors import ConfigError, one_line, require
+from draw.figures.tiles import GAP, GREEN, RED, arrange, panels, window_at, windowed
 from draw.storage.files import atomic_path
 from draw.trace import Trace
 
@@ -68,13 +68,13 @@ class Film(Sequence[Image.Image]):
             return [self[t] for t in range(len(self))[index]]
         t = range(len(self))[index]
         is_finished = t == len(self.trace.z)
-        read = None if is_finished else self.trace.read_window
-        write = None if is_finished else self.trace.write_window
+        read = None if is_finished else window_at(self.trace.read_window, t)
+        write = None if is_finished else window_at(self.trace.write_window, t)
         means = self.trace.mean if is_finished else self.trace.means[t]
-        canvases = windowed(means, self.scale, write, t, self.write_size, RED)
+        canvases = windowed(means, self.scale, write, self.write_size, RED)
         if self.images is None:
             return arrange(canvases, self.columns)
-        images = windowed(self.images, self.scale, read, t, self.read_size, GREEN)
+        images = windowed(self.images, self.scale, read, self.read_size, GREEN)
         parts = {"image": images, "canvas": canvases}
         return panels({title: arrange(tiles, self.columns) for title, tiles in parts.items()})
 
@@ -103,7 +103,6 @@ def looking(
     """Return the frames of a film of a classifier's glimpses, with the windows in green.
 
     Args:
-        images: the classified images.
         windows: the read windows, fields [T, B].
         read_size: the patch size N of the windows.
         columns: images per row.
@@ -119,7 +118,7 @@ def looking(
     """
     _check_size(images, columns, scale)
     return [
-        arrange(windowed(images, scale, windows, t, read_size, GREEN), columns)
+        arrange(windowed(images, scale, window_at(windows, t), read_size, GREEN), columns)
         for t in range(len(windows.g_x))
     ]
 
@@ -152,8 +151,6 @@ Writer = Callable[[Path, Sequence[Image.Image], float, int], None]
 def check_film(path: Path) -> Writer:
     """Return the function that writes films with this suffix.
 
-    Commands call this before they start a long computation.
-
     Raises:
         ConfigError: if the format is unknown or the extra is not installed.
     """
@@ -161,10 +158,7 @@ def check_film(path: Path) -> Writer:
     if writer is None:
         raise ConfigError(f"{path} is not a film; its name must end in {', '.join(WRITERS)}")
     if writer is _save_mp4:
-        try:
-            import imageio_ffmpeg  # noqa: F401
-        except ImportError as error:
-            raise ConfigError("MP4 films need another package: pip install 'draw[mp4]'") from error
+        require("imageio_ffmpeg", "mp4", "an MP4 film")
     return writer
 
 

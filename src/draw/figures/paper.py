@@ -20,7 +20,7 @@ from torch import Tensor
 from draw import attention
 from draw.attention import Window
 from draw.errors import ConfigError
-from draw.figures.grid import (
+from draw.figures.tiles import (
     FONT_SIZE,
     GAP,
     GREEN,
@@ -32,8 +32,8 @@ from draw.figures.grid import (
     arrange,
     enlarge,
     grid,
-    outline,
     panels,
+    window_at,
     windowed,
 )
 from draw.storage.files import atomic_path
@@ -58,7 +58,8 @@ def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Im
     """
     means = trace.means
     shown = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
-    columns = [windowed(means[t], scale, trace.write_window, t, write_size, RED) for t in shown]
+    windows = trace.write_window
+    columns = [windowed(means[t], scale, window_at(windows, t), write_size, RED) for t in shown]
     return _columns(columns, ["glimpse 1", *(f"{t + 1}" for t in shown[1:])])
 
 
@@ -87,7 +88,7 @@ def glimpses(
     (270, 166)
     """
     T = len(windows.g_x)
-    columns = [windowed(images, scale, windows, t, read_size, GREEN) for t in range(T)]
+    columns = [windowed(images, scale, window_at(windows, t), read_size, GREEN) for t in range(T)]
     blank = np.full_like(columns[0], 255)
     headings = ["glimpse 1", *(f"{t + 1}" for t in range(1, T)), "prediction"]
     sheet = _columns([*columns, blank], headings)
@@ -122,11 +123,6 @@ def beside_nearest(
     scale: int = 3,
 ) -> Image.Image:
     """Show samples in rows, and the training image nearest to the last of each row (figure 6).
-
-    Args:
-        samples: the samples, row by row.
-        neighbours: the training image nearest to the last sample of each row.
-        scale: screen pixels per image pixel.
 
     >>> beside_nearest(torch.rand(6, 1, 8, 8), torch.rand(2, 1, 8, 8)).size
     (156, 94)
@@ -197,9 +193,7 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
 def curves(records: list[dict[str, Any]], metric: str = "elbo") -> Figure:
     """Plot the learning curve of a run (figure 11).
 
-    Args:
-        records: the records of its metrics.jsonl.
-        metric: the name of the objective in the records, elbo or log_likelihood.
+    `records` are those of its metrics.jsonl; `metric` is elbo or log_likelihood.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -250,31 +244,28 @@ def _window(g_x: float, g_y: float, delta: float, sigma: float) -> Window:
 
 def _show(axes: Axes, image: Tensor, window: Window | None = None) -> None:
     """Show an image in sharp pixels, with the border of a window in green."""
-    tiles = enlarge(image[None], SCALE)
-    if window is not None:
-        outline(tiles, window, PATCH, SCALE, GREEN)
-    axes.imshow(tiles[0], interpolation="nearest")
+    axes.imshow(windowed(image[None], SCALE, window, PATCH, GREEN)[0], interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
 
 
-def _filters(axes: Axes, image: Tensor, n: int = 3) -> None:
-    """Show the positions of n x n filters on an image, and label their centre and stride."""
+def _filters(axes: Axes, image: Tensor) -> None:
+    """Show the positions of 3 x 3 filters on an image, and label their centre and stride."""
     colour = np.divide(GREEN, 255)
     _, H, W = image.shape
     g_x, g_y, delta = (W + 1) / 2, (H + 1) / 2, 0.24 * max(H, W)
     pale = enlarge(image[None], 1)[0] // 2
     axes.imshow(pale, extent=(0.5, W + 0.5, H + 0.5, 0.5), interpolation="nearest")
-    offsets = [delta * (i - n / 2 - 0.5) for i in range(1, n + 1)]  # eq. 19
+    offsets = [-delta, 0, delta]  # eq. 19 with N = 3
     for dx, dy in itertools.product(offsets, offsets):
         axes.add_patch(Circle((g_x + dx, g_y + dy), delta / 3, fill=False, color=colour))
         axes.plot(g_x + dx, g_y + dy, ".", color=colour)
     axes.plot([g_x, g_x, 0.5], [H + 0.5, g_y, g_y], ":", color=colour)
     axes.set_xticks([1, g_x, W], ["1", r"$g_X$", "A"])
     axes.set_yticks([1, g_y, H], ["1", r"$g_Y$", "B"])
-    y = g_y + offsets[0]
-    first, second = (g_x + offsets[0], y), (g_x + offsets[1], y)
-    axes.annotate("", first, second, arrowprops={"arrowstyle": "<->", "color": "white"})
-    middle = g_x + (offsets[0] + offsets[1]) / 2
-    axes.text(middle, y - 0.01 * H, r"$\delta$", color="white", ha="center", va="bottom")
+    y = g_y - delta
+    arrow = {"arrowstyle": "<->", "color": "white"}
+    axes.annotate("", (g_x - delta, y), (g_x, y), arrowprops=arrow)
+    label = g_x - delta / 2, y - 0.01 * H
+    axes.text(*label, r"$\delta$", color="white", ha="center", va="bottom")

@@ -51,46 +51,25 @@ def arrange(tiles: UInt8[np.ndarray, "n h w 3"], columns: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(whole[:-GAP, :-GAP]))
 
 
+def window_at(windows: Window | None, t: int) -> Window | None:
+    """Select the windows of glimpse t, fields [n], from fields [T, n]."""
+    return None if windows is None else Window(*(field[t] for field in windows))
+
+
 def windowed(
     images: Float[Tensor, "n C H W"],
     scale: int,
-    windows: Window | None,
-    t: int,
+    window: Window | None,
     size: int | None,
     colour: tuple[int, int, int],
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """Convert images to tiles and draw the borders of their windows of glimpse t.
+    """Convert images to tiles, and draw the borders of their windows, fields [n].
 
-    Args:
-        images: the images.
-        scale: screen pixels per image pixel.
-        windows: fields [T, n]; None draws no windows.
-        t: the glimpse.
-        size: the patch size N; None draws no windows.
-        colour: the colour of the borders.
+    A border lies around the patch of size N = `size` and is sigma wide.
     """
     tiles = enlarge(images, scale)
-    if windows is not None and size is not None:
-        outline(tiles, Window(*(field[t] for field in windows)), size, scale, colour)
-    return tiles
-
-
-def outline(
-    tiles: UInt8[np.ndarray, "n h w 3"],
-    window: Window,
-    size: int,
-    scale: int,
-    colour: tuple[int, int, int],
-) -> None:
-    """Draw the border of a window into each tile, around its patch and sigma wide.
-
-    Args:
-        tiles: images enlarged `scale` times, changed in place.
-        window: one window per tile, fields [n].
-        size: the patch size N.
-        scale: screen pixels per image pixel.
-        colour: the colour of the border.
-    """
+    if window is None or size is None:
+        return tiles
     window = Window(*(field.cpu().double() for field in window))
     left, top, right, bottom = ((edge - 0.5) * scale for edge in box(window, size))
     half = (window.sigma2.sqrt() * scale).clamp(min=1) / 2  # half the line width
@@ -102,6 +81,7 @@ def outline(
         return rows[:, :, None] & columns[:, None]
 
     tiles[(rectangle(half) & ~rectangle(-half)).numpy()] = colour
+    return tiles
 
 
 def _between(low: Tensor, high: Tensor, pixels: int) -> Tensor:
@@ -131,12 +111,7 @@ def nearest(
 ) -> Float[Tensor, "n C H W"]:
     """Find the candidate with the smallest L2 distance to each image (figures 6, 9 and 12).
 
-    Args:
-        images: in [0, 1].
-        candidates: uint8.
-
-    Returns:
-        The nearest candidates, in [0, 1].
+    The candidates are uint8, the images and the result in [0, 1].
     """
     best = torch.full((len(images),), math.inf)
     found = torch.zeros_like(images)
