@@ -311,5 +311,5 @@ def test_your_file_of_digits_is_checked(tmp_path: Path) -> None:
 
 def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(DataError, match=r"needs SciPy: pip install 'draw\[svhn\]'"):
+    with pytest.raises(DataError, match=r"needs scipy.io: pip install 'draw\[svhn\]'"):
         load("svhn-cropped", "test")

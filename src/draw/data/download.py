@@ -83,15 +83,13 @@ class Source:
             DataError: if the file exists but differs from the published one, or if it is missing
                 and no mirror serves it.
         """
-        found = self.find(file)
-        if found is not None:
+        if (found := self.find(file)) is not None:
             return found
         failures = []
         if self.fetch:
             cache_dir().mkdir(parents=True, exist_ok=True)
             with FileLock(cache_dir() / f"{file.name}.lock"):
-                found = self.find(file)  # another process may have downloaded it
-                if found is not None:
+                if (found := self.find(file)) is not None:  # downloaded by another process
                     return found
                 for url in file.urls:
                     try:

@@ -15,7 +15,7 @@ from PIL import Image
 from draw.data.download import Progress, archive_members
 from draw.data.packed import TAIL_BYTES
 from draw.data.picture_files import strict_pillow
-from draw.errors import DataError, one_line
+from draw.errors import DataError, one_line, require
 from draw.storage.files import atomic_path
 
 SHAPE = 3, 64, 64  # (C, H, W) of a packed house number
@@ -108,16 +108,8 @@ def read_boxes(content: bytes, origin: str, progress: Progress | None = None) ->
 
 
 def import_h5py() -> Any:
-    """Import h5py.
-
-    Raises:
-        DataError: if h5py is not installed.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise DataError("the data set svhn needs h5py: pip install 'draw[svhn]'") from error
-    return h5py
+    """Import h5py, or raise a DataError if it is not installed."""
+    return require("h5py", "svhn", "the data set svhn", DataError)
 
 
 def cut_out(photograph: bytes, box: Box, origin: str) -> UInt8[np.ndarray, "3 64 64"]:

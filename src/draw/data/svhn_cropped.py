@@ -8,7 +8,7 @@ import torch
 from draw.data.dataset import Images
 from draw.data.download import RemoteFile, Source
 from draw.data.svhn import HOME
-from draw.errors import DataError
+from draw.errors import DataError, require
 
 VALIDATION_IMAGES = 6_000
 FILES = {
@@ -36,13 +36,9 @@ def svhn_cropped(split: str, source: Source) -> Images:
     Raises:
         DataError: if a file is missing or damaged, or SciPy is not installed.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise DataError(
-            "the data set svhn-cropped needs SciPy: pip install 'draw[svhn]'"
-        ) from error
-    mat = loadmat(io.BytesIO(source.read(FILES["test" if split == "test" else "train"])))
+    scipy_io = require("scipy.io", "svhn", "the data set svhn-cropped", DataError)
+    content = source.read(FILES["test" if split == "test" else "train"])
+    mat = scipy_io.loadmat(io.BytesIO(content))
     n = VALIDATION_IMAGES
     part = {"train": slice(-n), "valid": slice(-n, None), "test": slice(None)}[split]
     pixels = np.ascontiguousarray(mat["X"].transpose(3, 2, 0, 1)[part])  # from [32, 32, 3, n]

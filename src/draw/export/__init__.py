@@ -14,7 +14,6 @@ canvas as an image in [0, 1], and `kl` [B] is in nats. A window [B, 5] holds g_x
 sigma in pixels (the centre of the first pixel is 1), and gamma.
 """
 
-import contextlib
 import copy
 import io
 import json
@@ -30,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from draw.attention import Window
-from draw.errors import ConfigError, ModelError
+from draw.errors import ModelError, require
 from draw.model import DRAW, gaussian_kl
 from draw.storage.files import write_atomic
 from draw.trace import State
@@ -90,11 +89,7 @@ def _columns(window: Window | None) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def export(model: DRAW, folder: Path) -> float:
-    """Export a model, after comparing a whole trajectory in ONNX Runtime with PyTorch.
-
-    Args:
-        model: the model.
-        folder: the folder for the files listed above.
+    """Export a model to a folder, after comparing a trajectory in ONNX Runtime with PyTorch.
 
     Returns:
         The largest difference between ONNX Runtime and PyTorch in any output of any step: absolute
@@ -104,11 +99,8 @@ def export(model: DRAW, folder: Path) -> float:
         ConfigError: if the extra `onnx` is not installed.
         ModelError: if the model is too large for ONNX, or the difference exceeds `TOLERANCE`.
     """
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("the export needs other packages: pip install 'draw[onnx]'") from error
+    for module in ("onnxruntime", "onnxscript"):
+        require(module, "onnx", "the export")
     size = sum(4 * parameter.numel() for parameter in model.parameters())
     if size > MAX_PROTOBUF_BYTES:
         raise ModelError(
@@ -119,7 +111,8 @@ def export(model: DRAW, folder: Path) -> float:
     encoder, decoder = _graph(encode), _graph(decode)
     plain = _trajectory(model, _in_torch(encode), _in_torch(decode))
     exported = _trajectory(model, _in_onnx(encode, encoder), _in_onnx(decode, decoder))
-    difference = float(np.max([_difference(a, b) for a, b in zip(plain, exported, strict=True)]))
+    errors = [abs(a - b) / np.maximum(1, abs(a)) for a, b in zip(plain, exported, strict=True)]
+    difference = float(np.max([error.max() for error in errors]))
     if not difference <= TOLERANCE:
         raise ModelError(
             f"ONNX Runtime and PyTorch differ by {difference:.1e} on this model, more than "
@@ -142,7 +135,10 @@ def _graph(step: EncodeStep | DecodeStep) -> bytes:
 
     inputs = _inputs(step.model, 2)
     sizes = {name: {0: torch.export.Dim.DYNAMIC} for name in step.inputs}
-    with _quiet():
+    # Silence messages about a missing torchvision and about the exporter's own deprecations.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         program: Any = torch.onnx.export(
             step.eval(),
             tuple(torch.from_numpy(inputs[name]) for name in step.inputs),
@@ -155,20 +151,6 @@ def _graph(step: EncodeStep | DecodeStep) -> bytes:
     ClearMetadataAndDocStringPass()(program.model)
     graph: bytes = program.model_proto.SerializeToString()
     return graph
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's messages about a missing torchvision and its own deprecations."""
-    log = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-            yield
-    finally:
-        log.setLevel(level)
 
 
 # ------------------------------------------------------------------ comparison with PyTorch
@@ -220,7 +202,3 @@ def _inputs(model: DRAW, batch: int) -> Arrays:
 def _start(model: DRAW, batch: int) -> Arrays:
     state = model.initial_state(batch)._asdict()
     return {name: value.detach().contiguous().numpy() for name, value in state.items()}
-
-
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.max(np.abs(a - b) / np.maximum(1, np.abs(a))))
