@@ -19,4 +19,4 @@ def generator(
 def derived_seed(seed: int, purpose: str, index: int = 0) -> int:
     """Derive the seed of the stream for (seed, purpose, index)."""
     stream = np.random.SeedSequence([seed, index, *purpose.encode()])
-    return int(stream.generate_state(1, np.uint64)[0] >> 1)
+    return int(stream.generate_state(1, np.uint64)[0]) >> 1  # NumPy 1 cannot shift a uint64
