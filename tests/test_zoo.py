@@ -153,8 +153,18 @@ def test_the_saved_type_selects_the_class(elsewhere):
     assert loaded.config == config
     assert type(draw.load("draw")) is DRAW
     assert type(zoo.load("classifier", GlimpseClassifier)) is GlimpseClassifier
+    (elsewhere / "classifier" / "model.safetensors").write_bytes(b"")  # not read
     message = "classifier classifies images; a model that generates images is required"
     with pytest.raises(ModelError, match=message):
         zoo.load("classifier", DRAW)
     with pytest.raises(ModelError, match="type is 'GlimpseClassifier'; it must be 'DRAW'"):
         DRAW.from_pretrained("classifier")
+
+
+def test_a_hub_id_keeps_its_slash(elsewhere, monkeypatch):
+    """On Windows, `str(Path("owner/name"))` has a backslash."""
+    given = []
+    monkeypatch.setattr(zoo, "saved_type", given.append)
+    monkeypatch.setattr(DRAW, "from_pretrained", given.append)
+    draw.load("someone/digits")
+    assert given == ["someone/digits"] * 2

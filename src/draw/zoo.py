@@ -59,13 +59,11 @@ def load(name: str | Path, kind: type[N] | None = None) -> Any:
             f"the local folder {name} holds no config.json, but takes precedence over the bundled "
             f"model of that name; run from another folder"
         )
-    network = NETWORKS.get(saved_type(folder) or "", kind or DRAW)
-    model = network.from_pretrained(folder)
-    if kind is not None and not isinstance(model, kind):
-        raise ModelError(
-            f"{name} {PURPOSES[type(model)]}; a model that {PURPOSES[kind]} is required"
-        )
-    return model
+    source = folder if folder.exists() else str(name)  # Path would change the / of a hub id
+    network = NETWORKS.get(saved_type(source) or "", kind or DRAW)
+    if kind is not None and not issubclass(network, kind):
+        raise ModelError(f"{name} {PURPOSES[network]}; a model that {PURPOSES[kind]} is required")
+    return network.from_pretrained(source)
 
 
 def names(kind: str | None = None) -> list[str]:

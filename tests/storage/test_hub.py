@@ -2,8 +2,10 @@
 
 import http.server
 import json
+import logging
 import os
 import pickle
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -11,10 +13,11 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+import safetensors.torch
 import torch
 
 import draw
-from draw.errors import ModelError
+from draw.errors import ConfigError, ModelError
 from draw.model import DRAW, DRAWConfig
 from draw.storage.hub import saved_type
 
@@ -89,6 +92,36 @@ def test_a_loaded_model_can_be_trained(saved):
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     loaded.generate(2, requires_grad=True).canvas.sum().backward()
     assert loaded.canvas_0.grad is not None
+
+
+def test_map_location_is_the_device_of_the_model(model, saved):
+    for device in ("cpu", torch.device("cpu")):
+        assert DRAW.from_pretrained(saved, map_location=device).device == torch.device("cpu")
+    assert DRAW.from_pretrained(saved, map_location="meta").device == torch.device("meta")
+    for device in ("cuda:99", "gpu"):
+        with pytest.raises(ConfigError, match=f"map_location is '{device}': "):
+            DRAW.from_pretrained(saved, map_location=device)
+
+
+def test_without_strict_unknown_tensors_are_ignored_and_missing_ones_random(model, saved, caplog):
+    weights = safetensors.torch.load_file(saved / "model.safetensors")
+    weights["extra"] = weights.pop("patch.bias")
+    safetensors.torch.save_file(weights, saved / "model.safetensors")
+    with pytest.raises(ModelError, match=r"patch\.bias is missing; 'extra' is unknown"):
+        DRAW.from_pretrained(saved)
+    with caplog.at_level(logging.WARNING, "draw"):
+        loaded = DRAW.from_pretrained(saved, strict=False)
+    unknown, missing = (record.getMessage() for record in caplog.records)
+    assert "ignoring the unknown tensors 'extra'" in unknown
+    assert missing.endswith("missing tensors keep random values: patch.bias")
+    assert not loaded.training
+    assert loaded.patch.bias.abs().max() > 0
+    saved_weights = model.state_dict()
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, saved_weights[name]) == (name != "patch.bias"), name
+    change_config(saved, hidden_size=5)
+    with pytest.raises(ModelError, match="has shape"):
+        DRAW.from_pretrained(saved, strict=False)
 
 
 # ---------------------------------------------------------------------- errors
@@ -173,6 +206,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     """The part of the Hugging Face Hub that a download needs, with one model, `someone/digits`."""
 
     folder: Path
+    failure: tuple[int, str] | None = None  # the status and the error code of every answer
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -183,9 +217,14 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> bytes:
         prefix = "/someone/digits/resolve/main/"
         file = self.folder / self.path.removeprefix(prefix)
-        if not self.path.startswith(prefix) or not file.is_file():
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
+        failure = self.failure
+        if not self.path.startswith(prefix):
+            failure = failure or (404, "RepoNotFound")
+        elif not file.is_file():
+            failure = failure or (404, "EntryNotFound")
+        if failure:
+            self.send_response(failure[0])
+            self.send_header("X-Error-Code", failure[1])
             self.send_header("Content-Length", "0")
             self.end_headers()
             return b""
@@ -273,6 +312,46 @@ def test_a_broken_connection_is_a_model_error(stop_hub, cache, monkeypatch):
     monkeypatch.setattr("draw.storage.hub.hf_hub_download", fail)
     with pytest.raises(ModelError, match="cannot be reached"):
         DRAW.from_pretrained("someone/digits")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_an_overloaded_hub_is_replaced_by_its_cache(model, stop_hub, cache, monkeypatch, status):
+    draw.load("someone/digits")
+    monkeypatch.setattr(Hub, "failure", (status, ""))
+    assert torch.equal(generate(draw.load("someone/digits")), generate(model))
+    shutil.rmtree(cache)
+    message = f"nor cached, and the Hugging Face hub cannot be reached: .*{status}"
+    with pytest.raises(ModelError, match=message):
+        draw.load("someone/digits")
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ((401, "GatedRepo"), "is a gated model: accept its terms"),
+        ((404, "RepoNotFound"), "neither a folder here nor a model on the Hugging Face hub"),
+        ((404, "RevisionNotFound"), "has no revision main on the hub"),
+        ((404, "EntryNotFound"), "neither a folder here nor a model on the Hugging Face hub"),
+    ],
+)
+def test_a_model_that_the_hub_refuses_is_an_error(stop_hub, cache, monkeypatch, failure, message):
+    DRAW.from_pretrained("someone/digits")
+    monkeypatch.setattr(Hub, "failure", failure)
+    with pytest.raises(ModelError, match=message):
+        DRAW.from_pretrained("someone/digits", revision="main")
+
+
+def test_a_model_of_the_hub_without_weights_is_an_error(saved, stop_hub, cache):
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"it holds no model\.safetensors"):
+        DRAW.from_pretrained("someone/digits")
+
+
+def test_local_files_only_uses_the_cache(stop_hub, cache):
+    with pytest.raises(ModelError, match="neither a folder here nor in the cache"):
+        DRAW.from_pretrained("someone/digits", local_files_only=True)
+    DRAW.from_pretrained("someone/digits")
+    DRAW.from_pretrained("someone/digits", local_files_only=True)
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "some one/digits", "some--one/digits"])

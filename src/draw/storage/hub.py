@@ -1,23 +1,32 @@
 """Models saved in a folder or on the Hugging Face Hub, as config.json and model.safetensors.
 
-Loading is stricter than in huggingface_hub: every key and every tensor must be known and present,
-pickles are never read, and nothing is printed.
+Loading is stricter than in huggingface_hub: by default all keys and tensors must be known and
+present, pickles are never read, and nothing is printed.
 """
 
+import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from huggingface_hub import PyTorchModelHubMixin, get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
-from draw.errors import ConfigError, ModelError
+from draw.errors import ConfigError, ModelError, one_line
 from draw.storage.files import dump_json, expand_user, read_json, write_atomic
 from draw.storage.json_config import TYPE, from_dict, to_dict
 from draw.storage.tensors import read_tensors
 
 M = TypeVar("M", bound="Pretrained")
+log = logging.getLogger("draw")
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CARD = {
@@ -51,12 +60,28 @@ class Pretrained(PyTorchModelHubMixin):
         cache_dir: str | Path | None = None,
         force_download: bool = False,
         local_files_only: bool = False,
+        map_location: str | torch.device = "cpu",
+        strict: bool = True,
     ) -> M:
         """Load a saved model from a folder or from the Hugging Face Hub, in evaluation mode.
 
+        Args:
+            pretrained_model_name_or_path: a folder, or the id of a model on the Hub (owner/name).
+            revision: a branch, tag or commit of the Hub.
+            token: a token of the Hub; True uses the one that is saved on this machine.
+            cache_dir: the folder for downloaded files.
+            force_download: download the files even if they are cached.
+            local_files_only: use the cache only, without a network.
+            map_location: the device of the loaded model.
+            strict: require the file to hold exactly the model's tensors. With False, unknown
+                tensors are ignored and missing ones keep their random initial values; both are
+                logged. Shapes must agree in either case, as in `load_state_dict`.
+
         Raises:
             ModelError: if a file is missing, corrupt or describes another model.
+            ConfigError: if the device is unknown or not available.
         """
+        device = _available_device(map_location)
         config_file, weights_file = locate(
             str(pretrained_model_name_or_path),
             revision=revision,
@@ -73,9 +98,13 @@ class Pretrained(PyTorchModelHubMixin):
             ) from error
         with torch.device("meta"):  # takes no memory, even for a huge configuration
             model: Any = cls(config)
-        weights = read_tensors(weights_file, model.state_dict())
-        model.load_state_dict(weights, assign=True)
-        return model.eval()  # type: ignore[no-any-return]
+        weights = read_tensors(weights_file, model.state_dict(), strict=strict)
+        if missing := model.state_dict().keys() - weights.keys():
+            names = ", ".join(sorted(missing))
+            log.warning("%s: missing tensors keep random values: %s", weights_file, names)
+            model = cls(config)  # with random initial values
+        model.load_state_dict(weights, assign=True, strict=strict)
+        return model.to(device).eval()  # type: ignore[no-any-return]
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors atomically.
@@ -96,6 +125,18 @@ class Pretrained(PyTorchModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
+
+
+def _available_device(device: str | torch.device) -> torch.device:
+    """Return a device.
+
+    Raises:
+        ConfigError: if it is unknown or not available.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"map_location is {device!r}: {one_line(error)}") from error
 
 
 def saved_type(name: str | Path) -> str | None:
@@ -136,31 +177,51 @@ def locate(name: str, **options: Any) -> list[Path]:
 
 def _is_hub_id(name: str) -> bool:
     """Return whether a name has the form owner/name and no such path exists here."""
-    parts = Path(name).parts
-    return len(parts) == 2 and parts[0] not in (".", "..", "/") and not Path(name).exists()
+    parts = name.split("/")
+    return (len(parts) == 2 and parts[0] not in (".", "..", "") and bool(parts[1])) and not Path(
+        name
+    ).exists()
 
 
 def _download(
     name: str, *, revision: str | None = None, local_files_only: bool = False, **options: Any
 ) -> list[Path]:
-    """Download the two files of a model from the hub, or find them in its cache."""
+    """Download the two files of a model from the hub.
+
+    If the hub cannot be reached or fails, for instance with status 429 or 503, its cache is used.
+    """
+    reason = ""
     if not local_files_only:
         try:
             url = hf_hub_url(name, CONFIG, revision=revision)
             get_hf_file_metadata(url, token=options.get("token"))
-        except (HfHubHTTPError, HFValidationError) as error:
+        except GatedRepoError as error:
+            raise ModelError(
+                f"{name} is a gated model: accept its terms on the Hugging Face Hub, and log in "
+                f"with hf auth login or pass token="
+            ) from error
+        except RevisionNotFoundError as error:
+            raise ModelError(f"{name} has no revision {revision} on the Hub") from error
+        except (RepositoryNotFoundError, EntryNotFoundError, HFValidationError) as error:
             raise ModelError(
                 f"{name} is neither a local folder nor a model on the Hugging Face Hub"
             ) from error
-        except Exception:  # no network: look in the cache without retries
-            local_files_only = True
+        except Exception as error:  # use the cache at once, without the client's retries
+            local_files_only, reason = True, one_line(error)
     options["local_files_only"] = local_files_only
     try:
         return [
             Path(hf_hub_download(name, file, revision=revision, **options))
             for file in (CONFIG, WEIGHTS)
         ]
+    except RemoteEntryNotFoundError as error:
+        raise ModelError(f"{name} is not a saved model: it holds no {WEIGHTS}") from error
     except Exception as error:  # huggingface_hub raises many kinds when a connection breaks
+        if local_files_only and not reason:
+            raise ModelError(
+                f"{name} is neither a local folder nor in the cache of the Hugging Face Hub"
+            ) from error
         raise ModelError(
-            f"{name} is not a local folder, and the Hub has no such model or cannot be reached"
+            f"{name} is neither a local folder nor cached, and the Hugging Face Hub cannot be "
+            f"reached: {reason or one_line(error)}"
         ) from error

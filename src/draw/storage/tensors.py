@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ FLOATS = {"F8_E4M3", "F16", "BF16", "F32", "F64"}
 MAX_PROBLEMS = 3  # listed in an error message
 MAX_HEADER_BYTES = 1 << 20  # a checkpoint needs about ten thousand
 
+log = logging.getLogger("draw")
+
 
 def weights_digest(model: Any) -> str:
     """Compute a SHA-256 of a network: its configuration and the names, shapes and values of its
@@ -31,7 +34,9 @@ def weights_digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def read_tensors(
+    path: Path, expected: Mapping[str, Tensor], *, strict: bool = True
+) -> dict[str, Tensor]:
     """Read the expected tensors from a file that holds exactly these, in these shapes.
 
     The header is compared before any tensor is read, so a file with unexpected contents takes no
@@ -41,6 +46,7 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         path: the safetensors file.
         expected: tensors with the expected names and shapes, possibly on the meta device; values
             are converted to their dtypes.
+        strict: with False, unknown tensors are logged and ignored, and missing ones are left out.
 
     Raises:
         ModelError: if the file cannot be read, is damaged or holds other tensors.
@@ -56,6 +62,11 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         names = file.keys()
         slices = {name: file.get_slice(name) for name in names}
         given = {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
+        if not strict:
+            if unknown := [short(name) for name in names if name not in expected]:
+                log.warning("%s: ignoring the unknown tensors %s", path, ", ".join(unknown[:10]))
+            expected = {name: tensor for name, tensor in expected.items() if name in given}
+            given = {name: given[name] for name in expected}
         if problems := _problems(given, expected):
             hidden = len(problems) - MAX_PROBLEMS
             more = f"; and {hidden} more" if hidden > 0 else ""
