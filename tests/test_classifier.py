@@ -120,13 +120,17 @@ def test_extreme_windows_give_finite_numbers_in_float32(extreme, read_size):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_images_of_another_size_and_the_fused_engine_are_errors():
+def test_images_of_another_size_and_other_engines_are_errors():
     model = tiny_classifier()
     with pytest.raises(ConfigError, match=r"takes \(batch, 1, 9, 11\)"):
         model(torch.rand(2, 1, 11, 9, dtype=torch.float64))
-    model.engine = "fused"
-    with pytest.raises(ConfigError, match="cannot run a classifier"):
-        model(torch.rand(2, 1, 9, 11, dtype=torch.float64))
+    for engine, message in [
+        ("fused", "cannot run a classifier"),
+        ("foo", "unknown engine 'foo'; use 'auto' or 'plain'"),
+    ]:
+        model.engine = engine
+        with pytest.raises(ConfigError, match=message):
+            model(torch.rand(2, 1, 9, 11, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(

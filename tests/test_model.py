@@ -1,8 +1,8 @@
 """The network (eqs. 1-18): against the NumPy twin, its gradients, traces and initialisation."""
 
-from dataclasses import replace
+import copy
+from dataclasses import fields, replace
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -14,6 +14,7 @@ from draw.errors import ConfigError, TraceError
 from draw.likelihoods import LIKELIHOODS
 from draw.model import DRAW, DRAWConfig, gaussian_kl
 from draw.objectives import elbo, log_weight
+from draw.trace import Trace
 from tests import twin
 from tests.kernels.common import EXTREMES, compare_extreme, network
 
@@ -188,6 +189,26 @@ def test_a_trace_keeps_canvases_and_windows_only_on_request():
     assert torch.equal(lean.kl, full.kl)
 
 
+def test_a_trace_states_its_likelihood():
+    with pytest.raises(TypeError, match="likelihood"):
+        Trace(canvas=torch.zeros(2, 2, 6, 7), z=torch.zeros(1, 2, 3))
+
+
+def test_the_tensors_of_a_trace_can_be_converted():
+    """As in `apply_to_collection` of Lightning, which sets the fields of a shallow copy."""
+    model = tiny_model()
+    x, eps = inputs(model)
+    trace = model(x, eps=eps, record=True)
+    values = {field.name: getattr(trace, field.name) for field in fields(trace)}
+    converted = copy.deepcopy(trace, {id(value): value for value in values.values()})
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor):
+            setattr(converted, name, value.float())
+    assert converted.canvas.dtype == converted.mean.dtype == torch.float32
+    torch.testing.assert_close(elbo(converted), elbo(trace).float())
+    assert trace.canvas.dtype == torch.float64
+
+
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_pictures_of_a_trace_are_the_means_of_its_canvases(likelihood):
     model = tiny_model(channels=3, likelihood=likelihood)
@@ -311,8 +332,7 @@ def test_zero_window_parameters_would_read_only_the_black_corners(digits):
         {"likelihood": "gauss"},
     ],
 )
-def test_an_invalid_configuration_names_the_field(invalid, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+def test_an_invalid_configuration_names_the_field(invalid, untyped):
     with pytest.raises(ConfigError, match=f"model.{next(iter(invalid))} is"):
         DRAWConfig(**invalid)
 

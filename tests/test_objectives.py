@@ -8,6 +8,7 @@ import torch
 from draw.data import Images
 from draw.errors import TraceError
 from draw.evaluation import evaluate
+from draw.likelihoods import LIKELIHOODS
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import bits_per_dim, elbo, iwae, log_weight
 from draw.trace import Trace
@@ -56,6 +57,7 @@ def test_log_weight_of_a_sharp_posterior(log_sigma):
         mu=mu,
         log_sigma=log_sigmas,
         log_likelihood=torch.zeros(5),
+        likelihood=LIKELIHOODS["bernoulli"],
     )
     exact = (eps.double() ** 2 - z.double() ** 2) / 2 + log_sigmas
     torch.testing.assert_close(log_weight(trace).double(), exact.sum((0, 2)), rtol=1e-5, atol=1e-5)

@@ -12,6 +12,7 @@ PACKAGE = Path(draw.__file__).parent
 
 ALLOWED = {  # the imports of the modules that implement the paper
     "errors": set(),
+    "inputs": {"errors"},
     "seeding": set(),
     "attention": set(),
     "likelihoods": set(),
@@ -19,11 +20,12 @@ ALLOWED = {  # the imports of the modules that implement the paper
     "objectives": {"errors", "trace"},
     "layers": {"attention", "errors"},
     "model": {
-        *("attention", "errors", "kernels", "layers", "likelihoods", "objectives", "trace"),
-        *("storage.hub", "storage.json_config"),
+        *("attention", "errors", "inputs", "kernels", "layers", "likelihoods", "objectives"),
+        *("storage.hub", "storage.json_config", "trace"),
     },
     "classifier": {
-        *("attention", "errors", "kernels", "layers", "storage.hub", "storage.json_config"),
+        *("attention", "errors", "inputs", "kernels", "layers"),
+        *("storage.hub", "storage.json_config"),
     },
 }
 FORBIDDEN = {

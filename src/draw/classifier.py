@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from draw import attention
 from draw.attention import Window
-from draw.errors import ConfigError, check_images
+from draw.errors import ConfigError
+from draw.inputs import check_images
 from draw.kernels import Engine
 from draw.layers import check_sizes, lstm, window_layer
 from draw.storage.hub import Pretrained
@@ -133,14 +134,18 @@ class GlimpseClassifier(
         """Classify images after T glimpses.
 
         Args:
-            x: images in [0, 1].
+            x: images in [0, 1], with the dtype of the parameters.
 
         Raises:
-            ConfigError: if the images do not have the model's shape, or if `engine` is "fused".
+            ConfigError: if the images do not have the model's shape, or if `engine` is neither
+                "auto" nor "plain".
+            DataError: if the images have another dtype or, on the CPU, values outside [0, 1].
         """
-        check_images(tuple(x.shape), self.config.image_shape)
+        check_images(x, self.config.image_shape, self.h_0.dtype)
         if self.engine == "fused":
             raise ConfigError("the fused engine cannot run a classifier; use auto or plain")
+        if self.engine not in ("auto", "plain"):
+            raise ConfigError(f"unknown engine {self.engine!r}; use 'auto' or 'plain'")
         state = self.initial_state(len(x))
         logits, windows = [], []
         for _ in range(self.config.glimpses):

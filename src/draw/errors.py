@@ -90,20 +90,3 @@ def check_limits(prefix: str, values: object, **limits: tuple[int | float, int |
         for value in given if isinstance(given, tuple) else (given,):
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{shown} is {value}; it must be from {low:,} to {high:,}")
-
-
-def check_images(given: tuple[int, ...], expected: tuple[int, int, int]) -> None:
-    """Check the shape of a batch of images.
-
-    Args:
-        given: the shape of the batch.
-        expected: the (C, H, W) that the model takes.
-
-    Raises:
-        ConfigError: if they differ.
-    """
-    if given[1:] != expected:
-        raise ConfigError(
-            f"the images have shape {given}; this model takes "
-            f"(batch, {', '.join(map(str, expected))})"
-        )

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from draw import attention, kernels
 from draw.attention import Window
-from draw.errors import ConfigError, check_images
+from draw.inputs import check_images, check_noise
 from draw.layers import check_sizes, lstm, window_layer
 from draw.likelihoods import LIKELIHOODS
 from draw.objectives import elbo
@@ -194,16 +194,19 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         """Encode and reconstruct images (eqs. 3-8), and compute the terms of the bound (eqs. 9-11).
 
         Args:
-            x: images in [0, 1].
+            x: images in [0, 1], with the dtype of the parameters.
             eps: standard normal noise for every glimpse; by default drawn from `generator`.
             record: keep the canvases and windows of all glimpses, for pictures and films.
 
         Raises:
-            ConfigError: if the images do not have the model's shape.
+            ConfigError: if the images do not have the model's shape, or if `eps` does not have the
+                shape [T, B, Z] or the model's dtype.
+            DataError: if the images have another dtype or, on the CPU, values outside [0, 1].
         """
-        check_images(tuple(x.shape), self.config.image_shape)
+        check_images(x, self.config.image_shape, self.canvas_0.dtype)
         if eps is None:
             eps = self._noise(len(x), generator)
+        check_noise("eps", eps, len(x), self.canvas_0, self.config.latent_size)
         if kernels.use_fused(self, x=x, noise=eps, record=record):
             return kernels.forward(self, x, eps, record=record)
         state = self.initial_state(len(x))
@@ -250,13 +253,12 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
                 method runs under `torch.no_grad()`.
 
         Raises:
-            ConfigError: if `z` does not hold latents for `count` images.
+            ConfigError: if `z` does not have the shape [T, B, Z] or the model's dtype.
         """
         with torch.set_grad_enabled(requires_grad and torch.is_grad_enabled()):
             if z is None:
                 z = self._noise(count, generator)  # eq. 13
-            if z.shape[1] != count:
-                raise ConfigError(f"z holds latents for {z.shape[1]} images; count is {count}")
+            check_noise("z", z, count, self.canvas_0, self.config.latent_size)
             if kernels.use_fused(self, x=None, noise=z, record=record):
                 return kernels.generate(self, z, record=record)
             state = self.initial_state(count)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from draw.attention import Window
 from draw.errors import TraceError
-from draw.likelihoods import LIKELIHOODS, Likelihood
+from draw.likelihoods import Likelihood
 
 
 class State(NamedTuple):
@@ -30,17 +30,22 @@ class EncodeOutput(NamedTuple):
     window: Window | None  # fields [B]; None without attention
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Trace:
     """The result of running the network for T glimpses.
 
     Losses, pictures and films are all computed from a trace. Fields of the encoder are None in a
     generated trace; `canvases` and the windows are None unless the trace was made with
     `record=True`, and windows are also None without attention.
+
+    Note:
+        The class is not frozen, so that functions which convert the tensors of a data class, such
+        as Lightning's `apply_to_collection`, work on it.
     """
 
     canvas: Float[Tensor, "B K H W"]  # the final canvas c_T
     z: Float[Tensor, "T B Z"]
+    likelihood: Likelihood  # of the model
     eps: Float[Tensor, "T B Z"] | None = None  # standard normal noise, z = mu + sigma eps
     mu: Float[Tensor, "T B Z"] | None = None
     log_sigma: Float[Tensor, "T B Z"] | None = None
@@ -49,7 +54,6 @@ class Trace:
     canvases: Float[Tensor, "T B K H W"] | None = None  # c_1 to c_T
     read_window: Window | None = None  # fields [T, B]
     write_window: Window | None = None  # fields [T, B]
-    likelihood: Likelihood = LIKELIHOODS["bernoulli"]
 
     @property
     def mean(self) -> Float[Tensor, "B C H W"]:

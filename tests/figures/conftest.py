@@ -1,11 +1,14 @@
 """Helpers for pixels and windows, and a small recorded trace."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from draw.attention import Window
+from draw.likelihoods import LIKELIHOODS
 from draw.trace import Trace
 
 
@@ -31,6 +34,7 @@ def trace() -> Trace:
         canvas=canvases[-1],
         canvases=canvases,
         z=torch.zeros(3, 2, 5),
+        likelihood=LIKELIHOODS["bernoulli"],
         read_window=window(g_x=2.5, g_y=2.5, delta=1.0, sigma=0.25, shape=(3, 2)),
         write_window=window(g_x=6.5, g_y=6.5, delta=1.0, sigma=0.25, shape=(3, 2)),
     )
@@ -38,4 +42,4 @@ def trace() -> Trace:
 
 @pytest.fixture
 def unrecorded(trace) -> Trace:
-    return Trace(canvas=trace.canvas, z=trace.z)
+    return replace(trace, canvases=None, read_window=None, write_window=None)

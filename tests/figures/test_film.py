@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -14,7 +15,6 @@ from draw.attention import Window
 from draw.errors import ConfigError, TraceError
 from draw.figures import Film, check_film, grid, looking, save_film
 from draw.figures.tiles import GAP, GREEN, MARGIN, RED
-from draw.trace import Trace
 
 from .conftest import is_colour, pixels
 
@@ -68,7 +68,7 @@ def test_read_windows_need_images_and_a_size(trace):
 
 
 def test_trace_without_windows(trace):
-    plain = Trace(canvas=trace.canvas, canvases=trace.canvases, z=trace.z)
+    plain = replace(trace, read_window=None, write_window=None)
     film = Film(trace=plain, columns=2, read_size=2, write_size=2)
     assert [present(frame) for frame in film] == [(False, False)] * 4
 
@@ -91,7 +91,7 @@ def test_film_needs_a_recorded_trace(unrecorded):
 @pytest.mark.parametrize(("columns", "size"), [(2, "20,004 x 10,002"), (1, "10,002 x 20,004")])
 def test_film_too_large_for_its_formats(trace, columns, size):
     canvases = torch.zeros(3, 2, 1, 10, 10)
-    wide = Trace(canvas=canvases[-1], canvases=canvases, z=trace.z)
+    wide = replace(trace, canvas=canvases[-1], canvases=canvases)
     with pytest.raises(ConfigError, match=f"a film of {size} pixels is too large"):
         Film(trace=wide, columns=columns, scale=1_000)
     windows = Window(*torch.ones(5, 3, 2))

@@ -12,6 +12,7 @@ from draw import figures
 from draw.errors import ConfigError, TraceError
 from draw.figures.paper import PATCH
 from draw.figures.tiles import GAP, GREEN, MARGIN, RED, TITLE
+from draw.likelihoods import LIKELIHOODS
 from draw.trace import Trace
 
 from .. import twin
@@ -23,7 +24,8 @@ def counting(T: int, B: int = 2, **windows) -> Trace:
     shade = torch.arange(T)[:, None] + 100 * torch.arange(B)  # [T, B]
     mean = (shade / 255).clamp(1e-6, 1 - 1e-6)
     canvases = mean.logit().view(T, B, 1, 1, 1).expand(T, B, 1, 8, 6)
-    return Trace(canvas=canvases[-1], canvases=canvases, z=torch.zeros(T, B, 3), **windows)
+    fields = {"canvas": canvases[-1], "canvases": canvases, "z": torch.zeros(T, B, 3)}
+    return Trace(**fields, likelihood=LIKELIHOODS["bernoulli"], **windows)
 
 
 def tile(sheet: np.ndarray, row: int, column: int, scale: int) -> np.ndarray:

@@ -95,7 +95,12 @@ def test_similar_consecutive_pictures_compress_well(path):
     size = torch.linspace(0.5, 1.5, 8).view(1, 8, 1, 1, 1)
     means = (growth * torch.exp(-(x**2 + y**2) / size)).clamp(1e-6, 1 - 1e-6)
     model = DRAW(DRAWConfig(glimpses=glimpses, hidden_size=4, read_size=None, write_size=None))
-    trace = Trace(canvas=means[-1].logit(), canvases=means.logit(), z=torch.zeros(glimpses, 8, 1))
+    trace = Trace(
+        canvas=means[-1].logit(),
+        canvases=means.logit(),
+        z=torch.zeros(glimpses, 8, 1),
+        likelihood=model.likelihood,
+    )
     write_trace_file(path, trace, model, name="", labels=[""] * 8)
     assert path.stat().st_size < means.numel() / 4
 

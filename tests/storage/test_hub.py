@@ -329,9 +329,9 @@ def test_an_overloaded_hub_is_replaced_by_its_cache(model, stop_hub, cache, monk
     ("failure", "message"),
     [
         ((401, "GatedRepo"), "is a gated model: accept its terms"),
-        ((404, "RepoNotFound"), "neither a folder here nor a model on the Hugging Face hub"),
+        ((404, "RepoNotFound"), "neither a local folder nor a model on the Hugging Face Hub"),
         ((404, "RevisionNotFound"), "has no revision main on the hub"),
-        ((404, "EntryNotFound"), "neither a folder here nor a model on the Hugging Face hub"),
+        ((404, "EntryNotFound"), "neither a local folder nor a model on the Hugging Face Hub"),
     ],
 )
 def test_a_model_that_the_hub_refuses_is_an_error(stop_hub, cache, monkeypatch, failure, message):
@@ -348,7 +348,7 @@ def test_a_model_of_the_hub_without_weights_is_an_error(saved, stop_hub, cache):
 
 
 def test_local_files_only_uses_the_cache(stop_hub, cache):
-    with pytest.raises(ModelError, match="neither a folder here nor in the cache"):
+    with pytest.raises(ModelError, match="neither a local folder nor in the cache"):
         DRAW.from_pretrained("someone/digits", local_files_only=True)
     DRAW.from_pretrained("someone/digits")
     DRAW.from_pretrained("someone/digits", local_files_only=True)

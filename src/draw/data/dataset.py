@@ -2,12 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
+from draw.errors import ConfigError, DataError
+from draw.inputs import INTEGERS, value_range
 from draw.seeding import generator as seeded_generator
 
 Binarisation = Literal["static", "dynamic", "none"]
@@ -36,10 +38,15 @@ class Transform(Protocol):
 class Images:
     """One split of a data set.
 
-    `binarisation` is `static` if the stored pixels are 0 or 1; `dynamic` if every batch samples
+    `binarisation` is `static` if the stored pixels are 0 or 255; `dynamic` if every batch samples
     binary pixels with the intensities as probabilities; `none` if a batch holds the intensities
     themselves, in [0, 1]. A `transform` is applied, with new random numbers, whenever an image is
     used.
+
+    Raises:
+        DataError: if the pixels are not uint8 or not [n, C, H, W], or if the labels are not
+            integers [n].
+        ConfigError: if the binarisation is unknown.
 
     >>> images = Images(pixels=torch.full((4, 1, 8, 8), 255, dtype=torch.uint8))
     >>> images.batch(torch.tensor([0, 2])).shape, len(images)
@@ -51,6 +58,28 @@ class Images:
     binarisation: Binarisation = "none"
     transform: Transform | None = None
     known_digest: str | None = None  # the result of `digest`, if already computed
+
+    def __post_init__(self) -> None:
+        pixels, labels = self.pixels, self.labels
+        if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
+            raise DataError(_describe_pixels(pixels))
+        if pixels.dim() != 4:
+            raise DataError(f"the pixels have shape {tuple(pixels.shape)}; it must be (n, C, H, W)")
+        if labels is not None and (
+            not isinstance(labels, Tensor)
+            or labels.dtype not in INTEGERS
+            or tuple(labels.shape) != (len(pixels),)
+        ):
+            given = f"dtype {_dtype(labels)} and shape {tuple(getattr(labels, 'shape', ()))}"
+            raise DataError(
+                f"the labels have {given}; for {len(pixels)} images they must be a tensor of "
+                f"{len(pixels)} integers"
+            )
+        if self.binarisation not in get_args(Binarisation):
+            raise ConfigError(
+                f"binarisation is {self.binarisation!r}; it must be one of "
+                f"{', '.join(get_args(Binarisation))}"
+            )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -153,6 +182,27 @@ class Batches:
             order = seeded_generator(self.seed, "order", epoch)
             self._order = epoch, torch.randperm(len(self.images), generator=order)
         return self._order[1]
+
+
+def _describe_pixels(pixels: Any) -> str:
+    """Return the message for pixels of another type: what was given and how to convert it."""
+    fix, scale, given = "pixels", "", _dtype(pixels)
+    if not isinstance(pixels, Tensor):
+        fix, given = "torch.as_tensor(pixels)", f"{given} ({type(pixels).__name__})"
+        pixels = torch.as_tensor(pixels)
+    low, high = value_range(pixels) or (0, 255)
+    if low >= 0 and high <= 1 and pixels.dtype != torch.uint8:
+        fix = f"(255 * {fix}).round()"
+    elif low < 0 or high > 255:
+        scale = "scale them to that range and "
+    return (
+        f"the pixels have dtype {given} and range {low:.4g} to {high:.4g}; they must be a uint8 "
+        f"tensor from 0 to 255: {scale}pass {fix}.to(torch.uint8)"
+    )
+
+
+def _dtype(value: Any) -> str:
+    return str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
 
 
 def _update(digest: Any, name: str, value: Any) -> None:

@@ -1,0 +1,119 @@
+"""Checks of the tensors that users pass to a network."""
+
+import torch
+from torch import Tensor, nn
+
+from draw.errors import ConfigError, DataError
+
+INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+TOLERANCE = 1e-3  # a resized picture may exceed [0, 1] by rounding
+
+
+def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    """Check the shape, the dtype and the range of a batch of images.
+
+    NaN passes, because it is visible in the results.
+
+    Args:
+        x: the batch.
+        shape: the (C, H, W) that the model takes.
+        dtype: the dtype of the parameters. Under autocast, its dtype is allowed as well.
+
+    Raises:
+        ConfigError: if the shape differs.
+        DataError: if the dtype differs, or if values are outside [0, 1]. Values are checked on the
+            CPU only, because reading them would wait for a GPU.
+
+    >>> check_images(torch.ones(5, 1, 8, 8), (1, 8, 8), torch.float32)
+    """
+    if tuple(x.shape[1:]) != shape:
+        raise ConfigError(
+            f"the images have shape {tuple(x.shape)}; this model takes "
+            f"(batch, {', '.join(map(str, shape))})"
+        )
+    if not _is_dtype_allowed(x, dtype):
+        raise DataError(_describe(x, dtype))
+    values = value_range(x)
+    if values and (values[0] < -TOLERANCE or values[1] > 1 + TOLERANCE):
+        raise DataError(_describe(x, x.dtype))
+
+
+def check_noise(name: str, noise: Tensor, batch_size: int, like: Tensor, latent_size: int) -> None:
+    """Check the shape and the dtype of noise or latents.
+
+    Args:
+        name: the name of the argument, for the message.
+        noise: the tensor, which must have the shape [T, B, Z] with at least one glimpse.
+        batch_size: the number of images B.
+        like: a parameter of the model.
+        latent_size: Z.
+
+    Raises:
+        ConfigError: if the shape or the dtype differs. Other shapes might broadcast.
+    """
+    if noise.dim() != 3 or tuple(noise.shape[1:]) != (batch_size, latent_size) or len(noise) == 0:
+        raise ConfigError(
+            f"{name} has shape {tuple(noise.shape)}; for {batch_size} images it must be "
+            f"(T, {batch_size}, {latent_size}) with at least one glimpse T"
+        )
+    if not _is_dtype_allowed(noise, like.dtype):
+        raise ConfigError(
+            f"{name} has dtype {_name(noise.dtype)}; this model takes {_name(like.dtype)}: "
+            f"pass {name}.to({like.dtype})"
+        )
+
+
+def value_range(x: Tensor) -> tuple[float, float] | None:
+    """Return the smallest and largest value of a plain tensor on the CPU, otherwise None.
+
+    The result is also None while a function is traced or transformed, and for empty tensors.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        is_traced = (
+            torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+            or torch._C._are_functorch_transforms_active()
+            or torch._C._len_torch_dispatch_stack()
+        )
+    except AttributeError:  # a later PyTorch without one of the private names
+        return None
+    is_plain = type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu"
+    if is_traced or not is_plain or x.is_complex() or not x.numel():
+        return None
+    x = x.detach()
+    low, high = (x if x.dtype == torch.float32 else x.double()).aminmax()
+    return float(low), float(high)
+
+
+def _is_dtype_allowed(x: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether operations with parameters of a dtype accept a tensor."""
+    if x.dtype == dtype:
+        return True
+    kind = x.device.type
+    return torch.is_autocast_enabled(kind) and x.dtype == torch.get_autocast_dtype(kind)
+
+
+def _describe(x: Tensor, dtype: torch.dtype) -> str:
+    """Return the message for images of a wrong dtype or range: what was given and how to fix it."""
+    values = value_range(x)
+    low, high = values or (0, 255 if x.dtype in INTEGERS else 1)
+    given = f" and range {low:.4g} to {high:.4g}" if values else ""
+    convert = "float()" if dtype == torch.float32 else f"to({dtype})"
+    fix = "images" if x.dtype == dtype else f"images.{convert}"
+    if low >= -TOLERANCE and high <= 1 + TOLERANCE:
+        fix = f"pass {fix}"
+    elif low >= -1 - TOLERANCE and high <= 1 + TOLERANCE:
+        fix = f"pass ({fix} + 1) / 2"
+    elif low >= 0 and high <= 255:
+        fix = f"pass {fix} / 255"
+    else:
+        fix = f"scale them to that range and pass {fix}"
+    return (
+        f"the images have dtype {_name(x.dtype)}{given}; they must be {_name(dtype)} in [0, 1]: "
+        f"{fix}"
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
