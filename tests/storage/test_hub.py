@@ -320,7 +320,7 @@ def test_an_overloaded_hub_is_replaced_by_its_cache(model, stop_hub, cache, monk
     monkeypatch.setattr(Hub, "failure", (status, ""))
     assert torch.equal(generate(draw.load("someone/digits")), generate(model))
     shutil.rmtree(cache)
-    message = f"nor cached, and the Hugging Face hub cannot be reached: .*{status}"
+    message = f"nor cached, and the Hugging Face Hub cannot be reached: .*{status}"
     with pytest.raises(ModelError, match=message):
         draw.load("someone/digits")
 
@@ -330,7 +330,7 @@ def test_an_overloaded_hub_is_replaced_by_its_cache(model, stop_hub, cache, monk
     [
         ((401, "GatedRepo"), "is a gated model: accept its terms"),
         ((404, "RepoNotFound"), "neither a local folder nor a model on the Hugging Face Hub"),
-        ((404, "RevisionNotFound"), "has no revision main on the hub"),
+        ((404, "RevisionNotFound"), "has no revision main on the Hub"),
         ((404, "EntryNotFound"), "neither a local folder nor a model on the Hugging Face Hub"),
     ],
 )
