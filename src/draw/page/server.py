@@ -78,12 +78,6 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "draw", ""
 
     def do_GET(self) -> None:
-        self._respond(body=True)
-
-    def do_HEAD(self) -> None:
-        self._respond(body=False)
-
-    def _respond(self, *, body: bool) -> None:
         # The port may be forwarded, so any is accepted. Other host names are rejected, because a
         # site can make its name resolve to this address (DNS rebinding).
         host, _, _ = self.headers.get("Host", "").partition(":")
@@ -98,8 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(path.stat().st_size))
             self.end_headers()
-            if body:
+            if self.command == "GET":
                 shutil.copyfileobj(file, self.wfile)
+
+    do_HEAD = do_GET
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():

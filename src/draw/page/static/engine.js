@@ -13,11 +13,6 @@ export class Engine {
     };
   }
 
-  /** Loads the model in the folder `models/NAME`. */
-  async load(model) {
-    await this.run("load", model).next(); // this run has no parts, so the first one is its end
-  }
-
   /** Yields the parts of a run as they arrive; returns without an error if the signal aborts. */
   async *run(task, model, args, signal) {
     const id = ++this.runs;
@@ -29,7 +24,7 @@ export class Engine {
     };
     const stop = () => {
       this.worker.postMessage({ id, stop: true });
-      deliver({ done: true });
+      wake();
     };
     if (signal?.aborted) return;
     if (this.failure) throw new Error(this.failure);
@@ -38,7 +33,7 @@ export class Engine {
     this.worker.postMessage({ id, task, model, args });
     try {
       for (;;) {
-        while (!inbox.length) await new Promise((resolve) => (wake = resolve));
+        if (!inbox.length) await new Promise((resolve) => (wake = resolve));
         if (signal?.aborted) return;
         const { part, error, done } = inbox.shift();
         if (error) throw new Error(error);

@@ -2,7 +2,7 @@
 
 import { readAddress } from "./address.js";
 import { Engine } from "./engine.js";
-import { once } from "./once.js";
+import { fetchJson, once } from "./loading.js";
 import { readColours } from "./pictures.js";
 import { readTrace } from "./trace.js";
 import { Compare } from "./views/compare.js";
@@ -45,7 +45,7 @@ class App {
 
   /** Loads a model; resolves when it can run. */
   load(name) {
-    return once(this.loaded, name, () => this.engine.load(name));
+    return once(this.loaded, name, () => this.engine.run("load", name).next()); // has no parts
   }
 
   /** Runs a function of `runs.js` with the current model or another one; yields its parts. */
@@ -139,27 +139,12 @@ function showNotice(text) {
   byId("notice").hidden = false;
 }
 
-async function fetchJson(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} could not be loaded (HTTP ${response.status})`);
-  return response.json();
-}
-
-/** Returns the theme that the visitor has chosen, if the browser allows storage. */
-function storedTheme() {
+/** The browser's storage, or an empty object if the visitor has disabled it. */
+function storage() {
   try {
-    const theme = localStorage.getItem("theme");
-    return ["light", "dark"].includes(theme) ? theme : null;
+    return localStorage;
   } catch {
-    return null;
-  }
-}
-
-function storeTheme(theme) {
-  try {
-    localStorage.setItem("theme", theme);
-  } catch {
-    // Without storage the choice lasts until the page is closed.
+    return {};
   }
 }
 
@@ -174,12 +159,15 @@ function initTheme(changed) {
     readColours();
     changed();
   };
-  const follow = () => set(storedTheme() ?? (dark.matches ? "dark" : "light"));
+  const follow = () => {
+    const { theme } = storage();
+    set(["light", "dark"].includes(theme) ? theme : dark.matches ? "dark" : "light");
+  };
   dark.addEventListener("change", follow);
   byId("theme").addEventListener("click", () => {
     const other = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     set(other);
-    storeTheme(other);
+    storage().theme = other;
   });
   follow();
 }

@@ -80,10 +80,10 @@ export class DRAW {
     if (this.read_window) {
       const params = linear(this.read_window, state.h_dec); // eq. 21, from h_dec_{t-1}
       windows = windowsOf(params, height, width, n);
-      r = perImage(windows, (window, b) => {
-        const pair = both.subarray(2 * b * this.pixels, 2 * (b + 1) * this.pixels);
-        return read(pair, 2 * channels, height, width, window, n); // eqs. 4, 27
-      });
+      const pairs = split(both, batch);
+      r = join(
+        windows.map((window, b) => read(pairs[b], 2 * channels, height, width, window, n)),
+      ); // eqs. 4, 27
     }
     const seen = concatenate(r, state.h_dec, batch);
     const [h_enc, c_enc] = lstm(this.encoder, seen, state.h_enc, state.c_enc); // eq. 5
@@ -106,10 +106,10 @@ export class DRAW {
     if (this.write_window) {
       const params = linear(this.write_window, h_dec); // eq. 21, from h_dec_t
       windows = windowsOf(params, height, width, n);
-      written = perImage(windows, (window, b) => {
-        const patch = w.subarray(b * channels * n * n, (b + 1) * channels * n * n);
-        return write(patch, channels, height, width, window, n); // eq. 29
-      });
+      const patches = split(w, windows.length);
+      written = join(
+        windows.map((window, b) => write(patches[b], channels, height, width, window, n)),
+      ); // eq. 29
     }
     const canvas = state.canvas.map((logit, i) => logit + written[i]); // eq. 8
     return [{ ...state, canvas, h_dec, c_dec }, windows];
@@ -122,7 +122,7 @@ export class DRAW {
     const batch = x.length / this.pixels;
     const trace = { canvases: [], z: [], kl: [], read_window: [], write_window: [] };
     let state = this.initialState(batch);
-    for (const eps_t of this.perGlimpse(eps, batch)) {
+    for (const eps_t of split(eps, this.config.glimpses)) {
       const [encoded, output] = this.encodeStep(x, state, eps_t);
       const [next, windows] = this.decodeStep(output.z, encoded);
       state = next;
@@ -139,21 +139,13 @@ export class DRAW {
   /** Generates images from z [glimpses, batch, Z], which continue from `state` (eqs. 13-16). */
   generate(z, batch, state = this.initialState(batch)) {
     const trace = { canvases: [], write_window: [], state };
-    for (const z_t of this.perGlimpse(z, batch)) {
+    for (const z_t of split(z, z.length / (batch * this.config.latent_size))) {
       const [next, windows] = this.decodeStep(z_t, trace.state); // eqs. 14, 15
       trace.state = next;
       trace.canvases.push(next.canvas);
       trace.write_window.push(windows);
     }
     return trace;
-  }
-
-  /** Splits noise [glimpses, batch, Z] into one array [batch, Z] per glimpse. */
-  *perGlimpse(noise, batch) {
-    const each = batch * this.config.latent_size;
-    for (let start = 0; start < noise.length; start += each) {
-      yield noise.subarray(start, start + each);
-    }
   }
 }
 
@@ -241,44 +233,37 @@ function lstm(cell, x, h, c) {
 }
 
 /** Converts a batch of window parameters [batch, 5] to windows. */
-function windowsOf(params, height, width, n) {
-  return Array.from({ length: params.length / 5 }, (_, b) =>
-    windowFromParams(params.subarray(5 * b, 5 * b + 5), height, width, n),
-  );
-}
+const windowsOf = (params, height, width, n) =>
+  split(params, params.length / 5).map((each) => windowFromParams(each, height, width, n));
 
-/** Applies a function to each image's window and concatenates the results. */
-function perImage(windows, compute) {
-  const parts = windows.map(compute);
-  const result = new Float32Array(parts.length * parts[0].length);
-  parts.forEach((part, b) => result.set(part, b * part.length));
+/** [count * n] -> count views [n]. */
+export const split = (values, count) =>
+  Array.from({ length: count }, (_, i) =>
+    values.subarray((i * values.length) / count, ((i + 1) * values.length) / count),
+  );
+
+/** Concatenates arrays of numbers. */
+export function join(parts) {
+  const result = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let start = 0;
+  for (const part of parts) {
+    result.set(part, start);
+    start += part.length;
+  }
   return result;
 }
 
 /** Repeats the same values for each image of a batch. */
-export function repeat(values, batch) {
-  return perImage(new Array(batch).fill(values), (v) => v);
-}
+export const repeat = (values, batch) => join(new Array(batch).fill(values));
 
 /** [batch, m] and [batch, n] -> [batch, m + n]. */
 function concatenate(left, right, batch) {
-  const m = left.length / batch;
-  const n = right.length / batch;
-  const both = new Float32Array(left.length + right.length);
-  for (let b = 0; b < batch; b++) {
-    both.set(left.subarray(b * m, (b + 1) * m), b * (m + n));
-    both.set(right.subarray(b * n, (b + 1) * n), b * (m + n) + m);
-  }
-  return both;
+  const rights = split(right, batch);
+  return join(split(left, batch).flatMap((part, b) => [part, rights[b]]));
 }
 
 /** [batch, 2 n] -> two times [batch, n]. */
 function halves(both, batch) {
-  const n = both.length / batch / 2;
-  const [left, right] = [new Float32Array(batch * n), new Float32Array(batch * n)];
-  for (let b = 0; b < batch; b++) {
-    left.set(both.subarray(2 * b * n, (2 * b + 1) * n), b * n);
-    right.set(both.subarray((2 * b + 1) * n, 2 * (b + 1) * n), b * n);
-  }
-  return [left, right];
+  const parts = split(both, 2 * batch);
+  return [0, 1].map((half) => join(parts.filter((_, i) => i % 2 === half)));
 }

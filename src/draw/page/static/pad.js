@@ -100,10 +100,7 @@ export class Pad {
   place({ clientX, clientY }) {
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
     const side = Math.min(width, height);
-    return [
-      (clientX - left - (width - side) / 2) / side,
-      (clientY - top - (height - side) / 2) / side,
-    ];
+    return [clientX - left - width / 2, clientY - top - height / 2].map((at) => 0.5 + at / side);
   }
 
   key(event) {
@@ -151,8 +148,13 @@ export class Pad {
     context.scale(side, side);
     context.lineCap = context.lineJoin = "round";
     this.guide(context);
-    if (!this.pixels) this.ink(context);
-    if (this.pen) this.cross(context);
+    if (!this.pixels) strokeLines(context, this.strokes, colours.ink, penWidth(this.size()));
+    const [x, y] = this.pen ?? [];
+    const cross = [
+      [[x - 0.04, y], [x + 0.04, y]],
+      [[x, y - 0.04], [x, y + 0.04]],
+    ];
+    if (this.pen) strokeLines(context, cross, colours.write, 0.008);
     context.restore();
   }
 
@@ -168,27 +170,16 @@ export class Pad {
     }
     context.setLineDash([]);
   }
+}
 
-  ink(context) {
-    context.strokeStyle = `rgb(${colours.ink})`;
-    context.lineWidth = penWidth(this.size());
-    for (const stroke of this.strokes) {
-      context.beginPath();
-      context.moveTo(...stroke[0]);
-      for (const point of stroke) context.lineTo(...point);
-      context.stroke();
-    }
-  }
-
-  cross(context) {
-    const [x, y] = this.pen;
-    context.strokeStyle = `rgb(${colours.write})`;
-    context.lineWidth = 0.008;
+/** Draws lines of [x, y] points. */
+function strokeLines(context, lines, colour, width) {
+  context.strokeStyle = `rgb(${colour})`;
+  context.lineWidth = width;
+  for (const line of lines) {
     context.beginPath();
-    context.moveTo(x - 0.04, y);
-    context.lineTo(x + 0.04, y);
-    context.moveTo(x, y - 0.04);
-    context.lineTo(x, y + 0.04);
+    context.moveTo(...line[0]);
+    for (const point of line) context.lineTo(...point);
     context.stroke();
   }
 }

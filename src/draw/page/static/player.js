@@ -72,7 +72,7 @@ export class Player {
     this.pause();
     this.playing = true;
     this.since = performance.now(); // when the current picture appeared
-    this.next();
+    this.frame = requestAnimationFrame((now) => this.tick(now));
     this.show();
   }
 
@@ -82,11 +82,8 @@ export class Player {
     this.label();
   }
 
-  next() {
-    this.frame = requestAnimationFrame((now) => this.tick(now));
-  }
-
   tick(now) {
+    this.frame = requestAnimationFrame((later) => this.tick(later));
     const due = this.t === this.last ? REST_TIME : glimpseTime(this.last);
     if (now - this.since >= due) {
       const late = now - this.since > 2 * due; // the page was hidden or busy: continue from here
@@ -94,7 +91,6 @@ export class Player {
       this.t = this.t === this.last ? this.first : this.t + 1;
       this.show();
     }
-    this.next();
   }
 
   show() {

@@ -9,7 +9,7 @@
  */
 
 import { digitShare } from "./ink.js";
-import { logLikelihood, repeat, sigmoid } from "./model.js";
+import { join, logLikelihood, repeat, sigmoid, split } from "./model.js";
 import { normals, uniforms } from "./random.js";
 
 // First number of every noise key, so that different kinds of run use different noise.
@@ -30,14 +30,12 @@ export function* sample(model, { seed, count }) {
 /** Reconstructs an image of bytes, 0 to 255 (eqs. 3-12). */
 export function* reconstruct(model, { pixels, seed }) {
   const x = Float32Array.from(pixels, (byte) => byte / 255);
-  const trace = model.forward(
-    x,
-    noise(model, 1, () => [POSTERIOR, seed]),
-  );
+  const eps = noise(model, 1, () => [POSTERIOR, seed]);
+  const trace = model.forward(x, eps);
   const [film] = films(model, trace);
-  const start = logLikelihood(x, model.canvas_0, 1)[0];
-  const nats = trace.canvases.map((canvas) => logLikelihood(x, canvas, 1)[0]);
-  yield { films: [{ ...film, logLikelihood: [start, ...nats] }] }; // for c_0..c_T
+  const canvases = [model.canvas_0, ...trace.canvases]; // c_0..c_T
+  const nats = canvases.map((canvas) => logLikelihood(x, canvas, 1)[0]);
+  yield { films: [{ ...film, logLikelihood: nats }] };
 }
 
 /** Generates several futures of one sample, which share its first t glimpses. */
@@ -69,10 +67,8 @@ export function* complete(model, { ink, seed, count, rounds }) {
   for (let round = 1; round <= rounds; round++) {
     const uniform = uniforms(WALK, seed, round);
     x = x.map((probability, i) => (uniform() < probability || ink[i % model.pixels] ? 1 : 0));
-    const trace = model.forward(
-      x,
-      noise(model, count, (b) => [WALK, seed, round, b]),
-    );
+    const eps = noise(model, count, (b) => [WALK, seed, round, b]);
+    const trace = model.forward(x, eps);
     x = trace.canvases.at(-1).map(sigmoid);
     yield { round, films: films(model, trace) };
   }
@@ -81,14 +77,8 @@ export function* complete(model, { ink, seed, count, rounds }) {
 /** Draws noise [T, batch, Z] with a separate key for each image. */
 function noise(model, batch, keyOf) {
   const { glimpses: T, latent_size: Z } = model.config;
-  const all = new Float32Array(T * batch * Z);
-  for (let b = 0; b < batch; b++) {
-    const values = normals(T * Z, ...keyOf(b));
-    for (let t = 0; t < T; t++) {
-      all.set(values.subarray(t * Z, (t + 1) * Z), (t * batch + b) * Z);
-    }
-  }
-  return all;
+  const images = Array.from({ length: batch }, (_, b) => split(normals(T * Z, ...keyOf(b)), T));
+  return join(images[0].flatMap((_, t) => images.map((glimpses) => glimpses[t])));
 }
 
 /** Converts a canvas to a picture: the mean, not a sample. */
@@ -96,25 +86,16 @@ const bytes = (canvas) => Uint8Array.from(canvas, (c) => Math.round(255 * sigmoi
 
 /** Splits the trace of a batch into films. */
 function films({ config, pixels, canvas_0 }, { canvases, read_window, write_window, kl }) {
+  const { glimpses, height, width, channels, read_size: readSize, write_size: writeSize } = config;
   const count = canvases[0].length / pixels;
+  const pictures = canvases.map((canvas) => split(canvas, count));
   const select = (values, b) => values?.[0] && values.map((value) => value[b]);
-  return Array.from({ length: count }, (_, b) => {
-    const means = new Uint8Array(canvases.length * pixels);
-    canvases.forEach((logits, t) => {
-      means.set(bytes(logits.subarray(b * pixels, (b + 1) * pixels)), t * pixels);
-    });
-    return {
-      glimpses: canvases.length,
-      height: config.height,
-      width: config.width,
-      channels: config.channels,
-      readSize: config.read_size,
-      writeSize: config.write_size,
-      start: bytes(canvas_0),
-      means,
-      read: select(read_window, b) ?? null,
-      write: select(write_window, b) ?? null,
-      kl: select(kl, b) ?? null,
-    };
-  });
+  return Array.from({ length: count }, (_, b) => ({
+    ...{ glimpses, height, width, channels, readSize, writeSize },
+    start: bytes(canvas_0),
+    means: bytes(join(pictures.map((images) => images[b]))),
+    read: select(read_window, b) ?? null,
+    write: select(write_window, b) ?? null,
+    kl: select(kl, b) ?? null,
+  }));
 }

@@ -15,16 +15,13 @@ export function parseSafetensors(buffer) {
   const tensors = {};
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
-    const {
-      dtype,
-      shape,
-      data_offsets: [begin, end],
-    } = entry;
+    const { dtype, shape } = entry;
+    const [begin, end] = entry.data_offsets.map((offset) => 8 + length + offset);
     const widen = WIDEN[dtype];
     if (!widen) {
       throw new Error(`${name} has dtype ${dtype}; supported are F32, F16, BF16 and F8_E4M3`);
     }
-    const values = widen(buffer.slice(8 + length + begin, 8 + length + end));
+    const values = widen(buffer.slice(begin, end));
     if (values.length !== shape.reduce((a, b) => a * b, 1)) {
       throw new Error(`${name} is truncated`);
     }
@@ -35,30 +32,21 @@ export function parseSafetensors(buffer) {
 
 const WIDEN = {
   F32: (bytes) => new Float32Array(bytes),
-  F16: (bytes) => Float32Array.from(new Uint16Array(bytes), fromHalf),
+  F16: (bytes) => Float32Array.from(new Uint16Array(bytes), decoder(5, 10)),
   BF16: (bytes) => {
     const bits = Uint32Array.from(new Uint16Array(bytes), (half) => half << 16);
     return new Float32Array(bits.buffer);
   },
-  F8_E4M3: (bytes) => Float32Array.from(new Uint8Array(bytes), fromQuarter),
+  F8_E4M3: (bytes) => Float32Array.from(new Uint8Array(bytes), decoder(4, 3)),
 };
 
-/** Decodes a 16-bit IEEE 754 number. */
-function fromHalf(bits) {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0x1f) return fraction ? NaN : sign * Infinity;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1024 + fraction) * 2 ** (exponent - 25);
-}
-
-/** Decodes an 8-bit number: 4 bits of exponent, 3 of fraction (Micikevicius et al. 2022). */
-function fromQuarter(bits) {
-  const sign = bits & 0x80 ? -1 : 1;
-  const exponent = (bits >> 3) & 0xf;
-  const fraction = bits & 0x7;
-  if (exponent === 0xf && fraction === 0x7) return NaN;
-  if (exponent === 0) return sign * fraction * 2 ** -9;
-  return sign * (8 + fraction) * 2 ** (exponent - 10);
+/** Returns a function that decodes finite numbers of a narrow floating-point format. */
+function decoder(exponentBits, fractionBits) {
+  const [exponents, fractions] = [2 ** exponentBits, 2 ** fractionBits];
+  return (bits) => {
+    const sign = bits < exponents * fractions ? 1 : -1;
+    const exponent = (bits >> fractionBits) % exponents;
+    const fraction = (bits % fractions) / fractions + (exponent ? 1 : 0);
+    return sign * fraction * 2 ** (Math.max(1, exponent) - exponents / 2 + 1);
+  };
 }

@@ -11,13 +11,16 @@ export class Compare extends FilmView {
   constructor(root, app) {
     super(root, app, 2 * SIDE + 1);
     this.pair = app.pair;
-    this.films = [[], []];
     this.canvases = [".left", ".right"].flatMap((side) => tiles(this.find(side), COUNT, "Sample"));
     [".with", ".without"].forEach((side, i) => (this.find(side).textContent = this.pair[i].name));
   }
 
   get settings() {
     return { seed: this.seed }; // undefined while the sample traces are shown
+  }
+
+  get glimpses() {
+    return Math.max(...this.pair.map(({ config }) => config.glimpses));
   }
 
   get modelName() {
@@ -28,20 +31,12 @@ export class Compare extends FilmView {
     const signal = this.startView(settings);
     const { t } = settings;
     this.seed = parseSeed(settings.seed);
-    this.films = [[], []];
-    this.player.load(Math.max(...this.pair.map(({ config }) => config.glimpses)));
     const names = this.pair.map(({ name }) => name);
-    if (this.seed === undefined) this.preview(names, signal, t);
+    if (this.seed === undefined) {
+      this.preview(Promise.all(names.map((name) => this.app.trace(name))), signal, t);
+    }
     if (!(await this.ready(signal, ...names)) || this.seed === undefined) return;
     await this.rerun(this.seed, t);
-  }
-
-  async preview(names, signal, t) {
-    const films = await Promise.all(names.map((name) => this.app.trace(name)));
-    if (signal.aborted) return;
-    this.films = films;
-    this.gif.disabled = false;
-    this.start(t);
   }
 
   /** Generates samples of both models from the same seed. */
@@ -68,9 +63,10 @@ export class Compare extends FilmView {
   pictures(t, resting) {
     return this.pair.flatMap(({ config }, side) => {
       const glimpse = Math.round((t * config.glimpses) / this.player.last);
-      return Array.from({ length: COUNT }, (_, i) =>
-        this.films[side][i] ? this.frame(this.films[side][i], glimpse, resting) : blank(config),
-      );
+      return Array.from({ length: COUNT }, (_, i) => {
+        const film = this.films[side]?.[i];
+        return film ? this.frame(film, glimpse, resting) : blank(config);
+      });
     });
   }
 

@@ -1,6 +1,6 @@
 /** The base class of the views that play films. */
 
-import { parseInteger } from "../address.js";
+import { parseInteger, parseSeed } from "../address.js";
 import { blank, frame, show } from "../pictures.js";
 import { Player } from "../player.js";
 import { freshSeed } from "../random.js";
@@ -40,9 +40,12 @@ export class FilmView {
     return this.root.querySelector(selector);
   }
 
-  /** Applies the settings that all views share; returns the signal for the view's first run. */
+  /** Applies the settings that views share; returns the signal for the view's first run. */
   startView(settings) {
     if (Object.keys(settings).length) this.reset(); // settings that are not given have defaults
+    this.seed = parseSeed(settings.seed) ?? this.seed ?? freshSeed();
+    this.films = [];
+    this.player.load(this.glimpses);
     const windows = parseInteger(settings.windows, 0, 1);
     if (this.windows && windows !== undefined) this.windows.checked = windows === 1;
     for (const element of this.root.querySelectorAll("[data-if]")) {
@@ -56,6 +59,10 @@ export class FilmView {
     const kind = condition.replace("no-", "");
     const kinds = kind === "windows" ? this.kinds : [kind];
     return kinds.some((each) => this.hasWindow(each)) !== condition.startsWith("no-");
+  }
+
+  get glimpses() {
+    return this.app.model.config.glimpses;
   }
 
   /** The model in the name of a saved film. */
@@ -100,6 +107,15 @@ export class FilmView {
     }
     if (!signal.aborted) this.again.disabled = false;
     return !signal.aborted;
+  }
+
+  /** Shows films that need no run, such as those of a sample trace. */
+  async preview(films, signal, t) {
+    films = await films;
+    if (signal.aborted) return;
+    this.films = films;
+    this.gif.disabled = false;
+    this.start(t);
   }
 
   setStatus(text) {

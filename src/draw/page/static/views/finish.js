@@ -1,10 +1,9 @@
 /** The visitor draws part of a digit, and the model proposes the rest. */
 
-import { parseInteger, parseSeed } from "../address.js";
+import { parseInteger } from "../address.js";
 import { rasterise, toText } from "../ink.js";
 import { createPad } from "../pad.js";
 import { tiles } from "../pictures.js";
-import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
 
 const COUNT = 9;
@@ -25,13 +24,9 @@ export class Finish extends FilmView {
 
   async open(settings) {
     const signal = this.startView(settings);
-    const { ink, seed, t } = settings;
-    this.seed = parseSeed(seed) ?? this.seed ?? freshSeed();
-    this.films = [];
-    this.player.load(this.app.model.config.glimpses);
     this.player.hold(this.player.last);
-    this.pad.open(ink, FIRST_EXAMPLE);
-    if (await this.ready(signal)) await this.rerun(this.seed, t);
+    this.pad.open(settings.ink, FIRST_EXAMPLE);
+    if (await this.ready(signal)) await this.rerun(this.seed, settings.t);
   }
 
   /** Completes the drawing and shows the result of each round. */
@@ -48,12 +43,8 @@ export class Finish extends FilmView {
     this.again.disabled = false;
     const { height, width, channels } = this.app.model.config;
     const grey = rasterise(this.pad.strokes, height, width);
-    const ink = Uint8Array.from(
-      { length: channels * grey.length },
-      (_, i) => grey[i % grey.length],
-    );
-    const args = { ink, seed, count: COUNT, rounds: ROUNDS };
-    this.ink = ink;
+    this.ink = Uint8Array.from({ length: channels * grey.length }, (_, i) => grey[i % grey.length]);
+    const args = { ink: this.ink, seed, count: COUNT, rounds: ROUNDS };
     this.player.hold(parseInteger(t, 0, this.player.last) ?? this.player.last);
     this.remember();
     for await (const { round, films } of this.app.run("complete", args, signal)) {

@@ -38,10 +38,8 @@ export class Fork extends FilmView {
 
   async open(settings) {
     const signal = this.startView(settings);
-    const { seed, index, at, branch, t } = settings;
-    const { glimpses } = this.app.model.config;
-    this.films = [];
-    this.seed = parseSeed(seed) ?? this.seed ?? freshSeed();
+    const { index, at, branch, t } = settings;
+    const { glimpses } = this;
     this.index = parseInteger(index, 0, SAMPLES - 1) ?? this.index ?? 0;
     this.branch = parseSeed(branch) ?? this.branch ?? 0;
     this.freeze.max = glimpses - 1;
@@ -49,7 +47,6 @@ export class Fork extends FilmView {
     this.freeze.value = this.at; // limited to the maximum
     this.frozen = Number(this.freeze.value);
     this.label(this.frozen);
-    this.player.load(glimpses);
     this.player.hold(0);
     this.next.disabled = this.freeze.disabled = true;
     if (!(await this.ready(signal))) return;
@@ -79,7 +76,7 @@ export class Fork extends FilmView {
   }
 
   label(at) {
-    this.freeze.nextElementSibling.textContent = formatPosition(at, this.app.model.config.glimpses);
+    this.freeze.nextElementSibling.textContent = formatPosition(at, this.glimpses);
     this.freeze.style.setProperty("--done", at / Number(this.freeze.max));
     this.find(".progress").textContent = `Sample ${this.index + 1} of seed ${this.seed}, frozen`;
   }

@@ -1,10 +1,8 @@
 /** The model reconstructs the visitor's digit, at a cost in nats. */
 
-import { parseSeed } from "../address.js";
 import { centred, rasterise, toText } from "../ink.js";
 import { createPad } from "../pad.js";
 import { blank, colours, frame } from "../pictures.js";
-import { freshSeed } from "../random.js";
 import { FilmView } from "./film.js";
 
 const FIRST_EXAMPLE = 2; // a five
@@ -34,12 +32,9 @@ export class Look extends FilmView {
 
   async open(settings) {
     const signal = this.startView(settings);
-    const { ink, seed, t } = settings;
-    this.seed = parseSeed(seed) ?? this.seed ?? freshSeed();
-    this.player.load(this.app.model.config.glimpses);
-    this.pad.open(ink, FIRST_EXAMPLE);
+    this.pad.open(settings.ink, FIRST_EXAMPLE);
     this.prepare();
-    if (await this.ready(signal)) await this.rerun(this.seed, t);
+    if (await this.ready(signal)) await this.rerun(this.seed, settings.t);
   }
 
   /** Reconstructs the drawing after it has changed. */
@@ -101,10 +96,8 @@ export class Look extends FilmView {
 
   drawBars(t) {
     const [width, height] = [this.bars.clientWidth, this.bars.clientHeight];
-    Object.assign(this.bars, {
-      width: width * devicePixelRatio,
-      height: height * devicePixelRatio,
-    });
+    this.bars.width = width * devicePixelRatio;
+    this.bars.height = height * devicePixelRatio;
     const context = this.bars.getContext("2d");
     const { ink, line, soft, write } = colours;
     context.scale(devicePixelRatio, devicePixelRatio);

@@ -24,19 +24,9 @@ export class Paint extends FilmView {
     const signal = this.startView(settings);
     const { t } = settings;
     this.seed = parseSeed(settings.seed);
-    this.films = [];
     this.setForkable(false);
-    this.player.load(this.app.model.config.glimpses);
-    if (this.seed === undefined) this.preview(signal, t);
+    if (this.seed === undefined) this.preview(this.app.trace(), signal, t);
     if ((await this.ready(signal)) && this.seed !== undefined) await this.rerun(this.seed, t);
-  }
-
-  async preview(signal, t) {
-    const films = await this.app.trace();
-    if (signal.aborted) return;
-    this.films = films.slice(0, COUNT);
-    this.gif.disabled = false;
-    this.start(t);
   }
 
   /** Generates samples; the film starts with the first batch, and the others join it. */

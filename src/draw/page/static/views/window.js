@@ -17,7 +17,6 @@ const RANGES = {
   gamma: [0.2, 4, 0.1],
   n: [1, 12, 1],
 };
-const SVG = "http://www.w3.org/2000/svg";
 
 export class Sandbox {
   constructor(root, app) {
@@ -58,10 +57,6 @@ export class Sandbox {
 
   close() {}
 
-  redraw() {
-    this.draw();
-  }
-
   /** Draws an example as the picture, with intensities in [0, 1]. */
   setPicture(picture) {
     this.picture = picture;
@@ -82,7 +77,7 @@ export class Sandbox {
       ([name, value]) => value !== first[name],
     );
     this.app.remember(Object.fromEntries(changed));
-    this.draw();
+    this.redraw();
   }
 
   /** Dragging the window moves it; dragging its corner changes the stride. */
@@ -122,7 +117,7 @@ export class Sandbox {
     const patch = this.find(".patch");
     const pick = (picked) => {
       this.picked = picked;
-      this.draw();
+      this.redraw();
     };
     const point = ({ offsetX, offsetY }) => {
       const { n } = this.values;
@@ -145,7 +140,7 @@ export class Sandbox {
     });
   }
 
-  draw() {
+  redraw() {
     const { sigma, n, ...rest } = this.values;
     const window = { ...rest, sigma2: sigma ** 2 };
     const { F_x, F_y } = filterbanks(window, SIZE, SIZE, n);
@@ -155,13 +150,8 @@ export class Sandbox {
     show(this.find(".image"), this.litPicture(F_x, F_y));
     const brightest = Math.max(...back, 1e-9); // far below 1 if the window is large
     show(this.find(".patch"), pictureOf(patch, n));
-    show(
-      this.find(".back"),
-      pictureOf(
-        back.map((value) => value / brightest),
-        SIZE,
-      ),
-    );
+    const scaled = back.map((value) => value / brightest);
+    show(this.find(".back"), pictureOf(scaled, SIZE));
     this.find(".brightest").textContent = brightest.toFixed(2);
     this.drawOverlay(window, n);
     this.drawFilters(this.find(".filters.x"), F_x, n, this.picked?.[0]);
@@ -184,11 +174,7 @@ export class Sandbox {
 
   drawOverlay(window, n) {
     const { left, top, right, bottom } = box(window, n);
-    const set = (name, attributes) => {
-      for (const [key, value] of Object.entries(attributes)) {
-        this.find(name).setAttribute(key, value);
-      }
-    };
+    const set = (name, attributes) => setAttributes(this.find(name), attributes);
     const extent = { x: left, y: top, width: right - left, height: bottom - top };
     set(".frame", { ...extent, "stroke-width": Math.sqrt(window.sigma2) });
     set(".edge", extent);
@@ -196,16 +182,8 @@ export class Sandbox {
     const corner = { cx: visible(right), cy: visible(bottom) };
     set(".corner", { ...corner, r: 0.7 });
     set(".grip", { ...corner, r: 1.6 }); // at least 26 pixels wide on a small phone
-    const dots = [];
-    for (let j = 1; j <= n; j++) {
-      for (let i = 1; i <= n; i++) {
-        const dot = document.createElementNS(SVG, "circle");
-        dot.setAttribute("cx", centre(window.g_x, window.delta, n, i));
-        dot.setAttribute("cy", centre(window.g_y, window.delta, n, j));
-        dot.setAttribute("r", 0.18);
-        dots.push(dot);
-      }
-    }
+    const [xs, ys] = [centres(window.g_x, window.delta, n), centres(window.g_y, window.delta, n)];
+    const dots = ys.flatMap((cy) => xs.map((cx) => create("circle", { cx, cy, r: 0.18 })));
     this.find(".dots").replaceChildren(...dots);
   }
 
@@ -219,11 +197,9 @@ export class Sandbox {
         const high = F[i * SIZE + (end >> 1)] / largest;
         return upright ? `${1 - high} ${along}` : `${along} ${1 - high}`;
       });
-      const path = document.createElementNS(SVG, "path");
-      const ends = upright ? ["1 0", "1 1"] : ["0 1", "1 1"];
-      path.setAttribute("d", `M${[ends[0], ...points, ends[1]].join("L")}`);
-      if (picked !== undefined) path.setAttribute("class", i === picked ? "picked" : "faint");
-      return path;
+      const d = `M${[upright ? "1 0" : "0 1", ...points, "1 1"].join("L")}`;
+      const emphasis = i === picked ? "picked" : "faint";
+      return create("path", { d, class: picked === undefined ? "" : emphasis });
     });
     svg.replaceChildren(...paths);
   }
@@ -236,22 +212,33 @@ export class Sandbox {
       input.style.setProperty("--done", (value - low) / (high - low));
       input.nextElementSibling.textContent = name === "n" ? value : value.toFixed(1);
     }
-    const centres = (g) => {
-      const all = Array.from({ length: n }, (_, i) => number(centre(g, delta, n, i + 1), 1));
+    const list = (g) => {
+      const all = centres(g, delta, n).map((mu) => number(mu, 1));
       return n <= 4 ? all.join(", ") : [...all.slice(0, 2), "…", all.at(-1)].join(", ");
     };
     const numbers = {
       g_x_raw: number((2 * g_x) / (SIZE + 1) - 1, 2),
       g_y_raw: number((2 * g_y) / (SIZE + 1) - 1, 2),
       delta_raw: number(Math.log((delta * Math.max(n - 1, 1)) / (SIZE - 1)), 2),
-      mu_x: centres(g_x),
-      mu_y: centres(g_y),
+      mu_x: list(g_x),
+      mu_y: list(g_y),
       sigma_raw: number(Math.log(sigma2), 2),
       gamma_raw: number(Math.log(gamma), 2),
     };
     for (const [name, text] of Object.entries(numbers)) this.find(`.${name}`).textContent = text;
   }
 }
+
+/** Returns the centres of the N filters along one axis. */
+const centres = (g, delta, n) => Array.from({ length: n }, (_, i) => centre(g, delta, n, i + 1));
+
+function setAttributes(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+const create = (name, attributes) =>
+  setAttributes(document.createElementNS("http://www.w3.org/2000/svg", name), attributes);
 
 /** Formats a number with a typographic minus sign. */
 const number = (value, digits) => value.toFixed(digits).replace("-", "−");
