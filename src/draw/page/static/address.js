@@ -1,10 +1,5 @@
 /** Settings of the current view, stored in the page's address: `#view=fork&seed=7&t=20`. */
 
-/** Returns the settings in the address, as strings by name. */
-export function readAddress() {
-  return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
-}
-
 /** Parses a seed; returns undefined if the text is not a valid one. */
 export const parseSeed = (text) => parseInteger(text, 0, 999_999_999);
 

@@ -71,11 +71,9 @@ export function beginning(strokes, share) {
 /** Adds a button for each example, which calls `take(name, number)`. */
 export function exampleButtons(place, take) {
   const buttons = Object.keys(EXAMPLES).map((name, number) => {
+    const onclick = () => take(name, number);
     const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = name;
-    button.addEventListener("click", () => take(name, number));
-    return button;
+    return Object.assign(button, { type: "button", textContent: name, onclick });
   });
   place.replaceChildren(...buttons);
   return buttons;

@@ -1,6 +1,5 @@
 /** Everything outside the views: navigation, the choice of the model, the theme, the keyboard. */
 
-import { readAddress } from "./address.js";
 import { Engine } from "./engine.js";
 import { fetchJson, once } from "./loading.js";
 import { readColours } from "./pictures.js";
@@ -68,7 +67,8 @@ class App {
   /** Opens the view in the address; ignores settings that are unknown or invalid. */
   open() {
     this.written = location.hash;
-    const { view, model, ...settings } = readAddress();
+    const address = new URLSearchParams(location.hash.slice(1));
+    const { view, model, ...settings } = Object.fromEntries(address);
     this.view?.close();
     this.model = this.models.find(({ name }) => name === model) ?? this.models[0];
     const known = Object.hasOwn(VIEWS, view) && (view !== "compare" || this.pair);
@@ -153,6 +153,7 @@ function initTheme(changed) {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const set = (theme) => {
     document.documentElement.dataset.theme = theme;
+    document.documentElement.style.colorScheme = theme;
     const other = theme === "dark" ? "light" : "dark";
     byId("theme").textContent = other[0].toUpperCase() + other.slice(1);
     byId("theme").setAttribute("aria-label", `Switch to ${other} theme`);

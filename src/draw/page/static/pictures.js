@@ -100,19 +100,14 @@ export function blank({ height, width, channels }) {
 /** Fills a grid with canvas elements, inside buttons that call `pick(index)` if it is given. */
 export function tiles(grid, count, name, pick) {
   const canvases = Array.from({ length: count }, (_, i) => {
-    const canvas = document.createElement("canvas");
-    canvas.className = "square";
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `${name} ${i + 1}`);
-    return canvas;
+    const properties = { className: "square", role: "img", ariaLabel: `${name} ${i + 1}` };
+    return Object.assign(document.createElement("canvas"), properties);
   });
   const cells = canvases.map((canvas, i) => {
     if (!pick) return canvas;
     const button = document.createElement("button");
-    button.type = "button";
     button.append(canvas);
-    button.addEventListener("click", () => pick(i));
-    return button;
+    return Object.assign(button, { type: "button", onclick: () => pick(i) });
   });
   grid.replaceChildren(...cells);
   return canvases;

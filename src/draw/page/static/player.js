@@ -79,7 +79,6 @@ export class Player {
   pause() {
     this.playing = false;
     cancelAnimationFrame(this.frame);
-    this.label();
   }
 
   tick(now) {
@@ -98,11 +97,7 @@ export class Player {
     this.output.textContent = formatPosition(this.t, this.last);
     this.slider.setAttribute("aria-valuetext", `glimpse ${this.t} of ${this.last}`);
     this.slider.style.setProperty("--done", this.t / this.last);
-    this.label();
-    this.draw(this.t, this.playing && this.t === this.last);
-  }
-
-  label() {
     this.button.textContent = this.playing ? "Pause" : "Play";
+    this.draw(this.t, this.playing && this.t === this.last);
   }
 }

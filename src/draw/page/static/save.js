@@ -11,25 +11,14 @@ export async function saveFilm(name, sheets, columns) {
   const last = sheets.length - 1;
   const times = sheets.map((_, t) => (t < last ? glimpseTime(last - 1) : REST_TIME));
   const worker = new Worker(new URL("saver.js", import.meta.url), { type: "module" });
-  try {
-    download(`${name}.gif`, await run(worker, { sheets, times, columns, colours }));
-  } finally {
-    worker.terminate();
-  }
-}
-
-function run(worker, request) {
-  return new Promise((resolve, reject) => {
+  const blob = await new Promise((resolve, reject) => {
     worker.onmessage = ({ data }) => resolve(data);
     worker.onerror = ({ message }) => reject(new Error(message ?? "the film could not be saved"));
-    worker.postMessage(request);
-  });
-}
-
-function download(name, blob) {
+    worker.postMessage({ sheets, times, columns, colours });
+  }).finally(() => worker.terminate());
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = name;
+  link.download = `${name}.gif`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
