@@ -41,10 +41,11 @@ export function rasterise(strokes, height, width) {
   const pixels = new Uint8Array(height * width);
   const radius = (penWidth({ height, width }) * side) / 2;
   for (const stroke of strokes) {
-    const points = stroke.map(place);
-    points.forEach((end, i) =>
-      cover(pixels, height, width, points[Math.max(0, i - 1)], end, radius),
-    );
+    let start = place(stroke[0]);
+    for (const end of stroke.map(place)) {
+      cover(pixels, height, width, start, end, radius);
+      start = end;
+    }
   }
   return pixels;
 }
@@ -71,13 +72,9 @@ function cover(pixels, height, width, [x0, y0], [x1, y1], radius) {
  */
 export function centred(strokes, height, width) {
   if (digitShare({ height, width }) < 1) return strokes;
-  const points = strokes.flat();
-  const span = (axis) => {
-    const values = points.map((point) => point[axis]);
-    return [Math.min(...values), Math.max(...values)];
-  };
-  const [left, right] = span(0);
-  const [top, bottom] = span(1);
+  const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis]));
+  const [left, right] = [Math.min(...xs), Math.max(...xs)];
+  const [top, bottom] = [Math.min(...ys), Math.max(...ys)];
   const size = Math.max(right - left, bottom - top, MIN_SIZE);
   const scale = (BOX - PEN / DIGIT) / size;
   const scaled = strokes.map((stroke) =>

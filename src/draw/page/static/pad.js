@@ -25,12 +25,11 @@ export class Pad {
     this.saved = new Map(); // share of a digit -> strokes drawn on images of another size
     this.pen = null; // position of the pen while it is moved with the keys
     this.down = false;
-    canvas.addEventListener("pointerdown", (event) => this.begin(event));
-    canvas.addEventListener("pointermove", (event) => this.move(event));
-    canvas.addEventListener("pointerup", (event) => this.end(event));
-    canvas.addEventListener("pointercancel", (event) => this.end(event));
-    canvas.addEventListener("keydown", (event) => this.key(event));
-    canvas.addEventListener("blur", () => this.leave());
+    canvas.onpointerdown = (event) => this.begin(event);
+    canvas.onpointermove = (event) => this.move(event);
+    canvas.onpointerup = canvas.onpointercancel = (event) => this.end(event);
+    canvas.onkeydown = (event) => this.key(event);
+    canvas.onblur = () => this.leave();
   }
 
   /** Replaces the strokes. */

@@ -37,13 +37,8 @@ export function frame(film, t, kinds = []) {
   const { height, width, channels } = film;
   const pixels = channels * height * width;
   const values = t === 0 ? film.start : film.means.subarray((t - 1) * pixels, t * pixels);
-  const windows = kinds
-    .filter((kind) => t > 0 && film[kind])
-    .map((kind) => ({
-      window: film[kind][t - 1],
-      n: kind === "read" ? film.readSize : film.writeSize,
-      kind,
-    }));
+  const shown = kinds.filter((kind) => t > 0 && film[kind]);
+  const windows = shown.map((kind) => ({ window: film[kind][t - 1], n: film[`${kind}Size`], kind }));
   return { height, width, channels, values, windows };
 }
 

@@ -77,7 +77,6 @@ export class Look extends FilmView {
   draw(t, resting) {
     super.draw(t, resting);
     this.drawBars(t);
-    this.describeBars(t);
     this.showCosts(t);
   }
 
@@ -94,6 +93,7 @@ export class Look extends FilmView {
     return [{ ...input, windows }, { ...empty, values, windows }, canvas];
   }
 
+  /** Draws the bars and describes them in words. */
   drawBars(t) {
     const [width, height] = [this.bars.clientWidth, this.bars.clientHeight];
     this.bars.width = width * devicePixelRatio;
@@ -111,11 +111,6 @@ export class Look extends FilmView {
       context.fillStyle = `rgb(${i + 1 === t ? write : i < t ? ink : soft})`;
       context.fillRect(i * each, height - bar, Math.max(1, each - Math.min(3, each / 4)), bar);
     });
-  }
-
-  /** Describes the bars in words. */
-  describeBars(t) {
-    const { kl = [] } = this.film ?? {};
     const nats = kl.map((value) => value.toFixed(1));
     const peak = kl.indexOf(Math.max(...kl));
     const current = t > 0 ? `glimpse ${t}: ${nats[t - 1]} nats; ` : "";
