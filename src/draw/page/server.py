@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command == "GET":
                 shutil.copyfileobj(file, self.wfile)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():

@@ -38,8 +38,8 @@ export function frame(film, t, kinds = []) {
   const pixels = channels * height * width;
   const values = t === 0 ? film.start : film.means.subarray((t - 1) * pixels, t * pixels);
   const shown = kinds.filter((kind) => t > 0 && film[kind]);
-  const windows = shown.map((kind) => ({ window: film[kind][t - 1], n: film[`${kind}Size`], kind }));
-  return { height, width, channels, values, windows };
+  const windowOf = (kind) => ({ window: film[kind][t - 1], n: film[`${kind}Size`], kind });
+  return { height, width, channels, values, windows: shown.map(windowOf) };
 }
 
 /** Draws a picture on a canvas element at the size that the style sheet gives it. */
