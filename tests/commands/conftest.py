@@ -70,6 +70,7 @@ def frame_count(film: Path) -> int:
 @pytest.fixture(scope="session", autouse=True)
 def _engine(_cache: None) -> None:
     """Build the fused engine, so that no command reports that it does."""
+    build.load.cache_clear()  # it may be in the cache of another test
     build.load()
 
 

@@ -156,7 +156,7 @@ def test_a_test_split_without_readable_images_is_an_error_before_training(pictur
     bad.path.write_bytes(b"no picture")
     result = draw(*training, "--data-dir", "mine", "--out", "run")
     assert result.status == 2
-    error = "draw: none of the 1 test pictures of mine can be decoded; replace or delete them"
+    error = "draw: none of the 1 test images in mine could be decoded; replace or delete them"
     assert result.err.splitlines()[-1] == error
     assert not Path("run").exists()
 

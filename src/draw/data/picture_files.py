@@ -17,8 +17,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 from draw.errors import ConfigError, DataError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # Pillow runs other programs for some, such as EPS
-MAX_PIXELS = 89_478_485  # of an image, unless DRAW_MAX_PIXELS is set; Pillow's default
-MAX_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY  # of a PNG's metadata, decompressed
+MAX_PIXELS = 89_478_485  # per image; the default of Pillow and of DRAW_MAX_PIXELS
+MAX_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY  # decompressed text in a PNG
 MAX_AHEAD = 2  # images decoded ahead of their use, per thread
 # What the pixels depend on besides the file and the shape: raise the number with each change of
 # `_fit`, so that cached images are decoded again.
