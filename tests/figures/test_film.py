@@ -253,7 +253,7 @@ def test_mp4_shows_every_frame_and_holds_the_last(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["10:30.mp4", "-y.mp4", "%d.mp4", "pipe:1.mp4", "ü b.mp4"])
-@pytest.mark.parametrize("folder", ["", "a:b"])
+@pytest.mark.parametrize("folder", ["", "at10:30"])
 def test_mp4_may_have_any_name(tmp_path, monkeypatch, folder, name):
     monkeypatch.chdir(tmp_path)
     path = Path(folder, name)
