@@ -48,8 +48,8 @@ def test_bounds_are_listed_by_k(draw, monkeypatch):
     ]
     monkeypatch.setattr(zoo, "results", lambda name: results)
     out = draw("models").out
-    assert "    IWAE, k = 1                   -90.50 ± 0.25 nats\n" in out
-    assert "    IWAE, k = 1,000               -80.12 nats\n" in out
+    assert "    IWAE, k = 1                     -90.50 ± 0.25 nats\n" in out
+    assert "    IWAE, k = 1,000                 -80.12 nats\n" in out
 
 
 def test_models_takes_no_arguments(refused, capsys):

@@ -201,7 +201,8 @@ def test_help_lists_presets_and_defaults(capsys):
         main(["train", "mnist", "--help"])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    assert "draw train mnist" in out
+    assert "usage: draw train [PRESET]" in out
+    assert "the defaults below are those of mnist" in out.lower()
     assert "--model.glimpses" in out
     assert "default: 64" in out
     assert "mnist-no-attention  Table 2" in out

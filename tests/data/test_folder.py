@@ -1,4 +1,4 @@
-"""A folder of pictures: its splits, its damaged files, and the cache of decoded pictures."""
+"""A folder of images: its splits, its damaged files, and the cache of decoded images."""
 
 import logging
 import os
@@ -254,7 +254,7 @@ def test_a_folder_without_permission_is_skipped_with_a_warning(
     assert message in caplog.text
 
 
-# ---- damaged pictures
+# ---- damaged images
 
 
 @pytest.fixture

@@ -31,5 +31,5 @@ def _describe(name: str) -> str:
     ]
     for measured in results["measured"]:
         lines.append(f"  {report.subject(measured)}")
-        lines += [f"    {name:<30}{value}" for name, value in report.values(measured)]
+        lines += [f"    {name:<32}{value}" for name, value in report.values(measured)]
     return "\n".join(lines)

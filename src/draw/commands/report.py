@@ -39,7 +39,7 @@ def values(results: dict[str, Any]) -> list[tuple[str, str]]:
     low, high = results["error_interval"]
     nats, stderr = results["log_likelihood_nats"], results["log_likelihood_stderr"]
     return [
-        ("error", f"{results['error']:.2%} (95% confidence interval: {low:.2%} to {high:.2%})"),
+        ("error, 95% confidence interval", f"{results['error']:.2%} ({low:.2%} to {high:.2%})"),
         ("log likelihood of the labels", f"{plus_minus(nats, stderr, digits=3)} nats"),
     ]
 

@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
         with world.local_main_first(), console.progress_bar() as bar:
             images = config.load_images("train", console.reporter(bar))
             validation = config.load_images("valid", console.reporter(bar))
-            if config.data == "folder":  # report damaged pictures now, not in a later evaluation
+            if config.data == "folder":  # report damaged images now, not in a later evaluation
                 config.load_images("test", console.reporter(bar))
         with console.progress_bar() as bar, _stop_on_signal() as stop:
             if args.max_minutes is not None:
