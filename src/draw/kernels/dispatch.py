@@ -17,6 +17,7 @@ Network = TypeVar("Network", bound=type[nn.Module])
 
 METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step")
 LAYER_FORWARDS = {cls: cls.forward for cls in (nn.Linear, nn.LSTMCell)}  # to detect monkey-patching
+LAYER_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 log = logging.getLogger("draw")
 _registered: dict[type, dict[str, Any]] = {}  # the methods of each network, by name
@@ -42,10 +43,8 @@ def use_fused(model: Any, *, x: Tensor | None, noise: Tensor, record: bool) -> b
     """Decide whether the fused engine runs this call; log the reason once if it cannot.
 
     Args:
-        model: the network, whose `engine` is "auto", "plain" or "fused".
         x: the images to encode, [B, C, H, W]; None to generate.
         noise: the noise, or z itself to generate, [T, B, Z].
-        record: whether the call keeps every canvas and window.
 
     Raises:
         ConfigError: if `model.engine` is "fused" but the engine cannot run this call, or if
@@ -93,12 +92,7 @@ def _observer_reason(model: Any) -> str | None:
         if torch.nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
             return "a global module hook is registered"
         for name, layer in model.named_children():
-            if (
-                layer._forward_hooks
-                or layer._forward_pre_hooks
-                or layer._backward_hooks
-                or layer._backward_pre_hooks
-            ):
+            if any(getattr(layer, hooks) for hooks in LAYER_HOOKS):
                 return f"layer {name} has a hook"
     except AttributeError as error:
         return f"the fused engine cannot detect hooks in PyTorch {torch.__version__} ({error})"

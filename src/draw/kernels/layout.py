@@ -10,6 +10,8 @@ from torch import Tensor
 from draw.attention import Window
 from draw.likelihoods import LIKELIHOODS
 
+INITIAL_STATE = ("canvas_0", "h_enc_0", "c_enc_0", "h_dec_0", "c_dec_0")
+
 
 class Weights(NamedTuple):
     """The parameters in the layout of the engines; gradients have the same shapes and order.
@@ -40,28 +42,25 @@ class Weights(NamedTuple):
         Args:
             x: the images; None to leave out the encoder.
         """
-        enc, dec, r = model.encoder, model.decoder, model.encoder.weight_ih.shape[1]
-        r -= model.config.hidden_size
-        W_r, W_h_dec = enc.weight_ih[:, :r], enc.weight_ih[:, r:]
-        b_enc = enc.bias_ih + enc.bias_hh
-        if model.config.read_size is None and x is not None:
-            W_x, W_r = W_r.chunk(2, dim=1)
-            b_enc = torch.addmm(b_enc, x.flatten(1), W_x.t())
+        enc, dec = model.encoder, model.decoder
+        encoder: tuple[Tensor | None, ...] = (None, None, None, None)
+        if x is not None:
+            r = enc.weight_ih.shape[1] - model.config.hidden_size
+            W_r, W_h_dec = enc.weight_ih[:, :r], enc.weight_ih[:, r:]
+            b_enc = enc.bias_ih + enc.bias_hh
+            if model.config.read_size is None:
+                W_x, W_r = W_r.chunk(2, dim=1)
+                b_enc = torch.addmm(b_enc, x.flatten(1), W_x.t())
+            W_enc = torch.cat([W_h_dec, W_r, enc.weight_hh], 1)
+            encoder = (W_enc, b_enc, model.posterior.weight, model.posterior.bias)
         out = [m for m in (model.patch, model.write_window, model.read_window) if m is not None]
-        weights = cls(
-            W_enc=None if x is None else torch.cat([W_h_dec, W_r, enc.weight_hh], 1),
-            b_enc=None if x is None else b_enc,
-            W_post=None if x is None else model.posterior.weight,
-            b_post=None if x is None else model.posterior.bias,
-            W_dec=torch.cat([dec.weight_ih, dec.weight_hh], 1),
-            b_dec=dec.bias_ih + dec.bias_hh,
-            W_out=torch.cat([linear.weight for linear in out]),
-            b_out=torch.cat([linear.bias for linear in out]),
-            canvas_0=model.canvas_0,
-            h_enc_0=model.h_enc_0,
-            c_enc_0=model.c_enc_0,
-            h_dec_0=model.h_dec_0,
-            c_dec_0=model.c_dec_0,
+        weights = (
+            *encoder,
+            torch.cat([dec.weight_ih, dec.weight_hh], 1),
+            dec.bias_ih + dec.bias_hh,
+            torch.cat([linear.weight for linear in out]),
+            torch.cat([linear.bias for linear in out]),
+            *(getattr(model, name) for name in INITIAL_STATE),
         )
         return cls._make(w if w is None else w.contiguous() for w in weights)
 
@@ -75,9 +74,8 @@ def parameter_shapes(config: Any) -> dict[str, tuple[int, ...]]:
     linears = {"posterior": 2 * Z, "patch": K * (H * W if n_write is None else n_write**2)}
     linears |= {} if n_read is None else {"read_window": 5}
     linears |= {} if n_write is None else {"write_window": 5}
-    shapes: dict[str, tuple[int, ...]] = {"canvas_0": (K, H, W)}
-    for name in ("h_enc_0", "c_enc_0", "h_dec_0", "c_dec_0"):
-        shapes[name] = (hidden,)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(INITIAL_STATE, (hidden,))
+    shapes["canvas_0"] = (K, H, W)
     for name, inputs in (("encoder", r + hidden), ("decoder", Z)):
         shapes |= {f"{name}.weight_ih": (4 * hidden, inputs), f"{name}.bias_ih": (4 * hidden,)}
         shapes |= {f"{name}.weight_hh": (4 * hidden, hidden), f"{name}.bias_hh": (4 * hidden,)}
@@ -111,19 +109,8 @@ class Shape:
     def of(cls, config: Any, noise: Tensor) -> "Shape":
         T, B, _ = noise.shape
         C, H, W = config.image_shape
-        return cls(
-            T=T,
-            B=B,
-            C=C,
-            K=config.canvas_shape[0],
-            H=H,
-            W=W,
-            hidden=config.hidden_size,
-            Z=config.latent_size,
-            n_read=config.read_size or 0,
-            n_write=config.write_size or 0,
-            likelihood=config.likelihood,
-        )
+        sizes = (T, B, C, config.canvas_shape[0], H, W, config.hidden_size, config.latent_size)
+        return cls(*sizes, config.read_size or 0, config.write_size or 0, config.likelihood)
 
 
 class Results(NamedTuple):

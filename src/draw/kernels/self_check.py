@@ -6,11 +6,11 @@ check detects gross errors there: an engine that does not start or computes some
 
 import copy
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
-from threading import Lock, Thread
-from typing import Any, TypeVar
+from functools import cache
+from threading import Lock
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -24,8 +24,6 @@ IMAGES = {"cpu": 16, "cuda": 80}  # a multiple of 16; on a GPU, more than one bl
 FLOAT32_TOLERANCE = 2e-3  # relative to the norm; rounding alone reaches 2e-4
 TF32_TOLERANCE = 5e-2  # rounding alone reaches 1.2e-2 (emulated)
 MIN_NORM = 1e-3  # for results that are close to zero
-
-T = TypeVar("T")
 
 _lock = Lock()
 
@@ -61,7 +59,8 @@ def _failure(
         hidden_size=min(config.hidden_size, MAX_HIDDEN),
         glimpses=min(config.glimpses, MAX_GLIMPSES),
     )
-    errors = _in_new_thread(partial(relative_errors, network, small, device, images))
+    with ThreadPoolExecutor(1) as pool:  # the thread has none of the caller's PyTorch modes
+        errors = pool.submit(relative_errors, network, small, device, images)
     try:
         tolerance = TF32_TOLERANCE if tf32 else FLOAT32_TOLERANCE
         wrong = [name for name, error in errors.result().items() if not error <= tolerance]
@@ -76,20 +75,6 @@ def _failure(
     return f"the fused engine failed its self-check on {device}: {', '.join(wrong[:3])}{more}"
 
 
-def _in_new_thread(work: Callable[[], T]) -> Future[T]:
-    """Run a function in a thread that has none of the caller's PyTorch modes."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run).start()
-    return future
-
-
 def relative_errors(
     network: Any, config: Any, device: torch.device, images: int
 ) -> dict[str, float]:
@@ -98,6 +83,9 @@ def relative_errors(
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(device)
+
+    def generate_plain(model: Any, z: Tensor, record: bool) -> Any:
+        return network.generate(model, images, z=z, record=record)
 
     with torch.device("meta"):  # the usual initial values, some of them 0, would hide errors
         model = network(config)
@@ -108,14 +96,8 @@ def relative_errors(
     plain.engine = "plain"
     x = normal(images, *config.image_shape).sigmoid()
     eps = normal(config.glimpses, images, config.latent_size)
-    fused = _results(model, partial(loops.forward, model), partial(loops.generate, model), x, eps)
-    expected = _results(
-        plain,
-        lambda x, eps, record: plain(x, eps=eps, record=record),
-        lambda z, record: plain.generate(images, z=z, record=record),
-        x.double(),
-        eps.double(),
-    )
+    fused = _results(model, loops.forward, loops.generate, x, eps)
+    expected = _results(plain, network.forward, generate_plain, x.double(), eps.double())
     return {
         name: float((fused[name].double() - value).norm() / value.norm().clamp(min=MIN_NORM))
         for name, value in expected.items()
@@ -126,7 +108,7 @@ def _results(
     model: Any, forward: Callable[..., Any], generate: Callable[..., Any], x: Tensor, eps: Tensor
 ) -> dict[str, Tensor]:
     """Compute every value and gradient that an engine provides, by name."""
-    training = forward(x, eps, record=False)
+    training = forward(model, x, eps=eps, record=False)
     generator = Generator().manual_seed(1)
     results = (training.canvas, training.z, training.mu, training.log_sigma, training.kl)
     weights = [torch.randn(r.shape, generator=generator, dtype=torch.float32) for r in results]
@@ -136,9 +118,9 @@ def _results(
     with torch.no_grad():
         traces = {
             "training": training,
-            "evaluation": forward(x, eps, record=False),
-            "recording": forward(x, eps, record=True),
-            "generation": generate(eps, record=True),
+            "evaluation": forward(model, x, eps=eps, record=False),
+            "recording": forward(model, x, eps=eps, record=True),
+            "generation": generate(model, eps, record=True),
         }
     named = {}
     for task, trace in traces.items():

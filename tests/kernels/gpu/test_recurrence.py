@@ -12,7 +12,7 @@ import torch
 from draw import kernels
 from draw.errors import ConfigError
 from draw.kernels import gpu
-from draw.kernels.gpu.layout import Layout, product_options
+from draw.kernels.gpu.layout import Layout
 from draw.kernels.layout import Shape
 from draw.kernels.self_check import failure
 from draw.model import DRAW, DRAWConfig
@@ -110,7 +110,7 @@ def test_products_use_the_precision_set_in_pytorch():
     try:
         for name in ("highest", "high", "medium"):
             torch.set_float32_matmul_precision(name)
-            precisions[name] = product_options(shape, Layout.of(shape))["PRECISION"]
+            precisions[name] = Layout.of(shape).precision
     finally:
         torch.set_float32_matmul_precision(before)
     assert precisions == {"highest": "ieee", "high": "tf32", "medium": "tf32"}

@@ -38,7 +38,7 @@ class Job(ctypes.Structure):
 
     def __init__(self, shape: Shape, *, threads: int, keep: bool) -> None:
         sizes = (getattr(shape, name) for name in SIZES)
-        super().__init__(*sizes, threads, keep, *build.torch_functions())
+        super().__init__(*sizes, min(threads, shape.B), keep, *build.torch_functions())
 
     def set_tensors(self, **tensors: Tensor | None) -> None:
         """Store the addresses of contiguous float32 tensors, which must outlive the job."""
@@ -75,9 +75,9 @@ def run_forward(
     Args:
         x: the images; None to generate, in which case `noise` is z.
         steps: tensors to record into.
-        keep: whether the workspace keeps the activations for `run_backward`.
+        keep: whether the workspace keeps the activations for the gradients.
     """
-    job = Job(shape, threads=min(torch.get_num_threads(), shape.B), keep=keep)
+    job = Job(shape, threads=torch.get_num_threads(), keep=keep)
     job.set_weights("weights", weights)
     canvas = noise.new_empty(shape.B, shape.K, shape.H, shape.W)
     if x is None:
@@ -96,37 +96,6 @@ def run_forward(
         job.set_tensors(**steps._asdict())
     job.call("run_forward")
     return results, workspace
-
-
-def run_backward(
-    shape: Shape,
-    weights: Sequence[Tensor],
-    *,
-    workspace: Tensor,
-    mu: Tensor,
-    log_sigma: Tensor,
-    d_results: dict[str, Tensor | None],
-    threads: int,
-) -> list[Tensor]:
-    """Return the gradients of the weights.
-
-    Args:
-        workspace: the workspace of a `run_forward` with `keep`.
-        d_results: the gradients of the results, by name.
-        threads: the number of threads of that `run_forward`.
-    """
-    job = Job(shape, threads=min(threads, shape.B), keep=True)
-    job.set_weights("weights", weights)
-    contiguous = {f"d_{n}": None if d is None else d.contiguous() for n, d in d_results.items()}
-    job.set_tensors(workspace=workspace, mu=mu, log_sigma=log_sigma, **contiguous)
-    sizes = [-(-w.numel() // 16) * 16 for w in weights]
-    per_thread = workspace.new_empty(job.threads, sum(sizes))
-    parts = torch.split(per_thread[0], sizes)
-    gradients = [p[: w.numel()].view_as(w) for p, w in zip(parts, weights, strict=True)]
-    job.set_weights("gradients", gradients)
-    job.gradient_stride = sum(sizes)
-    job.call("run_backward")
-    return gradients
 
 
 def _transposed(weight: Tensor) -> Tensor:
@@ -174,13 +143,17 @@ class Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *d_results: Tensor | None) -> tuple[Tensor | None, ...]:
         workspace, mu, log_sigma, *weights = ctx.saved_tensors
-        gradients = run_backward(
-            ctx.shape,
-            weights,
-            workspace=workspace,
-            mu=mu,
-            log_sigma=log_sigma,
-            d_results=dict(zip(Results._fields, d_results, strict=True)),
-            threads=ctx.threads,
-        )
+        job = Job(ctx.shape, threads=ctx.threads, keep=True)
+        job.set_weights("weights", weights)
+        job.set_tensors(workspace=workspace, mu=mu, log_sigma=log_sigma)
+        d_results = tuple(None if d is None else d.contiguous() for d in d_results)
+        for name, d in zip(Results._fields, d_results, strict=True):
+            job.set_tensors(**{f"d_{name}": d})
+        sizes = [-(-w.numel() // 16) * 16 for w in weights]
+        per_thread = workspace.new_empty(job.threads, sum(sizes))
+        parts = torch.split(per_thread[0], sizes)
+        gradients = [p[: w.numel()].view_as(w) for p, w in zip(parts, weights, strict=True)]
+        job.set_weights("gradients", gradients)
+        job.gradient_stride = sum(sizes)
+        job.call("run_backward")
         return None, None, None, *gradients

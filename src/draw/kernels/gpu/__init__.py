@@ -5,9 +5,8 @@ import importlib
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
+from draw.kernels.layout import RecordedSteps, Results, Shape
 
 MAX_PATCH = 64  # larger tiles would not fit into the registers
 MIN_CAPABILITY = (8, 0)  # the first with TF32
@@ -43,9 +42,9 @@ def run(**inputs: Any) -> tuple[Results, RecordedSteps | None]:
     return results
 
 
-def run_with_gradients(*, shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -> Results:
+def run_with_gradients(**inputs: Any) -> Results:
     """See `recurrence.run_with_gradients`."""
-    results: Results = _recurrence().run_with_gradients(shape, weights, x, eps)
+    results: Results = _recurrence().run_with_gradients(**inputs)
     return results
 
 

@@ -1,8 +1,7 @@
 """Filter banks and their gradients (paper 3.2, eqs. 19-26) in Triton, one tile at a time.
 
-`N` is the patch size and `P` the size of the tile that holds a patch: a power of two and at least
-16, as matrix products require. Filters beyond N are centred on the window, and patches are zero
-there. All numbers are float32.
+`N` is the patch size and `P` the size of the tile that holds a patch. Filters beyond N are centred
+on the window, and patches are zero there. All numbers are float32.
 """
 
 from typing import no_type_check
@@ -14,6 +13,13 @@ MAX_LOG = tl.constexpr(40.0)  # bound on |log sigma^2|, |log delta~| and |log ga
 TILE = tl.constexpr(32)  # pixels per tile and axis
 
 
+@triton.constexpr_function
+@no_type_check
+def tile_size(N):
+    """Return P: a power of two and at least 16, as matrix products require."""
+    return max(16, triton.next_power_of_2(N))
+
+
 @triton.jit
 @no_type_check
 def product(a, b):
@@ -22,9 +28,9 @@ def product(a, b):
 
 @triton.jit
 @no_type_check
-def offsets(N: tl.constexpr, P: tl.constexpr):
+def offsets(N: tl.constexpr):
     """Compute the offsets of the filters from the centre, in strides [P] (eq. 19)."""
-    i = tl.arange(0, P)
+    i = tl.arange(0, tile_size(N))
     return tl.where(i < N, i + (0.5 - N / 2), 0.0)
 
 
@@ -37,8 +43,10 @@ def limited(log):
 
 @triton.jit
 @no_type_check
-def window(params, H: tl.constexpr, W: tl.constexpr, N: tl.constexpr, P: tl.constexpr):
+def window(params, layout: tl.constexpr, N: tl.constexpr):
     """Compute the filter centres on both axes [P], the stride, variance and intensity."""
+    H: tl.constexpr = layout.H
+    W: tl.constexpr = layout.W
     LARGER: tl.constexpr = H if H > W else W
     GAPS: tl.constexpr = N - 1 if N > 1 else 1
     g_x = (W + 1) / 2 * (tl.load(params) + 1)  # eq. 22
@@ -46,7 +54,7 @@ def window(params, H: tl.constexpr, W: tl.constexpr, N: tl.constexpr, P: tl.cons
     sigma2 = tl.exp(limited(tl.load(params + 2)))
     delta = (LARGER - 1) / GAPS * tl.exp(limited(tl.load(params + 3)))  # eq. 24
     gamma = tl.exp(limited(tl.load(params + 4)))
-    along = delta * offsets(N, P)
+    along = delta * offsets(N)
     return g_x + along, g_y + along, delta, sigma2, gamma  # eqs. 19, 20
 
 
@@ -60,16 +68,14 @@ def window_backward(
     d_log_sigma2,
     d_log_gamma,
     delta,
-    H: tl.constexpr,
-    W: tl.constexpr,
+    layout: tl.constexpr,
     N: tl.constexpr,
-    P: tl.constexpr,
 ):
     """Store the gradients of the five parameters (eqs. 19-24)."""
-    tl.store(d_params, tl.sum(d_x, 0) * ((W + 1) / 2))
-    tl.store(d_params + 1, tl.sum(d_y, 0) * ((H + 1) / 2))
+    tl.store(d_params, tl.sum(d_x, 0) * ((layout.W + 1) / 2))
+    tl.store(d_params + 1, tl.sum(d_y, 0) * ((layout.H + 1) / 2))
     store_limited(params + 2, d_params + 2, tl.sum(d_log_sigma2, 0))
-    store_limited(params + 3, d_params + 3, tl.sum((d_x + d_y) * offsets(N, P), 0) * delta)
+    store_limited(params + 3, d_params + 3, tl.sum((d_x + d_y) * offsets(N), 0) * delta)
     store_limited(params + 4, d_params + 4, d_log_gamma)
 
 
@@ -134,15 +140,16 @@ def filters_backward(dF, mu, sigma2, norm, mean, mean_square, first, SIZE: tl.co
 
 @triton.jit
 @no_type_check
-def cells(N: tl.constexpr, P: tl.constexpr):
+def cells(N: tl.constexpr):
     """Compute the offsets of the cells of a patch [P, P] and a mask of those that exist."""
-    j, i = tl.arange(0, P)[:, None], tl.arange(0, P)[None, :]
+    j, i = tl.arange(0, tile_size(N))[:, None], tl.arange(0, tile_size(N))[None, :]
     return j * N + i, (j < N) & (i < N)
 
 
 @triton.jit
 @no_type_check
-def pixels(channel, y, x, H: tl.constexpr, W: tl.constexpr):
+def pixels(channel, y, x, layout: tl.constexpr):
     """Compute the offsets of the pixels of a tile [TILE, TILE] and a mask of those that exist."""
     row, column = y + tl.arange(0, TILE)[:, None], x + tl.arange(0, TILE)[None, :]
-    return (channel * H + row) * W + column, (row < H) & (column < W)
+    place = (channel * layout.H + row) * layout.W + column
+    return place, (row < layout.H) & (column < layout.W)

@@ -1,4 +1,4 @@
-"""Write to the canvas and read the next glimpse through windows, with gradients.
+"""Write to the canvas and read the next glimpse, with gradients.
 
 Each program processes one image. A patch size N of 0 means no attention. Barriers separate the
 stores of some threads from the loads of others.
@@ -17,17 +17,13 @@ from draw.kernels.gpu.attention import (
     moments,
     pixels,
     product,
+    tile_size,
     window,
     window_backward,
 )
-from draw.kernels.gpu.pixels import (
-    add_to_canvas,
-    add_to_canvas_backward,
-    copy_error_image,
-    copy_error_image_backward,
-    store_canvas,
-    store_canvas_backward,
-)
+from draw.kernels.gpu.numbers import mean_of, mean_slope
+
+PIXELS = tl.constexpr(1024)  # per iteration without attention
 
 
 @triton.jit
@@ -37,54 +33,27 @@ def write_and_read(
     image_hat,  # x - mean(c_t)
     last,  # c_{t-1}
     canvas,  # c_t
-    out,  # [B, OUT], from h_dec_t: patch, write window, read window of glimpse t + 1
-    r,  # [B, ROW], what glimpse t + 1 reads
+    out,  # [B, out], from h_dec_t: patch, write window, read window of glimpse t + 1
+    r,  # [B, row], what glimpse t + 1 reads
+    layout: tl.constexpr,
     WRITE: tl.constexpr,  # otherwise canvas and error image exist already
     READ: tl.constexpr,
-    C: tl.constexpr,  # channels of the image
-    K: tl.constexpr,  # channels of the canvas
-    H: tl.constexpr,
-    W: tl.constexpr,
-    OUT: tl.constexpr,
-    ROW: tl.constexpr,
-    WRITE_AT: tl.constexpr,
-    READ_AT: tl.constexpr,
-    N_WRITE: tl.constexpr,
-    N_READ: tl.constexpr,
-    P_WRITE: tl.constexpr,
-    P_READ: tl.constexpr,
-    CLAMPED: tl.constexpr,
 ):
-    IMAGE: tl.constexpr = C * H * W
-    SIZE: tl.constexpr = K * H * W
     b = tl.program_id(0).to(tl.int64)
-    x, x_hat = image + b * IMAGE, image_hat + b * IMAGE
-    c, before = canvas + b * SIZE, last + b * SIZE
-    o = out + b * OUT
+    x, x_hat = image + b * layout.image, image_hat + b * layout.image
+    c, before = canvas + b * layout.canvas, last + b * layout.canvas
+    o = out + b * layout.out
     if WRITE:
-        if N_WRITE > 0:
-            at = o + WRITE_AT
-            write_canvas(
-                *(before, c, x, x_hat, o, at),
-                READ=READ,
-                CLAMPED=CLAMPED,
-                IMAGE=IMAGE,
-                K=K,
-                H=H,
-                W=W,
-                N=N_WRITE,
-                P=P_WRITE,
-            )
+        if layout.n_write > 0:
+            write_canvas(before, c, x, x_hat, o, o + layout.write, READ, layout)
         else:
-            add_to_canvas(
-                before, c, x, x_hat, o, READ=READ, CLAMPED=CLAMPED, IMAGE=IMAGE, SIZE=SIZE
-            )
+            add_to_canvas(before, c, x, x_hat, o, READ, layout)
         tl.debug_barrier()
     if READ:
-        if N_READ > 0:
-            read_glimpse(x, x_hat, o + READ_AT, r + b * ROW, C=C, H=H, W=W, N=N_READ, P=P_READ)
-        else:
-            copy_error_image(x_hat, r + b * ROW, SIZE=IMAGE)
+        if layout.n_read > 0:
+            read_glimpse(x, x_hat, o + layout.read, r + b * layout.row, layout)
+        else:  # r = x_hat (eq. 17); the contribution of x is part of the bias
+            copy(x_hat, r + b * layout.row, layout.image)
 
 
 @triton.jit
@@ -93,125 +62,78 @@ def write_and_read_backward(
     image,
     image_hat,
     out,
-    dr,  # [B, ROW]
+    dr,  # [B, row]
     d_canvas,  # of c_t, without the contribution of reading it, which is added
-    d_out,  # [B, OUT]
+    d_out,  # [B, out]
+    layout: tl.constexpr,
     WRITE: tl.constexpr,
     READ: tl.constexpr,
-    C: tl.constexpr,
-    K: tl.constexpr,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    OUT: tl.constexpr,
-    ROW: tl.constexpr,
-    WRITE_AT: tl.constexpr,
-    READ_AT: tl.constexpr,
-    N_WRITE: tl.constexpr,
-    N_READ: tl.constexpr,
-    P_WRITE: tl.constexpr,
-    P_READ: tl.constexpr,
-    CLAMPED: tl.constexpr,
 ):
-    IMAGE: tl.constexpr = C * H * W
-    SIZE: tl.constexpr = K * H * W
     b = tl.program_id(0).to(tl.int64)
-    x, x_hat, dc = image + b * IMAGE, image_hat + b * IMAGE, d_canvas + b * SIZE
-    o, d_o, dr_b = out + b * OUT, d_out + b * OUT, dr + b * ROW
+    x, x_hat = image + b * layout.image, image_hat + b * layout.image
+    dc = d_canvas + b * layout.canvas
+    o, d_o, dr_b = out + b * layout.out, d_out + b * layout.out, dr + b * layout.row
     if READ:
-        if N_READ > 0:
-            at, d_at = o + READ_AT, d_o + READ_AT
-            glimpse_backward(
-                *(x, x_hat, dr_b, at, dc, dr_b, d_at),
-                READ=True,
-                CLAMPED=CLAMPED,
-                C=C,
-                H=H,
-                W=W,
-                N=N_READ,
-                P=P_READ,
-            )
+        if layout.n_read > 0:
+            at, d_at = o + layout.read, d_o + layout.read
+            glimpse_backward(x, x_hat, dr_b, at, dc, dr_b, d_at, True, layout)
         else:
-            copy_error_image_backward(dr_b, dc, x, x_hat, CLAMPED=CLAMPED, SIZE=IMAGE)
+            copy_error_image_backward(dr_b, dc, x, x_hat, layout)
         tl.debug_barrier()
     if WRITE:
-        if N_WRITE > 0:
-            at, d_at = o + WRITE_AT, d_o + WRITE_AT
-            glimpse_backward(
-                *(dc, dc, o, at, dc, d_o, d_at),
-                READ=False,
-                CLAMPED=CLAMPED,
-                C=K,
-                H=H,
-                W=W,
-                N=N_WRITE,
-                P=P_WRITE,
-            )
-        else:
-            add_to_canvas_backward(dc, d_o, SIZE=SIZE)
+        if layout.n_write > 0:
+            at, d_at = o + layout.write, d_o + layout.write
+            glimpse_backward(dc, dc, o, at, dc, d_o, d_at, False, layout)
+        else:  # the gradient of `add_to_canvas`
+            copy(dc, d_o, layout.canvas)
+
+
+# ---------------------------------------------------------------- through windows
 
 
 @triton.jit
 @no_type_check
 def write_canvas(
-    last,
-    canvas,
-    image,
-    image_hat,
-    patch,
-    params,
-    READ: tl.constexpr,
-    CLAMPED: tl.constexpr,
-    IMAGE: tl.constexpr,
-    K: tl.constexpr,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    N: tl.constexpr,
-    P: tl.constexpr,
+    last, canvas, image, image_hat, patch, params, READ: tl.constexpr, layout: tl.constexpr
 ):
     """Compute canvas = last + F_y^T w F_x / gamma, for each channel (eqs. 8, 29)."""
-    mu_x, mu_y, _, sigma2, gamma = window(params, H, W, N, P)
-    norm_x, _, _ = moments(mu_x, sigma2, W)
-    norm_y, _, _ = moments(mu_y, sigma2, H)
-    cell, is_cell = cells(N, P)
-    for c in range(K):
+    N: tl.constexpr = layout.n_write
+    mu_x, mu_y, _, sigma2, gamma = window(params, layout, N)
+    norm_x, _, _ = moments(mu_x, sigma2, layout.W)
+    norm_y, _, _ = moments(mu_y, sigma2, layout.H)
+    cell, is_cell = cells(N)
+    for c in range(layout.K):
         w = tl.load(patch + c * N * N + cell, mask=is_cell, other=0.0) / gamma
-        for x in range(0, W, TILE):
-            spread = product(w, filters(mu_x, sigma2, norm_x, x, W))
-            for y in range(0, H, TILE):
-                place, inside = pixels(c, y, x, H, W)
+        for x in range(0, layout.W, TILE):
+            spread = product(w, filters(mu_x, sigma2, norm_x, x, layout.W))
+            for y in range(0, layout.H, TILE):
+                place, inside = pixels(c, y, x, layout)
                 new = tl.load(last + place, mask=inside, other=0.0)
-                new += product(tl.trans(filters(mu_y, sigma2, norm_y, y, H)), spread)
-                store_canvas(new, canvas, image, image_hat, place, inside, READ, CLAMPED, IMAGE)
+                new += product(tl.trans(filters(mu_y, sigma2, norm_y, y, layout.H)), spread)
+                store_canvas(new, canvas, image, image_hat, place, inside, READ, layout)
 
 
 @triton.jit
 @no_type_check
-def read_glimpse(
-    image,
-    image_hat,
-    params,
-    r,
-    C: tl.constexpr,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    N: tl.constexpr,
-    P: tl.constexpr,
-):
+def read_glimpse(image, image_hat, params, r, layout: tl.constexpr):
     """Compute r = gamma F_y I F_x^T for each channel of image and error image (eq. 27)."""
-    mu_x, mu_y, _, sigma2, gamma = window(params, H, W, N, P)
-    norm_x, _, _ = moments(mu_x, sigma2, W)
-    norm_y, _, _ = moments(mu_y, sigma2, H)
-    cell, is_cell = cells(N, P)
+    C: tl.constexpr = layout.C
+    N: tl.constexpr = layout.n_read
+    P: tl.constexpr = tile_size(N)
+    mu_x, mu_y, _, sigma2, gamma = window(params, layout, N)
+    norm_x, _, _ = moments(mu_x, sigma2, layout.W)
+    norm_y, _, _ = moments(mu_y, sigma2, layout.H)
+    cell, is_cell = cells(N)
     for s in range(2 * C):
         glimpse = tl.zeros([P, P], tl.float32)
-        for x in range(0, W, TILE):
+        for x in range(0, layout.W, TILE):
             U = tl.zeros([P, TILE], tl.float32)
-            for y in range(0, H, TILE):
-                place, inside = pixels(s % C, y, x, H, W)
+            for y in range(0, layout.H, TILE):
+                place, inside = pixels(s % C, y, x, layout)
                 tile = tl.load(image + place, mask=inside & (s < C), other=0.0)
                 tile += tl.load(image_hat + place, mask=inside & (s >= C), other=0.0)
-                U += product(filters(mu_y, sigma2, norm_y, y, H), tile)
-            glimpse += product(U, tl.trans(filters(mu_x, sigma2, norm_x, x, W)))
+                U += product(filters(mu_y, sigma2, norm_y, y, layout.H), tile)
+            glimpse += product(U, tl.trans(filters(mu_x, sigma2, norm_x, x, layout.W)))
         tl.store(r + s * N * N + cell, gamma * glimpse, mask=is_cell)
 
 
@@ -226,12 +148,7 @@ def glimpse_backward(
     d_patch,
     d_params,
     READ: tl.constexpr,
-    CLAMPED: tl.constexpr,
-    C: tl.constexpr,  # channels of the images
-    H: tl.constexpr,
-    W: tl.constexpr,
-    N: tl.constexpr,
-    P: tl.constexpr,
+    layout: tl.constexpr,
 ):
     """Compute the gradients of `read_glimpse`, or of `write_canvas` if READ is False.
 
@@ -239,10 +156,13 @@ def glimpse_backward(
     dr, scale is gamma, and the gradient of the error image is added to the canvas's. To write, Q is
     w, I is d_canvas, scale is 1 / gamma, and the gradient of Q is that of w.
     """
-    mu_x, mu_y, delta, sigma2, gamma = window(params, H, W, N, P)
-    norm_x, mean_x, square_x = moments(mu_x, sigma2, W)
-    norm_y, mean_y, square_y = moments(mu_y, sigma2, H)
-    cell, is_cell = cells(N, P)
+    C: tl.constexpr = layout.C if READ else layout.K
+    N: tl.constexpr = layout.n_read if READ else layout.n_write
+    P: tl.constexpr = tile_size(N)
+    mu_x, mu_y, delta, sigma2, gamma = window(params, layout, N)
+    norm_x, mean_x, square_x = moments(mu_x, sigma2, layout.W)
+    norm_y, mean_y, square_y = moments(mu_y, sigma2, layout.H)
+    cell, is_cell = cells(N)
     d_x = tl.zeros([P], tl.float32)
     d_y = tl.zeros([P], tl.float32)
     d_log_sigma2 = tl.zeros([P], tl.float32)
@@ -251,18 +171,25 @@ def glimpse_backward(
         Q = tl.load(patch + s * N * N + cell, mask=is_cell, other=0.0)
         Q = Q * gamma if READ else Q / gamma
         glimpse = tl.zeros([P, P], tl.float32)
-        for x in range(0, W, TILE):
-            F_x = filters(mu_x, sigma2, norm_x, x, W)
+        for x in range(0, layout.W, TILE):
+            F_x = filters(mu_x, sigma2, norm_x, x, layout.W)
             spread = product(Q, F_x)
             U = tl.zeros([P, TILE], tl.float32)
-            for y in range(0, H, TILE):
-                place, inside = pixels(s % C, y, x, H, W)
+            for y in range(0, layout.H, TILE):
+                place, inside = pixels(s % C, y, x, layout)
                 tile = tl.load(image + place, mask=inside & (s < C), other=0.0)
                 tile += tl.load(image_hat + place, mask=inside & (s >= C), other=0.0)
-                F_y = filters(mu_y, sigma2, norm_y, y, H)
+                F_y = filters(mu_y, sigma2, norm_y, y, layout.H)
                 U += product(F_y, tile)
                 by_mu, by_sigma2 = filters_backward(
-                    product(spread, tl.trans(tile)), mu_y, sigma2, norm_y, mean_y, square_y, y, H
+                    product(spread, tl.trans(tile)),
+                    mu_y,
+                    sigma2,
+                    norm_y,
+                    mean_y,
+                    square_y,
+                    y,
+                    layout.H,
                 )
                 d_y += by_mu
                 d_log_sigma2 += by_sigma2
@@ -270,11 +197,11 @@ def glimpse_backward(
                     d_hat = product(tl.trans(F_y), spread)
                     is_error = inside & (s >= C)
                     store_canvas_backward(
-                        d_hat, d_canvas, image, image_hat, place, is_error, CLAMPED
+                        d_hat, d_canvas, image, image_hat, place, is_error, layout
                     )
             glimpse += product(U, tl.trans(F_x))
             by_mu, by_sigma2 = filters_backward(
-                product(tl.trans(Q), U), mu_x, sigma2, norm_x, mean_x, square_x, x, W
+                product(tl.trans(Q), U), mu_x, sigma2, norm_x, mean_x, square_x, x, layout.W
             )
             d_x += by_mu
             d_log_sigma2 += by_sigma2
@@ -282,4 +209,61 @@ def glimpse_backward(
         if not READ:
             tl.store(d_patch + s * N * N + cell, glimpse / gamma, mask=is_cell)
     d_log_gamma = d_log_scale if READ else -d_log_scale
-    window_backward(params, d_params, d_x, d_y, d_log_sigma2, d_log_gamma, delta, H, W, N, P)
+    window_backward(params, d_params, d_x, d_y, d_log_sigma2, d_log_gamma, delta, layout, N)
+
+
+# ---------------------------------------------------------------- pixel by pixel
+
+
+@triton.jit
+@no_type_check
+def store_canvas(
+    new, canvas, image, image_hat, place, inside, READ: tl.constexpr, layout: tl.constexpr
+):
+    """Store pixels of the canvas and, if the encoder reads it, of the error image."""
+    tl.store(canvas + place, new, mask=inside)
+    if READ:
+        inside = inside & (place < layout.image)  # the first channels
+        pixel = tl.load(image + place, mask=inside, other=0.0)
+        tl.store(image_hat + place, pixel - mean_of(new, layout.clamped), mask=inside)  # eq. 3
+
+
+@triton.jit
+@no_type_check
+def store_canvas_backward(d_hat, d_canvas, image, image_hat, place, inside, layout: tl.constexpr):
+    """Add to the gradient of the canvas through x_hat = x - mean(c)."""
+    pixel = tl.load(image + place, mask=inside, other=0.0)
+    mean = pixel - tl.load(image_hat + place, mask=inside, other=0.0)
+    d_c = tl.load(d_canvas + place, mask=inside, other=0.0)
+    tl.store(d_canvas + place, d_c - d_hat * mean_slope(mean, layout.clamped), mask=inside)
+
+
+@triton.jit
+@no_type_check
+def add_to_canvas(last, canvas, image, image_hat, patch, READ: tl.constexpr, layout: tl.constexpr):
+    """Compute canvas = last + w (eqs. 8, 18)."""
+    for first in range(0, layout.canvas, PIXELS):
+        place = first + tl.arange(0, PIXELS)
+        inside = place < layout.canvas
+        new = tl.load(last + place, mask=inside, other=0.0)
+        new += tl.load(patch + place, mask=inside, other=0.0)
+        store_canvas(new, canvas, image, image_hat, place, inside, READ, layout)
+
+
+@triton.jit
+@no_type_check
+def copy(source, to, SIZE: tl.constexpr):
+    for first in range(0, SIZE, PIXELS):
+        place = first + tl.arange(0, PIXELS)
+        inside = place < SIZE
+        tl.store(to + place, tl.load(source + place, mask=inside, other=0.0), mask=inside)
+
+
+@triton.jit
+@no_type_check
+def copy_error_image_backward(dr, d_canvas, image, image_hat, layout: tl.constexpr):
+    for first in range(0, layout.image, PIXELS):
+        place = first + tl.arange(0, PIXELS)
+        inside = place < layout.image
+        d_hat = tl.load(dr + place, mask=inside, other=0.0)
+        store_canvas_backward(d_hat, d_canvas, image, image_hat, place, inside, layout)

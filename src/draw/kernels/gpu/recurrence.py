@@ -51,19 +51,10 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, d_canvas: Tensor, d_z: Tensor, d_mu: Tensor, d_log_sigma: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *d_results: Tensor) -> tuple[Tensor | None, ...]:
         saved, count = ctx.saved_tensors, len(Weights._fields)
-        g = Backward(
-            ctx.shape,
-            Weights(*saved[:count]),
-            Activations(*saved[count:]),
-            d_canvas=d_canvas,
-            d_z=d_z,
-            d_mu=d_mu,
-            d_log_sigma=d_log_sigma,
-        )
+        weights, activations = Weights(*saved[:count]), Activations(*saved[count:])
+        g = Backward(ctx.shape, weights, activations, d_results)
         return None, None, None, *run_backward(g)
 
 

@@ -1,21 +1,17 @@
 """One glimpse on the GPU: five kernels forward and five backward, without synchronisation.
 
-Each function launches the kernels of one part of a glimpse, and its gradient follows it.
+Each function launches the kernels of one part of a glimpse, and its gradient follows it. A launch
+passes its arguments in the order of the kernel's signature.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from draw.kernels.gpu import canvas, products
-from draw.kernels.gpu.layout import (
-    BLOCK_GATES,
-    Layout,
-    canvas_options,
-    grid,
-    product_options,
-)
+from draw.kernels.gpu.layout import BLOCK_GATES, CANVAS_OPTIONS, PRODUCT_OPTIONS, Layout, grid
 from draw.kernels.layout import Shape, Weights
 from draw.likelihoods import LIKELIHOODS
 
@@ -77,16 +73,9 @@ class Backward:
     """The tensors of a backward pass, from the gradients of c_T, z, mu and log sigma."""
 
     def __init__(
-        self,
-        shape: Shape,
-        weights: Weights,
-        activations: Activations,
-        *,
-        d_canvas: Tensor,
-        d_z: Tensor,
-        d_mu: Tensor,
-        d_log_sigma: Tensor,
+        self, shape: Shape, weights: Weights, activations: Activations, d_results: Sequence[Tensor]
     ) -> None:
+        d_canvas, d_z, d_mu, d_log_sigma = d_results
         self.shape, self.weights, self.at = shape, weights, Layout.of(shape)
         self.activations = a = activations
         zeros = d_canvas.new_zeros
@@ -121,11 +110,11 @@ def weight_gradients(g: Backward) -> Weights:
     h_enc, h_dec = slice(at.h_enc, at.h_enc + g.shape.hidden), slice(at.h_dec, at.r)
     d_h_dec = g.dX[:, h_dec] + g.d_out[0] @ g.weights.W_out
     return Weights(
-        W_enc=_outer(g.d_enc, X[:-1, :, at.enc_inputs]),
+        W_enc=_outer(g.d_enc, X[:-1, :, at.h_dec : at.h_dec + at.enc_inputs]),
         b_enc=g.d_enc.sum((0, 1) if g.shape.n_read else 0),
         W_post=_outer(g.d_post, X[1:, :, h_enc]),
         b_post=g.d_post.sum((0, 1)),
-        W_dec=_outer(g.d_dec, X[:-1, :, at.dec_inputs]),
+        W_dec=_outer(g.d_dec, X[:-1, :, at.z : at.r]),
         b_dec=g.d_dec.sum((0, 1)),
         W_out=_outer(g.d_out, X[:, :, h_dec]),
         b_out=g.d_out.sum((0, 1)),
@@ -147,35 +136,24 @@ def _outer(d_out: Tensor, inputs: Tensor) -> Tensor:
 
 def write_and_read(f: Forward, t: int) -> None:
     """Compute c_t from c_{t-1} (unless t is 0), and r_{t+1} (unless t is T or in generation)."""
-    s, last, at = t % f.slots, (t - 1) % f.slots, f.at
+    s, last = t % f.slots, (t - 1) % f.slots
     if t == 0 and f.x is None:
         return
+    image = f.canvas[s] if f.x is None else f.x  # not read in generation
     canvas.write_and_read[(f.shape.B,)](
-        image=f.canvas[s] if f.x is None else f.x,  # not read in generation
-        image_hat=f.x_hat[s],
-        last=f.canvas[last],
-        canvas=f.canvas[s],
-        out=f.out[s],
-        r=f.X[s, :, at.r :],
-        WRITE=t > 0,
-        READ=f.x is not None and t < f.shape.T,
-        **canvas_options(f.shape, at),
+        *(image, f.x_hat[s], f.canvas[last], f.canvas[s], f.out[s], f.X[s, :, f.at.r :]),
+        *(f.at, t > 0, f.x is not None and t < f.shape.T),
+        **CANVAS_OPTIONS,
     )
 
 
 def write_and_read_backward(g: Backward, t: int) -> None:
     """Compute the gradients of the outputs of h_dec_t, and of c_{t-1}."""
-    a, at = g.activations, g.at
+    a = g.activations
     canvas.write_and_read_backward[(g.shape.B,)](
-        image=a.x,
-        image_hat=a.x_hat[t],
-        out=a.out[t],
-        dr=g.dX[:, at.r :],
-        d_canvas=g.d_canvas,
-        d_out=g.d_out[t],
-        WRITE=t > 0,
-        READ=t < g.shape.T,
-        **canvas_options(g.shape, at),
+        *(a.x, a.x_hat[t], a.out[t], g.dX[:, g.at.r :], g.d_canvas, g.d_out[t]),
+        *(g.at, t > 0, t < g.shape.T),
+        **CANVAS_OPTIONS,
     )
 
 
@@ -184,56 +162,30 @@ def write_and_read_backward(g: Backward, t: int) -> None:
 
 def encode_step(f: Forward, t: int) -> None:
     """Run the encoder and sample z_t."""
-    s, after, at, shape, w = t % f.slots, (t + 1) % f.slots, f.at, f.shape, f.weights
-    h_enc = f.X[after, :, at.h_enc :]
-    products.lstm_forward[grid(shape.B, 4 * shape.hidden, BLOCK_GATES)](
-        inputs=f.X[s, :, at.h_dec :],
-        weight=w.W_enc,
-        bias=w.b_enc,
-        c_last=f.c_enc[s],
-        c=f.c_enc[after],
-        h=h_enc,
-        gates=f.enc[t if f.keep else 0],
-        KEEP=f.keep,
-        BIAS_PER_IMAGE=not shape.n_read,
-        K=_length(at.enc_inputs),
-        **product_options(shape, at, BLOCK_GATES),
+    s, after, at, w, B = t % f.slots, (t + 1) % f.slots, f.at, f.weights, f.shape.B
+    h_enc, gates = f.X[after, :, at.h_enc :], f.enc[t] if f.keep else None
+    products.lstm_forward[grid(B, 4 * at.hidden, BLOCK_GATES)](
+        *(f.X[s, :, at.h_dec :], w.W_enc, w.b_enc, f.c_enc[s], f.c_enc[after], h_enc, gates),
+        *(B, at, True),
+        **PRODUCT_OPTIONS,
     )  # eq. 5
-    products.sample[grid(shape.B, 2 * shape.Z)](
-        h=h_enc,
-        weight=w.W_post,
-        bias=w.b_post,
-        eps=f.noise[t],
-        mu=f.mu[t],
-        log_sigma=f.log_sigma[t],
-        z=f.z[t],
-        z_row=f.X[s, :, at.z :],
-        Z=shape.Z,
-        **product_options(shape, at),
+    products.sample[grid(B, 2 * at.Z)](
+        *(h_enc, w.W_post, w.b_post, f.noise[t], f.mu[t], f.log_sigma[t], f.z[t]),
+        *(f.X[s, :, at.z :], B, at),
+        **PRODUCT_OPTIONS,
     )  # eqs. 1, 2, 6
 
 
 def encode_step_backward(g: Backward, t: int) -> None:
     """Compute the gradients of the encoder's gates and inputs."""
-    a, at, shape = g.activations, g.at, g.shape
-    products.lstm_backward[grid(shape.B, shape.hidden)](
-        dy=g.d_post[t],
-        weight=g.weights.W_post,
-        dh=g.dX[:, at.h_enc :],
-        c_last=a.c_enc[t],
-        c=a.c_enc[t + 1],
-        gates=a.enc[t],
-        dc=g.d_c_enc,
-        d_gates=g.d_enc[t],
-        K=2 * shape.Z,
-        **product_options(shape, at),
+    a, at, w, B = g.activations, g.at, g.weights, g.shape.B
+    products.lstm_backward[grid(B, at.hidden)](
+        *(g.d_post[t], w.W_post, g.dX[:, at.h_enc :], a.c_enc[t], a.c_enc[t + 1], a.enc[t]),
+        *(g.d_c_enc, g.d_enc[t], B, at, 2 * at.Z),
+        **PRODUCT_OPTIONS,
     )
-    products.encoder_inputs_backward[grid(shape.B, _length(at.enc_inputs))](
-        d_gates=g.d_enc[t],
-        weight=g.weights.W_enc,
-        dX=g.dX[:, at.h_dec :],
-        N=_length(at.enc_inputs),
-        **product_options(shape, at),
+    products.encoder_inputs_backward[grid(B, at.enc_inputs)](
+        *(g.d_enc[t], w.W_enc, g.dX[:, at.h_dec :], B, at), **PRODUCT_OPTIONS
     )
 
 
@@ -242,63 +194,31 @@ def encode_step_backward(g: Backward, t: int) -> None:
 
 def decode_step(f: Forward, t: int) -> None:
     """Run the decoder."""
-    s, after, at, shape, w = t % f.slots, (t + 1) % f.slots, f.at, f.shape, f.weights
-    products.lstm_forward[grid(shape.B, 4 * shape.hidden, BLOCK_GATES)](
-        inputs=f.X[s, :, at.z :],
-        weight=w.W_dec,
-        bias=w.b_dec,
-        c_last=f.c_dec[s],
-        c=f.c_dec[after],
-        h=f.X[after, :, at.h_dec :],
-        gates=f.dec[t if f.keep else 0],
-        KEEP=f.keep,
-        BIAS_PER_IMAGE=False,
-        K=_length(at.dec_inputs),
-        **product_options(shape, at, BLOCK_GATES),
+    s, after, at, w, B = t % f.slots, (t + 1) % f.slots, f.at, f.weights, f.shape.B
+    h_dec, gates = f.X[after, :, at.h_dec :], f.dec[t] if f.keep else None
+    products.lstm_forward[grid(B, 4 * at.hidden, BLOCK_GATES)](
+        *(f.X[s, :, at.z :], w.W_dec, w.b_dec, f.c_dec[s], f.c_dec[after], h_dec, gates),
+        *(B, at, False),
+        **PRODUCT_OPTIONS,
     )  # eq. 7
 
 
 def emit(f: Forward, t: int) -> None:
     """Compute the patch and the windows from h_dec_t."""
-    s, at, shape, w = t % f.slots, f.at, f.shape, f.weights
-    products.emit[grid(shape.B, at.out)](
-        h=f.X[s, :, at.h_dec :],
-        weight=w.W_out,
-        bias=w.b_out,
-        out=f.out[s],
-        OUT=at.out,
-        **product_options(shape, at),
+    s, at, w, B = t % f.slots, f.at, f.weights, f.shape.B
+    products.emit[grid(B, at.out)](
+        *(f.X[s, :, at.h_dec :], w.W_out, w.b_out, f.out[s], B, at), **PRODUCT_OPTIONS
     )
 
 
 def decode_step_backward(g: Backward, t: int) -> None:
     """Compute the gradients of the decoder's gates and inputs, including those through `emit`."""
-    a, at, shape = g.activations, g.at, g.shape
-    dh = g.dX[:, at.h_dec :]
-    products.lstm_backward[grid(shape.B, shape.hidden)](
-        dy=g.d_out[t + 1],
-        weight=g.weights.W_out,
-        dh=dh,
-        c_last=a.c_dec[t],
-        c=a.c_dec[t + 1],
-        gates=a.dec[t],
-        dc=g.d_c_dec,
-        d_gates=g.d_dec[t],
-        K=at.out,
-        **product_options(shape, at),
+    a, at, w, B, dh = g.activations, g.at, g.weights, g.shape.B, g.dX[:, g.at.h_dec :]
+    products.lstm_backward[grid(B, at.hidden)](
+        *(g.d_out[t + 1], w.W_out, dh, a.c_dec[t], a.c_dec[t + 1], a.dec[t]),
+        *(g.d_c_dec, g.d_dec[t], B, at, at.out),
+        **PRODUCT_OPTIONS,
     )
-    products.decoder_inputs_backward[grid(shape.B, _length(at.dec_inputs))](
-        d_gates=g.d_dec[t],
-        weight=g.weights.W_dec,
-        mu=a.mu[t],
-        z=a.z[t],
-        d_post=g.d_post[t],
-        dh=dh,
-        Z=shape.Z,
-        **product_options(shape, at),
+    products.decoder_inputs_backward[grid(B, at.dec_inputs)](
+        *(g.d_dec[t], w.W_dec, a.mu[t], a.z[t], g.d_post[t], dh, B, at), **PRODUCT_OPTIONS
     )
-
-
-def _length(columns: slice) -> int:
-    length: int = columns.stop - columns.start
-    return length
