@@ -14,7 +14,7 @@ from draw.kernels.layout import Shape
 BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_GATES = tl.constexpr(32), tl.constexpr(32), tl.constexpr(64)
 BLOCK_TERMS = tl.constexpr(64)  # terms of a sum per load; four stages are in flight
 
-# One image per multiprocessor.
+# With 248 registers per thread, a multiprocessor runs one image at a time.
 CANVAS_OPTIONS = {"num_warps": 8, "maxnreg": 248, "num_stages": 1, "enable_fp_fusion": True}
 PRODUCT_OPTIONS = {"num_warps": 4, "num_stages": 4, "enable_fp_fusion": True}
 
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     n_read: int
     n_write: int
     clamped: bool
-    precision: str  # of the factors of products: "ieee" (float32) or "tf32"
+    precision: str  # "ieee" (float32) or "tf32", for the factors of products
     z: int
     h_dec: int
     r: int
@@ -44,26 +44,10 @@ class Layout(NamedTuple):
     write: int
     read: int
     out: int  # length of a row of out
-
-    @property
-    def image(self) -> int:
-        """The floats of an image."""
-        return self.C * self.H * self.W
-
-    @property
-    def canvas(self) -> int:
-        """The floats of a canvas."""
-        return self.K * self.H * self.W
-
-    @property
-    def enc_inputs(self) -> int:
-        """The columns of X that the encoder reads, from h_dec."""
-        return self.h_enc + self.hidden - self.h_dec
-
-    @property
-    def dec_inputs(self) -> int:
-        """The columns of X that the decoder reads, from z."""
-        return self.Z + self.hidden
+    image: int  # length of an image
+    canvas: int
+    enc_inputs: int  # columns of X that the encoder reads, from h_dec
+    dec_inputs: int  # columns of X that the decoder reads, from z
 
     @classmethod
     def of(cls, shape: Shape) -> "Layout":
@@ -78,7 +62,8 @@ class Layout(NamedTuple):
         out = read + (5 if shape.n_read else 0)
         sizes = (shape.C, shape.K, shape.H, shape.W, hidden, shape.Z, shape.n_read, shape.n_write)
         offsets = (h_dec - shape.Z, h_dec, r, h_enc, row, write, read, out)
-        return cls(*sizes, shape.clamped, precision, *offsets)
+        lengths = (shape.C * pixels, shape.K * pixels, h_enc + hidden - h_dec, shape.Z + hidden)
+        return cls(*sizes, shape.clamped, precision, *offsets, *lengths)
 
 
 def _padded(n: int) -> int:

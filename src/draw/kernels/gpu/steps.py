@@ -60,7 +60,7 @@ class Forward:
         self.canvas = empty(slots, shape.B, shape.K, *size)
         self.x_hat = self.canvas if x is None else empty(slots, shape.B, shape.C, *size)
         self.c_enc, self.c_dec = empty(2, slots, shape.B, shape.hidden)
-        self.enc, self.dec = empty(2, shape.T if keep else 1, shape.B, 4 * shape.hidden)
+        self.enc, self.dec = empty(2, shape.T if keep else 0, shape.B, 4 * shape.hidden)
         self.mu, self.log_sigma, self.z = (torch.empty_like(noise) for _ in range(3))
         if x is None:
             self.z = noise
