@@ -135,7 +135,5 @@ def test_a_huge_log_is_an_error(run: RunFolder, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(run_folder, "MAX_LOG_BYTES", run.log_file.stat().st_size)
     assert len(run.records()) == 1
     run.log(RECORD)
-    with pytest.raises(
-        RunError, match=r"metrics\.jsonl is larger than .* move it elsewhere"
-    ):
+    with pytest.raises(RunError, match=r"metrics\.jsonl is larger than .* move it elsewhere"):
         run.records()
