@@ -60,7 +60,7 @@ def workspace_bytes(config: DRAWConfig, batch: int) -> int:
 
 def main() -> None:
     """Print the table."""
-    print("| one step of | multiply-adds forward, 10^9 | kept, MiB |\n|---|---|---|")
+    print("| one step of | multiply-adds forward, 10^9 | saved activations, MiB |\n|---|---|---|")
     for name, (config, batch) in variants().items():
         work, kept = multiply_adds(config, batch) / 1e9, workspace_bytes(config, batch) / 2**20
         print(f"| {name} | {work:.1f} | {kept:.0f} |")
