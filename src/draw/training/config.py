@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from draw import data
 from draw.classifier import ClassifierConfig
@@ -16,6 +18,14 @@ from draw.storage.json_config import convert_fields, from_dict, to_dict
 NetworkConfig = DRAWConfig | ClassifierConfig
 Optimizer = Literal["adam", "muon"]
 MAX_COUNT = 10**9
+
+
+class Stage(NamedTuple):
+    """Consecutive steps with the same number of glimpses."""
+
+    glimpses: int
+    start: int  # first step, counted from 0
+    stop: int  # first step of the next stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,8 @@ class TrainConfig:
     data_dir: Path | None = None
     start_from: str | None = None  # trained model (name or folder) whose weights initialise the run
     steps: int = 10_000  # total optimizer steps
+    # train with this many glimpses first and double them in stages of equal cost; this is faster
+    start_glimpses: int | None = None
     batch_size: int = 64  # images per minibatch
     antithetic: bool = False  # use each image twice per minibatch, with noise eps and -eps
     microbatches: int = 1  # parts that each process splits its minibatch into, to save memory
@@ -61,6 +73,7 @@ class TrainConfig:
             batch_size=(1, 100_000),
             microbatches=(1, self.rows),
             warmup_steps=(0, MAX_COUNT),
+            start_glimpses=(1, self.model.glimpses),
             eval_every=(1, MAX_COUNT),
             eval_images=(1, MAX_COUNT),
             checkpoint_every=(1, MAX_COUNT),
@@ -68,6 +81,10 @@ class TrainConfig:
         )
         if self.antithetic and not isinstance(self.model, DRAWConfig):
             raise ConfigError("antithetic sampling needs latent noise; classifiers have none")
+        if self.start_glimpses is not None and not isinstance(self.model, DRAWConfig):
+            raise ConfigError("start_glimpses needs a canvas; classifiers have none")
+        if self.start_glimpses is not None and self.start_from is not None:
+            raise ConfigError("start_glimpses and start_from cannot be combined; omit one of them")
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
         if not 0 <= self.weight_decay < 1 / self.learning_rate:
@@ -87,6 +104,29 @@ class TrainConfig:
     def rows(self) -> int:
         """Rows per minibatch: twice the batch size with antithetic sampling."""
         return 2 * self.batch_size if self.antithetic else self.batch_size
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """The stages of training, each with twice as many glimpses as the one before.
+
+        All stages process about the same number of glimpses, so the early ones take more steps.
+
+        >>> TrainConfig(steps=700, start_glimpses=16).stages
+        [Stage(glimpses=16, start=0, stop=400), Stage(glimpses=32, start=400, stop=600), \
+Stage(glimpses=64, start=600, stop=700)]
+        """
+        glimpses = [self.start_glimpses or self.model.glimpses]
+        while glimpses[-1] < self.model.glimpses:
+            glimpses.append(min(2 * glimpses[-1], self.model.glimpses))
+        costs = [1 / g for g in glimpses]  # steps of each stage, in proportion
+        stops = [round(self.steps * c / sum(costs)) for c in accumulate(costs)]
+        stops = [max(0, min(s, self.steps - i)) for i, s in enumerate(reversed(stops))][::-1]
+        edges = zip(glimpses, pairwise([0, *stops]), strict=True)
+        return [Stage(g, start, stop) for g, (start, stop) in edges if start < stop]
+
+    def stage_at(self, step: int) -> Stage:
+        """Return the stage of a step, counted from 0."""
+        return next(stage for stage in reversed(self.stages) if step >= stage.start)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the configuration to JSON values, with absolute paths."""
