@@ -10,7 +10,6 @@ from torch import Generator
 
 from draw.attention import box
 from draw.classifier import (
-    MAX_WINDOW_GRADIENT,
     ClassifierConfig,
     ClassifierOutput,
     GlimpseClassifier,
@@ -65,29 +64,45 @@ def test_gradcheck_of_every_parameter():
     assert all(value.grad.abs().max() > 0 for value in values)
 
 
+def window_gradients(model: GlimpseClassifier, loss_scale: float = 1) -> torch.Tensor:
+    """Return each image's gradient with respect to the bias of its windows, [5, 5]."""
+    x = torch.rand(5, 1, 9, 11, generator=Generator().manual_seed(1)).to(model.h_0.dtype)
+    labels = torch.arange(5) % 4
+    rows = []
+    for b in range(len(x)):
+        model.zero_grad()
+        nats = log_probability(model(x[b : b + 1]), labels[b : b + 1])
+        (loss_scale * nats).sum().backward()
+        rows.append(model.read_window.bias.grad.clone())
+    return torch.stack(rows)
+
+
 @pytest.mark.parametrize(("scale", "is_small"), [(1, True), (10_000, False)])
-def test_large_window_gradients_of_an_image_are_clipped(monkeypatch, scale, is_small):
+def test_large_window_gradients_of_an_image_are_clipped(scale, is_small):
     model = tiny_classifier(glimpses=2)
-    x, labels = torch.rand(5, 1, 9, 11, dtype=torch.float64), torch.arange(5) % 4
     with torch.no_grad():
         model.read_window.weight.zero_()  # no gradient flows from a window to earlier glimpses
         model.head.weight.mul_(scale)
-
-    def gradients() -> torch.Tensor:
-        """Return the gradient of each image with respect to the bias, summed over two glimpses."""
-        rows = []
-        for b in range(len(x)):
-            model.zero_grad()
-            log_probability(model(x[b : b + 1]), labels[b : b + 1]).sum().backward()
-            rows.append(model.read_window.bias.grad.clone())
-        return torch.stack(rows)
-
-    clipped = gradients()
-    monkeypatch.setattr("draw.classifier.MAX_WINDOW_GRADIENT", math.inf)
-    unclipped = gradients()
-    assert (clipped.norm(dim=1) <= 2 * MAX_WINDOW_GRADIENT).all()
-    assert (unclipped.norm(dim=1).max() <= 2 * MAX_WINDOW_GRADIENT) == is_small
+    clipped = window_gradients(model)
+    limit = model.max_window_gain * 2 * math.sqrt(2)  # two glimpses; softmax - label
+    model.max_window_gain = math.inf
+    unclipped = window_gradients(model)
+    assert (clipped.norm(dim=1) <= limit).all()
+    assert (unclipped.norm(dim=1).max() <= limit) == is_small
     assert torch.equal(clipped, unclipped) == is_small
+
+
+@pytest.mark.parametrize("engine", ["plain", "auto"])
+@pytest.mark.parametrize("loss_scale", [1 / 128, 65_536])
+def test_the_limit_of_window_gradients_does_not_depend_on_the_scale_of_the_loss(loss_scale, engine):
+    """A mean instead of a sum, or the initial scale of a GradScaler."""
+    model = tiny_classifier(glimpses=2)
+    model.head.weight.data.mul_(10_000)  # large gradients, which are clipped
+    if engine == "auto":
+        model.float()
+    model.engine = engine
+    gradients = window_gradients(model)
+    torch.testing.assert_close(window_gradients(model, loss_scale), loss_scale * gradients)
 
 
 def test_the_first_glimpse_covers_the_image_and_does_not_depend_on_it():
@@ -125,8 +140,8 @@ def test_images_of_another_size_and_other_engines_are_errors():
     with pytest.raises(ConfigError, match=r"takes \(batch, 1, 9, 11\)"):
         model(torch.rand(2, 1, 11, 9, dtype=torch.float64))
     for engine, message in [
-        ("fused", "cannot run a classifier"),
-        ("foo", "unknown engine 'foo'; use 'auto' or 'plain'"),
+        ("fused", "only supports float32"),
+        ("foo", "unknown engine 'foo'; use 'auto', 'plain' or 'fused'"),
     ]:
         model.engine = engine
         with pytest.raises(ConfigError, match=message):

@@ -12,16 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from draw import attention
+from draw import attention, kernels
 from draw.attention import Window
-from draw.errors import ConfigError
 from draw.inputs import check_images
-from draw.kernels import Engine
 from draw.layers import check_sizes, lstm, window_layer
 from draw.storage.hub import Pretrained
 from draw.storage.json_config import convert_fields
-
-MAX_WINDOW_GRADIENT = 30.0  # norm over the five window parameters of one image, nats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +70,42 @@ class ClassifierOutput(NamedTuple):
     read_window: Window  # fields [T, B]
 
 
+class GradientLimit:
+    """Limit the gradient of each image's windows relative to that of its logits.
+
+    In the backward pass, the gradient with respect to the five parameters of a window is clipped
+    to a norm of `max_gain` times that of the gradient with respect to the image's logits. The
+    factor depends neither on the scale of the loss nor on other images.
+
+    Note:
+        Graves 2013 clips derivatives inside a network; the paper does not mention it. The norm is
+        usually far smaller, but a sharp window makes it large, every earlier glimpse multiplies
+        it, and a few images can then dominate the update and make training diverge
+        (experiments/study-cluttered).
+    """
+
+    def __init__(self, max_gain: float) -> None:
+        self.max_gain = max_gain
+        self.max_norm: Tensor | None = None  # [B]; None if the loss does not depend on the logits
+
+    def observe_logits(self, d_logits: Tensor | None) -> None:
+        """Store the limits of the images; the backward pass computes this gradient first.
+
+        Autograd passes None if the loss does not depend on the logits.
+        """
+        if d_logits is not None:  # [T, B, classes]
+            self.max_norm = self.max_gain * d_logits.norm(dim=(0, 2))
+
+    def __call__(self, d_params: Tensor | None) -> Tensor | None:
+        """Clip the gradients [B, 5] of the windows of one glimpse."""
+        if d_params is None or self.max_norm is None:
+            return d_params
+        norm = d_params.norm(dim=1)
+        factor = torch.where(norm > self.max_norm, self.max_norm / norm, 1)
+        return d_params * factor[:, None]
+
+
+@kernels.register
 class GlimpseClassifier(
     nn.Module,
     Pretrained,
@@ -88,7 +120,8 @@ class GlimpseClassifier(
     (torch.Size([3, 5, 10]), torch.Size([3, 5]))
     """
 
-    engine: Engine = "auto"  # only the plain engine exists
+    engine: kernels.Engine = "auto"  # "plain", "fused", or "auto": fused where possible
+    max_window_gain = 100.0  # limits the gradients of windows, see `GradientLimit`
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -110,22 +143,21 @@ class GlimpseClassifier(
         """Return the learned h_0 and c_0, expanded to the batch."""
         return LSTMState(*(p.expand(batch_size, -1) for p in (self.h_0, self.c_0)))
 
-    def step(self, x: Float[Tensor, "B C H W"], state: LSTMState) -> tuple[LSTMState, Window]:
+    def step(
+        self, x: Float[Tensor, "B C H W"], state: LSTMState, limit: GradientLimit
+    ) -> tuple[LSTMState, Window]:
         """Read one patch and update the LSTM (eqs. 21-27, without x_hat).
 
-        Note:
-            In the backward pass, each image's gradient with respect to the five window parameters
-            is clipped to a norm of 30, as Graves 2013 clips derivatives inside a network; the paper
-            does not mention it. The norm is usually far smaller, but a sharp window makes it large,
-            every earlier glimpse multiplies it, and a few images can then dominate the update and
-            make training diverge (experiments/study-cluttered). The limit applies to the gradient
-            of a sum over images, not of a mean; `draw.training.step` divides by the batch size.
+        Args:
+            x: images in [0, 1].
+            state: the state after glimpse t - 1.
+            limit: limits the gradient of the window in the backward pass.
         """
         _, H, W = self.config.image_shape
         n = self.config.read_size
         params = self.read_window(state.h)  # eq. 21, from h_{t-1}
         if params.requires_grad:
-            params.register_hook(_clip_rows)
+            params.register_hook(limit)
         window = Window.from_params(params, H, W, n)
         r = attention.read(x, window, n).flatten(1)  # eq. 27
         return LSTMState(*self.cell(r, tuple(state))), window
@@ -137,24 +169,22 @@ class GlimpseClassifier(
             x: images in [0, 1], with the dtype of the parameters.
 
         Raises:
-            ConfigError: if the images do not have the model's shape, or if `engine` is neither
-                "auto" nor "plain".
+            ConfigError: if the images do not have the model's shape.
             DataError: if the images have another dtype or, on the CPU, values outside [0, 1].
         """
         check_images(x, self.config.image_shape, self.h_0.dtype)
-        if self.engine == "fused":
-            raise ConfigError("the fused engine cannot run a classifier; use auto or plain")
-        if self.engine not in ("auto", "plain"):
-            raise ConfigError(f"unknown engine {self.engine!r}; use 'auto' or 'plain'")
-        state = self.initial_state(len(x))
-        logits, windows = [], []
+        if kernels.use_fused(self, x=x):
+            return ClassifierOutput(*kernels.classify(self, x))
+        limit, state = GradientLimit(self.max_window_gain), self.initial_state(len(x))
+        states, windows = [], []
         for _ in range(self.config.glimpses):
-            state, window = self.step(x, state)
-            logits.append(self.head(state.h))
+            state, window = self.step(x, state, limit)
+            states.append(state.h)
             windows.append(window)
-        return ClassifierOutput(
-            torch.stack(logits), Window(*map(torch.stack, zip(*windows, strict=True)))
-        )
+        logits = self.head(torch.stack(states))
+        if logits.requires_grad:
+            logits.register_hook(limit.observe_logits)
+        return ClassifierOutput(logits, Window(*map(torch.stack, zip(*windows, strict=True))))
 
     def objective(
         self, x: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"], eps: Tensor
@@ -176,8 +206,3 @@ class GlimpseClassifier(
 def log_probability(output: ClassifierOutput, labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Compute log p(label | x) after the last glimpse, nats per image."""
     return -cross_entropy(output.logits[-1], labels, reduction="none")
-
-
-def _clip_rows(gradient: Tensor | None) -> Tensor | None:
-    """Clip the norm of each row; autograd passes None if nothing depends on the parameters."""
-    return None if gradient is None else gradient.renorm(2, 0, MAX_WINDOW_GRADIENT)

@@ -140,7 +140,6 @@ CLASSIFIER = "generates images; a model that classifies images is required"
         ("evaluate {} --samples 2", "is a classifier; --samples, --importance-samples and --out"),
         ("evaluate {} --importance-samples 2", "are for models that generate images"),
         ("evaluate {} --out kept", "are for models that generate images"),
-        ("evaluate {} --engine fused", "the fused engine cannot run a classifier"),
     ],
 )
 def test_command_errors(classifier, digit, refused, command, message):

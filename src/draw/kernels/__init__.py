@@ -13,7 +13,17 @@ The engine's gradients cannot be differentiated again. For second derivatives, a
 `model.engine = "plain"`.
 """
 
+from draw.kernels.classifier import classify
 from draw.kernels.dispatch import Engine, available, register, use_fused
 from draw.kernels.loops import ENGINES, forward, generate
 
-__all__ = ["ENGINES", "Engine", "available", "forward", "generate", "register", "use_fused"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "available",
+    "classify",
+    "forward",
+    "generate",
+    "register",
+    "use_fused",
+]

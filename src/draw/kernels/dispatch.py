@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from draw.errors import ConfigError
-from draw.kernels import loops, self_check
+from draw.kernels import classifier, loops, self_check
 from draw.kernels.layout import Shape, parameter_shapes
 from draw.likelihoods import LIKELIHOODS
 
 Engine = Literal["auto", "plain", "fused"]
 Network = TypeVar("Network", bound=type[nn.Module])
 
-METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step")
+METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step", "step")
 LAYER_FORWARDS = {cls: cls.forward for cls in (nn.Linear, nn.LSTMCell)}  # to detect monkey-patching
 LAYER_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -25,7 +25,9 @@ _registered: dict[type, dict[str, Any]] = {}  # the methods of each network, by 
 
 def register(network: Network) -> Network:
     """Mark a class as the network that the fused engine implements (a class decorator)."""
-    _registered[network] = {name: getattr(network, name) for name in METHODS}
+    _registered[network] = {
+        name: getattr(network, name) for name in METHODS if hasattr(network, name)
+    }
     return network
 
 
@@ -39,12 +41,14 @@ def available(device: str = "cpu") -> bool:
     return not reason
 
 
-def use_fused(model: Any, *, x: Tensor | None, noise: Tensor, record: bool) -> bool:
+def use_fused(
+    model: Any, *, x: Tensor | None, noise: Tensor | None = None, record: bool = False
+) -> bool:
     """Decide whether the fused engine runs this call; log the reason once if it cannot.
 
     Args:
-        x: the images to encode, [B, C, H, W]; None to generate.
-        noise: the noise, or z itself to generate, [T, B, Z].
+        x: the images to read, [B, C, H, W]; None to generate.
+        noise: the noise, or z itself to generate, [T, B, Z]; None for a classifier.
 
     Raises:
         ConfigError: if `model.engine` is "fused" but the engine cannot run this call, or if
@@ -57,7 +61,7 @@ def use_fused(model: Any, *, x: Tensor | None, noise: Tensor, record: bool) -> b
         return False
     reason, level = unsupported_reason(model, x, noise, record), logging.INFO
     if reason is None:
-        reason, level = _engine_fault(model, noise), logging.WARNING
+        reason, level = _engine_fault(model, x, noise), logging.WARNING
     if reason and model.engine == "fused":
         raise ConfigError(f"engine is 'fused', but {reason}; use 'auto' or 'plain'")
     if reason:
@@ -65,7 +69,9 @@ def use_fused(model: Any, *, x: Tensor | None, noise: Tensor, record: bool) -> b
     return not reason
 
 
-def unsupported_reason(model: Any, x: Tensor | None, noise: Tensor, record: bool) -> str | None:
+def unsupported_reason(
+    model: Any, x: Tensor | None, noise: Tensor | None, record: bool
+) -> str | None:
     """Return why the fused engine would not compute what the model's code computes, or None."""
     return (
         _observer_reason(model)
@@ -105,9 +111,9 @@ def _model_reason(model: Any) -> str | None:
     for name, method in _registered[network].items():
         if name in attributes or getattr(type(model), name) is not method:
             return f"{type(model).__name__}.{name} is replaced"
-    likelihood = LIKELIHOODS[model.config.likelihood]
-    if type(model.likelihood) is not type(likelihood) or vars(model.likelihood):
-        return f"the likelihood is not the {model.config.likelihood} likelihood of the config"
+    kind, own = getattr(model.config, "likelihood", None), getattr(model, "likelihood", None)
+    if kind and (type(own) is not type(LIKELIHOODS[kind]) or vars(own)):
+        return f"the likelihood is not the {kind} likelihood of the config"
     for name, layer in model.named_children():
         if type(layer) not in LAYER_FORWARDS:
             return f"layer {name} is a {type(layer).__name__}"
@@ -123,10 +129,10 @@ def _network_of(model: Any) -> type:
     return next(cls for cls in type(model).__mro__ if cls in _registered)
 
 
-def _tensor_reason(model: Any, x: Tensor | None, noise: Tensor) -> str | None:
+def _tensor_reason(model: Any, x: Tensor | None, noise: Tensor | None) -> str | None:
     """Check the types, shapes and devices of the inputs and parameters."""
-    inputs, device = [noise] if x is None else [noise, x], noise.device
-    tensors = [*model.parameters(), *inputs]
+    inputs = [tensor for tensor in (x, noise) if tensor is not None]
+    device, tensors = inputs[0].device, [*model.parameters(), *inputs]
     if device.type not in loops.ENGINES or any(t.device != device for t in tensors):
         return (
             f"the fused engine needs all tensors on one device of type {' or '.join(loops.ENGINES)}"
@@ -137,19 +143,22 @@ def _tensor_reason(model: Any, x: Tensor | None, noise: Tensor) -> str | None:
         return "the fused engine only supports plain tensors, not subclasses"
     if torch.is_autocast_enabled(device.type):
         return "autocast is enabled"
-    if not noise.numel():
+    if not all(tensor.numel() for tensor in inputs):
         return "the input is empty"
-    batch, Z = noise.shape[1] if x is None else len(x), model.config.latent_size
-    if noise.shape[1:] != (batch, Z):
-        return f"the noise must have shape [T, B, {Z}] for B images"
+    if noise is not None:
+        batch, Z = noise.shape[1] if x is None else len(x), model.config.latent_size
+        if noise.shape[1:] != (batch, Z):
+            return f"the noise must have shape [T, B, {Z}] for B images"
     return None
 
 
-def _gradient_reason(model: Any, x: Tensor | None, noise: Tensor, record: bool) -> str | None:
+def _gradient_reason(
+    model: Any, x: Tensor | None, noise: Tensor | None, record: bool
+) -> str | None:
     """Check that no gradient is needed except that of the final results for the parameters."""
     if not torch.is_grad_enabled():
         return None
-    if noise.requires_grad or (x is not None and x.requires_grad):
+    if any(tensor is not None and tensor.requires_grad for tensor in (x, noise)):
         return "the fused engine has no gradients with respect to images or noise"
     if (record or x is None) and any(p.requires_grad for p in model.parameters()):
         return (
@@ -158,13 +167,16 @@ def _gradient_reason(model: Any, x: Tensor | None, noise: Tensor, record: bool) 
     return None
 
 
-def _engine_fault(model: Any, noise: Tensor) -> str | None:
+def _engine_fault(model: Any, x: Tensor | None, noise: Tensor | None) -> str | None:
     """Return why the engine cannot run on this device, or None."""
-    engine, device = loops.engine_for(noise.device.type), noise.device
+    given: Any = x if noise is None else noise
+    shape: Any = (classifier.Shape if noise is None else Shape).of(model.config, given)
+    device = given.device
+    engine = loops.engine_for(device.type)
     reason: str | None = (
         engine.unavailable_reason()
-        or engine.unsupported_reason(Shape.of(model.config, noise), device)
-        or self_check.failure(_network_of(model), model.config, device, batch=noise.shape[1])
+        or engine.unsupported_reason(shape, device)
+        or self_check.failure(_network_of(model), model.config, device, batch=shape.B)
     )
     return reason
 

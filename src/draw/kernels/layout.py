@@ -67,16 +67,22 @@ class Weights(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def parameter_shapes(config: Any) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each parameter that `Weights.of` expects, by name."""
-    (K, H, W), hidden, Z = config.canvas_shape, config.hidden_size, config.latent_size
-    n_read, n_write = config.read_size, config.write_size
-    r = 2 * config.channels * (H * W if n_read is None else n_read**2)
-    linears = {"posterior": 2 * Z, "patch": K * (H * W if n_write is None else n_write**2)}
-    linears |= {} if n_read is None else {"read_window": 5}
-    linears |= {} if n_write is None else {"write_window": 5}
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(INITIAL_STATE, (hidden,))
-    shapes["canvas_0"] = (K, H, W)
-    for name, inputs in (("encoder", r + hidden), ("decoder", Z)):
+    """Return the shape of each parameter that the engines expect, by name."""
+    hidden, n_read = config.hidden_size, config.read_size
+    lstms, linears = {}, {} if n_read is None else {"read_window": 5}
+    shapes: dict[str, tuple[int, ...]] = {}
+    if config.network == "GlimpseClassifier":
+        shapes |= dict.fromkeys(("h_0", "c_0"), (hidden,))
+        lstms["cell"] = config.channels * n_read**2
+        linears["head"] = config.classes
+    else:
+        (K, H, W), Z, n_write = config.canvas_shape, config.latent_size, config.write_size
+        shapes |= dict.fromkeys(INITIAL_STATE, (hidden,)) | {"canvas_0": (K, H, W)}
+        r = 2 * config.channels * (H * W if n_read is None else n_read**2)
+        lstms |= {"encoder": r + hidden, "decoder": Z}
+        linears |= {"posterior": 2 * Z, "patch": K * (H * W if n_write is None else n_write**2)}
+        linears |= {} if n_write is None else {"write_window": 5}
+    for name, inputs in lstms.items():
         shapes |= {f"{name}.weight_ih": (4 * hidden, inputs), f"{name}.bias_ih": (4 * hidden,)}
         shapes |= {f"{name}.weight_hh": (4 * hidden, hidden), f"{name}.bias_hh": (4 * hidden,)}
     for name, outputs in linears.items():

@@ -5,6 +5,7 @@ check detects gross errors there: an engine that does not start or computes some
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,7 @@ from torch import Generator, Tensor
 
 from draw.attention import Window
 from draw.errors import is_out_of_memory
-from draw.kernels import loops
+from draw.kernels import classifier, loops
 
 MAX_GLIMPSES, MAX_SIDE, MAX_HIDDEN = 3, 64, 256  # larger networks are checked at these sizes
 IMAGES = {"cpu": 16, "cuda": 80}  # a multiple of 16; on a GPU, more than one block of rows
@@ -84,9 +85,6 @@ def relative_errors(
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(device)
 
-    def generate_plain(model: Any, z: Tensor, record: bool) -> Any:
-        return network.generate(model, images, z=z, record=record)
-
     with torch.device("meta"):  # the usual initial values, some of them 0, would hide errors
         model = network(config)
     for parameter in model.to_empty(device=device).parameters():
@@ -95,9 +93,14 @@ def relative_errors(
     plain = copy.deepcopy(model).double()
     plain.engine = "plain"
     x = normal(images, *config.image_shape).sigmoid()
-    eps = normal(config.glimpses, images, config.latent_size)
-    fused = _results(model, loops.forward, loops.generate, x, eps)
-    expected = _results(plain, network.forward, generate_plain, x.double(), eps.double())
+    if config.network == "GlimpseClassifier":
+        fused = _classifier_results(model, classifier.classify, x)
+        expected = _classifier_results(plain, network.forward, x.double())
+    else:
+        eps = normal(config.glimpses, images, config.latent_size)
+        generate = functools.partial(network.generate, count=images)
+        fused = _results(model, loops.forward, loops.generate, x, eps)
+        expected = _results(plain, network.forward, generate, x.double(), eps.double())
     return {
         name: float((fused[name].double() - value).norm() / value.norm().clamp(min=MIN_NORM))
         for name, value in expected.items()
@@ -109,18 +112,15 @@ def _results(
 ) -> dict[str, Tensor]:
     """Compute every value and gradient that an engine provides, by name."""
     training = forward(model, x, eps=eps, record=False)
-    generator = Generator().manual_seed(1)
-    results = (training.canvas, training.z, training.mu, training.log_sigma, training.kl)
-    weights = [torch.randn(r.shape, generator=generator, dtype=torch.float32) for r in results]
-    loss = sum((w.to(r) * r).sum() for w, r in zip(weights, results, strict=True))
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(loss, parameters)
+    gradients = _gradients(
+        model, (training.canvas, training.z, training.mu, training.log_sigma, training.kl)
+    )
     with torch.no_grad():
         traces = {
             "training": training,
             "evaluation": forward(model, x, eps=eps, record=False),
             "recording": forward(model, x, eps=eps, record=True),
-            "generation": generate(model, eps, record=True),
+            "generation": generate(model, z=eps, record=True),
         }
     named = {}
     for task, trace in traces.items():
@@ -129,5 +129,27 @@ def _results(
         for name in ("read_window", "write_window"):
             for field, value in zip(Window._fields, getattr(trace, name) or (), strict=False):
                 named[f"{field} of {name} in {task}"] = value
-    named |= {f"gradient of {name}": g for name, g in zip(names, gradients, strict=True)}
+    named |= gradients
     return {name: value.detach() for name, value in named.items() if value is not None}
+
+
+def _classifier_results(model: Any, forward: Callable[..., Any], x: Tensor) -> dict[str, Tensor]:
+    """Compute every value and gradient that an engine provides for a classifier, by name."""
+    named: dict[str, Tensor] = {}
+    for task, grad in (("evaluation", False), ("training", True)):
+        with torch.set_grad_enabled(grad):
+            logits, window = forward(model, x)
+        named |= {f"{name} in {task}": value for name, value in window._asdict().items()}
+        named[f"logits in {task}"] = logits
+    named |= _gradients(model, (logits, *window))
+    return {name: value.detach() for name, value in named.items()}
+
+
+def _gradients(model: Any, results: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Compute the gradients of a random weighted sum of results for all parameters, by name."""
+    generator = Generator().manual_seed(1)
+    weights = [torch.randn(r.shape, generator=generator, dtype=torch.float32) for r in results]
+    products = [(w.to(r) * r).sum() for w, r in zip(weights, results, strict=True)]
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(torch.stack(products).sum(), parameters)
+    return {f"gradient of {name}": g for name, g in zip(names, gradients, strict=True)}

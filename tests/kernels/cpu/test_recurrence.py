@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from draw import kernels
-from draw.kernels.cpu import recurrence
+from draw.kernels.cpu import job
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
 
@@ -98,11 +98,11 @@ def test_memory_is_reused():
     model = network()
     x, eps = inputs(model, 3)
     elbo(model(x, eps=eps)).sum().backward()
-    (spare,) = recurrence._spare
+    (spare,) = job._spare
     loss = elbo(model(x, eps=eps)).sum()
-    assert recurrence._spare == []
+    assert job._spare == []
     loss.backward()
-    assert recurrence._spare[0].data_ptr() == spare.data_ptr()
+    assert job._spare[0].data_ptr() == spare.data_ptr()
 
 
 def test_equal_inputs_give_equal_bits(threads):
@@ -177,7 +177,7 @@ def test_memory_from_inference_mode_can_be_reused_for_training():
     x, eps = inputs(model, 3)
     with torch.inference_mode():
         model(x, eps=eps)
-    (spare,) = recurrence._spare
+    (spare,) = job._spare
     assert not spare.is_inference()
     elbo(model(x, eps=eps)).sum().backward()
 
@@ -186,7 +186,7 @@ def test_default_dtype_and_device_do_not_matter():
     model = network()
     x, eps = inputs(model, 3)
     expected = model(x, eps=eps)
-    recurrence._spare.clear()
+    job._spare.clear()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"):

@@ -1,5 +1,7 @@
 """The engine for CPUs, in C++; compiled on first use (see `draw.kernels.cpu.build`)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ def unavailable_reason() -> str | None:
     return build.load().reason
 
 
-def unsupported_reason(shape: Shape, device: torch.device) -> str | None:
+def unsupported_reason(shape: Any, device: torch.device) -> str | None:
     """Return None: the CPU engine supports every size."""
     return None
 

@@ -14,6 +14,19 @@ struct Image {
     long size() const { return rows() * stride; }
 };
 
+// Add and remove the padding of image rows.
+inline void pad(const Image& image, const float* from, float* to) {
+    for (long y = 0; y < image.rows(); ++y, from += image.width, to += image.stride) {
+        copy(to, from, image.width);
+        clear(to + image.width, image.stride - image.width);
+    }
+}
+
+inline void unpad(const Image& image, const float* from, float* to) {
+    for (long y = 0; y < image.rows(); ++y, from += image.stride, to += image.width)
+        copy(to, from, image.width);
+}
+
 // The mean image of a canvas (`mean` of draw.likelihoods) and its derivative, as a function of the
 // mean. A clamped mean is exactly 0 or 1, even after x - (x - mean); the rare values that are 0
 // or 1 without clamping are treated as clamped.
@@ -114,12 +127,33 @@ inline void filterbank_backward(float g, const Window& w, long n, long size, con
     }
 }
 
+// A range of pixels along one axis, in whole vectors.
+struct Span {
+    long begin, end;
+
+    // The pixels that the filters F [N, stride] weigh; a sharp window covers a small part.
+    static Span of(const float* F, long n, long stride) {
+        const auto is_used = [=](long a) {
+            vec total = {};
+            for (long i = 0; i < n; ++i) total += load(F + i * stride + a);
+            return sum(total) != 0;  // NaN counts as used
+        };
+        Span span{0, stride};
+        while (span.begin + LANES < span.end && !is_used(span.begin)) span.begin += LANES;
+        while (span.begin + LANES < span.end && !is_used(span.end - LANES)) span.end -= LANES;
+        return span;
+    }
+
+    Span within(long size) const { return {begin, end < size ? end : size}; }
+};
+
 // The filters of a window on an image; `room` holds them, their gradients and intermediate values.
 struct Filters {
     Image image;
     long n, columns, rows;  // patch size; padded width and height
     Window window;
-    float *F_x, *F_y, *dF_x, *dF_y, *U, *R;
+    float *F_x, *F_y, *dF_x, *dF_y, *U, *R;  // U and R hold the columns `across` only
+    Span across, down;                       // the pixels that F_x and F_y weigh
 
     static long room(const Image& image, long n) {
         return n * (4 * image.stride + 2 * padded(image.height));
@@ -133,6 +167,8 @@ struct Filters {
         U = dF_y + n * rows, R = U + n * columns;
         filterbank(window.g_x, window, n, image.width, F_x);
         filterbank(window.g_y, window, n, image.height, F_y);
+        across = Span::of(F_x, n, columns);
+        down = Span::of(F_y, n, rows).within(image.height);
     }
 
     long cells() const { return n * n; }
@@ -159,70 +195,150 @@ struct Filters {
     }
 };
 
-// U [N, stride] = F [N, rows] I, for one channel.
-inline void filter_rows(const float* F, const float* I, const Image& image, long n, float* U) {
-    const long height = image.height, ld = padded(height), stride = image.stride;
-    for (long j = 0; j < n; ++j, F += ld, U += stride)
-        for (long a = 0; a < stride; a += LANES) {
-            vec total = {};
-            for (long y = 0; y < height; ++y) total += F[y] * load(I + y * stride + a);
-            store(U + a, total);
-        }
+// Calls f(first, count) for blocks of n filters, so that f can hold a sum for each filter of a block
+// in a register and load each pixel once.
+template <long N = 8, class F> inline void in_blocks(long n, F f, long first = 0) {
+    for (; first + N <= n; first += N) f(first, std::integral_constant<long, N>());
+    if constexpr (N > 1) in_blocks<N / 2>(n, f, first);
 }
 
-// out [N, N] = scale U F^T, both with rows of `stride`.
-inline void filter_columns(const float* U, const float* F, long n, long stride, float scale,
-                           float* out) {
-    for (long j = 0; j < n; ++j, U += stride)
-        for (long i = 0; i < n; ++i) {
+// All pixels of a channel, row by row and column by column.
+struct Dense {
+    template <class F> void each_row(long, Span down, F f) const {
+        for (long y = down.begin; y < down.end; ++y) f(y);
+    }
+    template <class F> void each_column(long, Span across, F f) const {
+        for (long a = across.begin; a < across.end; a += LANES) f(a);
+    }
+};
+
+// The vectors of pixels of a channel that are not zero: the other ones add nothing to a product.
+// Lists of rows y for each column of vectors a, and of columns for each row, ended by END.
+struct Sparse {
+    static constexpr short END = 32767;
+    short *rows, *columns;
+    long height, stride;
+
+    static long room(const Image& image) {  // of one channel, in floats
+        const long vectors = image.stride / LANES;
+        return padded((vectors * (image.height + 1) + image.height * (vectors + 1)) / 2 + 1);
+    }
+
+    Sparse(const Image& image, float* room)
+        : rows(reinterpret_cast<short*>(room)),
+          columns(rows + image.stride / LANES * (image.height + 1)), height(image.height),
+          stride(image.stride) {}
+
+    short* rows_of(long a) const { return rows + a / LANES * (height + 1); }
+    short* columns_of(long y) const { return columns + y * (stride / LANES + 1); }
+
+    void find(const float* I) {
+        for (long y = 0; y < height; ++y) *columns_of(y) = END;
+        for (long a = 0; a < stride; a += LANES) {
+            short* row = rows_of(a);
+            for (long y = 0; y < height; ++y) {
+                const vec pixels = load(I + y * stride + a);
+                if (sum(pixels < all<vec>(0) ? -pixels : pixels) == 0) continue;
+                *row++ = y;
+                short* column = columns_of(y);
+                while (*column != END) ++column;
+                column[0] = a, column[1] = END;
+            }
+            *row = END;
+        }
+    }
+
+    template <class F> void each_row(long a, Span down, F f) const {
+        const short* y = rows_of(a);
+        while (*y < down.begin) ++y;
+        for (; *y < down.end; ++y) f(*y);
+    }
+    template <class F> void each_column(long y, Span across, F f) const {
+        const short* a = columns_of(y);
+        while (*a < across.begin) ++a;
+        for (; *a < across.end; ++a) f(*a);
+    }
+};
+
+// U = F_y I, for one channel.
+template <class Pixels>
+inline void filter_rows(const Filters& f, const float* I, const Pixels& pixels, float* U) {
+    const long stride = f.columns;
+    in_blocks(f.n, [=, &f](long j, auto block) {
+        constexpr long N = decltype(block)::value;
+        const float* F = f.F_y + j * f.rows;
+        for (long a = f.across.begin; a < f.across.end; a += LANES) {
+            vec total[N] = {};
+            pixels.each_row(a, f.down, [&](long y) {
+                const vec values = load(I + y * stride + a);
+                for (long k = 0; k < N; ++k) total[k] += F[k * f.rows + y] * values;
+            });
+            for (long k = 0; k < N; ++k) store(U + (j + k) * stride + a, total[k]);
+        }
+    });
+}
+
+// out [N, N] = scale U F_x^T.
+inline void filter_columns(const Filters& f, const float* U, float scale, float* out) {
+    for (long j = 0; j < f.n; ++j)
+        for (long i = 0; i < f.n; ++i) {
             vec total = {};
-            for (long a = 0; a < stride; a += LANES)
-                total += load(U + a) * load(F + i * stride + a);
+            for (long a = f.across.begin; a < f.across.end; a += LANES)
+                total += load(U + j * f.columns + a) * load(f.F_x + i * f.columns + a);
             *out++ = scale * sum(total);
         }
 }
 
-// A [N, stride] = scale P F_x, for one channel's patch P [N, N].
-inline void spread(const float* P, const float* F, long n, long stride, float scale, float* A) {
-    for (long j = 0; j < n; ++j, P += n, A += stride)
-        for (long a = 0; a < stride; a += LANES) {
+// out [N, stride] = scale P F_x, for one channel's patch P [N, N].
+inline void spread(const Filters& f, const float* P, float scale, float* out) {
+    for (long j = 0; j < f.n; ++j, P += f.n, out += f.columns)
+        for (long a = f.across.begin; a < f.across.end; a += LANES) {
             vec total = {};
-            for (long i = 0; i < n; ++i) total += P[i] * load(F + i * stride + a);
-            store(A + a, scale * total);
+            for (long i = 0; i < f.n; ++i) total += P[i] * load(f.F_x + i * f.columns + a);
+            store(out + a, scale * total);
         }
 }
 
-// dF [N, stride] += scale P^T U.
-inline void gather(const float* P, const float* U, long n, long stride, float scale, float* dF) {
-    for (long i = 0; i < n; ++i, ++P, dF += stride)
-        for (long a = 0; a < stride; a += LANES) {
+// dF_x += scale P^T U.
+inline void gather(const Filters& f, const float* P, const float* U, float scale) {
+    for (long i = 0; i < f.n; ++i, ++P)
+        for (long a = f.across.begin; a < f.across.end; a += LANES) {
+            float* dF = f.dF_x + i * f.columns + a;
             vec total = {};
-            for (long j = 0; j < n; ++j) total += P[j * n] * load(U + j * stride + a);
-            store(dF + a, load(dF + a) + scale * total);
+            for (long j = 0; j < f.n; ++j) total += P[j * f.n] * load(U + j * f.columns + a);
+            store(dF, load(dF) + scale * total);
         }
 }
 
-// dF_y [N, rows] += A I^T, for one channel.
-inline void correlate(const float* A, const float* I, const Image& image, long n, float* dF) {
-    const long height = image.height, ld = padded(height), stride = image.stride;
-    for (long j = 0; j < n; ++j, A += stride, dF += ld)
-        for (long y = 0; y < height; ++y) {
-            vec total = {};
-            for (long a = 0; a < stride; a += LANES)
-                total += load(A + a) * load(I + y * stride + a);
-            dF[y] += sum(total);
+// dF_y += R I^T, for one channel.
+template <class Pixels>
+inline void correlate(const Filters& f, const float* I, const Pixels& pixels) {
+    const long stride = f.columns;
+    in_blocks(f.n, [=, &f](long j, auto block) {
+        constexpr long N = decltype(block)::value;
+        const float* R = f.R + j * stride;
+        for (long y = f.down.begin; y < f.down.end; ++y) {
+            vec total[N] = {};
+            bool is_zero = true;
+            pixels.each_column(y, f.across, [&](long a) {
+                const vec values = load(I + y * stride + a);
+                for (long k = 0; k < N; ++k) total[k] += load(R + k * stride + a) * values;
+                is_zero = false;
+            });
+            if (is_zero) continue;
+            for (long k = 0; k < N; ++k) f.dF_y[(j + k) * f.rows + y] += sum(total[k]);
         }
+    });
 }
 
-// F_y^T A, for one channel: passes each vector of pixels to `use`, with its offset.
-template <class Use>
-inline void expand(const float* F, const float* A, const Image& image, long n, Use use) {
-    const long height = image.height, ld = padded(height), stride = image.stride;
-    for (long y = 0; y < height; ++y)
-        for (long a = 0; a < stride; a += LANES) {
+// F_y^T A, for one channel: passes each vector of pixels to `use`, with its offset. It is zero
+// outside the pixels that the filters weigh.
+template <class Use> inline void expand(const Filters& f, const float* A, Use use) {
+    for (long y = f.down.begin; y < f.down.end; ++y)
+        for (long a = f.across.begin; a < f.across.end; a += LANES) {
             vec total = {};
-            for (long j = 0; j < n; ++j) total += F[j * ld + y] * load(A + j * stride + a);
-            use(y * stride + a, total);
+            for (long j = 0; j < f.n; ++j) total += f.F_y[j * f.rows + y] * load(A + j * f.columns + a);
+            use(y * f.columns + a, total);
         }
 }
 
@@ -236,8 +352,8 @@ inline float dot(const float* a, const float* b, long n) {
 // r = gamma F_y I F_x^T for each channel I of an image (eq. 27).
 inline void read_glimpse(const Filters& f, const float* image, float* r) {
     for (long c = 0; c < f.image.channels; ++c, image += f.pixels(), r += f.cells()) {
-        filter_rows(f.F_y, image, f.image, f.n, f.U);
-        filter_columns(f.U, f.F_x, f.n, f.image.stride, f.window.gamma, r);
+        filter_rows(f, image, Dense(), f.U);
+        filter_columns(f, f.U, f.window.gamma, r);
     }
 }
 
@@ -246,15 +362,14 @@ struct NoGradient {};  // in place of `use`, for an image that needs no gradient
 // Adds to dF_x and dF_y, and passes each vector of the image's gradient to `use`, with its offset.
 template <class Use>
 inline void read_glimpse_backward(const Filters& f, const float* image, const float* dr, Use use) {
-    const long n = f.n, stride = f.image.stride;
     for (long c = 0; c < f.image.channels; ++c, image += f.pixels(), dr += f.cells()) {
-        filter_rows(f.F_y, image, f.image, n, f.U);
-        gather(dr, f.U, n, stride, f.window.gamma, f.dF_x);
-        spread(dr, f.F_x, n, stride, f.window.gamma, f.R);
-        correlate(f.R, image, f.image, n, f.dF_y);
+        filter_rows(f, image, Dense(), f.U);
+        gather(f, dr, f.U, f.window.gamma);
+        spread(f, dr, f.window.gamma, f.R);
+        correlate(f, image, Dense());
         if constexpr (!std::is_same_v<Use, NoGradient>) {
             const long channel = c * f.pixels();
-            expand(f.F_y, f.R, f.image, n, [=](long at, vec d) { use(channel + at, d); });
+            expand(f, f.R, [=](long at, vec d) { use(channel + at, d); });
         }
     }
 }
@@ -262,23 +377,23 @@ inline void read_glimpse_backward(const Filters& f, const float* image, const fl
 // canvas += F_y^T w F_x / gamma, for each channel (eqs. 8, 29).
 inline void write_canvas(const Filters& f, const float* w, float* canvas) {
     for (long c = 0; c < f.image.channels; ++c, w += f.cells(), canvas += f.pixels()) {
-        spread(w, f.F_x, f.n, f.image.stride, 1 / f.window.gamma, f.U);
-        expand(f.F_y, f.U, f.image, f.n,
-               [=](long at, vec written) { store(canvas + at, load(canvas + at) + written); });
+        spread(f, w, 1 / f.window.gamma, f.U);
+        expand(f, f.U, [=](long at, vec written) {
+            store(canvas + at, load(canvas + at) + written);
+        });
     }
 }
 
 // Computes the gradient of the patch and adds to dF_x and dF_y.
 inline void write_canvas_backward(const Filters& f, const float* w, const float* d_canvas,
                                   float* d_w) {
-    const long n = f.n, stride = f.image.stride;
     const float scale = 1 / f.window.gamma;
     for (long c = 0; c < f.image.channels; ++c) {
-        filter_rows(f.F_y, d_canvas, f.image, n, f.U);
-        filter_columns(f.U, f.F_x, n, stride, scale, d_w);
-        gather(w, f.U, n, stride, scale, f.dF_x);
-        spread(w, f.F_x, n, stride, scale, f.R);
-        correlate(f.R, d_canvas, f.image, n, f.dF_y);
+        filter_rows(f, d_canvas, Dense(), f.U);
+        filter_columns(f, f.U, scale, d_w);
+        gather(f, w, f.U, scale);
+        spread(f, w, scale, f.R);
+        correlate(f, d_canvas, Dense());
         w += f.cells(), d_w += f.cells(), d_canvas += f.pixels();
     }
 }

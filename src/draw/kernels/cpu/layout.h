@@ -6,9 +6,6 @@
 #include "attention.h"
 #include "runtime.h"
 
-// Floats between the rows of a transposed weight: rows of 4096 bytes would share cache lines.
-constexpr long GAP = 16;
-
 // Parameters, with the columns of the encoder in the order of X; or their gradients.
 struct Weights {
     float *W_enc, *b_enc;    // [4 hidden, hidden + r + hidden], [4 hidden] or see enc_bias
@@ -64,14 +61,6 @@ struct Job {
 
     // Offset of image b in b_enc. Without read attention the bias includes the contribution of x.
     long enc_bias(long b) const { return n_read ? 0 : b * gates(); }
-};
-
-// The rows of the batch that thread `k` processes.
-struct Part {
-    long first, count;
-
-    Part(const Job& job, long k)
-        : first(job.B * k / job.threads), count(job.B * (k + 1) / job.threads - first) {}
 };
 
 // The activations of one thread; `b` rows.

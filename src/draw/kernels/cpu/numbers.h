@@ -101,6 +101,10 @@ inline float sum(v16 v) {
 
 inline void clear(float* values, long n) { std::memset(values, 0, n * sizeof(float)); }
 
+inline void copy(float* to, const float* from, long n) {
+    std::memcpy(to, from, n * sizeof(float));
+}
+
 inline void add(float* to, const float* from, long n) {
 #pragma omp simd
     for (long k = 0; k < n; ++k) to[k] += from[k];

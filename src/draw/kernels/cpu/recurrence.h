@@ -15,7 +15,7 @@ struct Forward {
     const long b, hidden, Z, gates, row, size, canvas_size;
 
     Forward(const Job& job, long k, Arena& arena)
-        : job(job), w(job.weights), part(job, k), a(job, arena, part.count), image(job.image()),
+        : job(job), w(job.weights), part(job.B, job.threads, k), a(job, arena, part.count), image(job.image()),
           canvas_image(job.canvas_image()), mean(job.mean()), b(part.count), hidden(job.hidden),
           Z(job.Z), gates(job.gates()), row(job.row()), size(image.size()),
           canvas_size(canvas_image.size()) {}
@@ -44,7 +44,7 @@ struct Backward : Forward {
           d(job.gradients.shifted(k * job.gradient_stride)),
           glimpses(Gradients::gathered(job, b)) {}
 
-    void run_backward();
+    void run();
     void start_backward();
     void encode_step_backward(long t, long at);
     void sample_backward(long t, long i, float* d_post);
@@ -53,23 +53,6 @@ struct Backward : Forward {
     void write_backward(const float* out, const float* d_canvas, float* d_out);
     void add_weight_gradients(long t, long rows);
 };
-
-inline void copy(float* to, const float* from, long n) {
-    std::memcpy(to, from, n * sizeof(float));
-}
-
-// Add and remove the padding of image rows.
-inline void pad(const Image& image, const float* from, float* to) {
-    for (long y = 0; y < image.rows(); ++y, from += image.width, to += image.stride) {
-        copy(to, from, image.width);
-        clear(to + image.width, image.stride - image.width);
-    }
-}
-
-inline void unpad(const Image& image, const float* from, float* to) {
-    for (long y = 0; y < image.rows(); ++y, from += image.stride, to += image.width)
-        copy(to, from, image.width);
-}
 
 // ---------------------------------------------------------------- the loop
 
@@ -85,7 +68,7 @@ inline void Forward::run() {
               job.canvas + (part.first + i) * job.canvas_pixels());
 }
 
-inline void Backward::run_backward() {
+inline void Backward::run() {
     clear(d.W_enc, job.gradient_stride);
     g.clear_carried();
     if (job.d_canvas)

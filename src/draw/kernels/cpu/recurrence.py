@@ -1,11 +1,9 @@
 """The recurrence as one differentiable function: T glimpses forward and T backward, in C++.
 
-Python arranges the weights and owns all memory; `Job` holds the addresses.
+Python arranges the weights and owns all memory; `DrawJob` holds the addresses.
 """
 
 import ctypes
-import weakref
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,52 +11,30 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from draw.kernels.cpu import build
+from draw.kernels.cpu.job import Job, allocate, pointers, transposed
 from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
 
 SIZES = "T B C K H W hidden Z n_read n_write clamped".split()  # attributes of a Shape
+POINTERS = pointers(Weights)
 
 
-class WeightPointers(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in Weights._fields]
-
-
-class Job(ctypes.Structure):
+class DrawJob(Job):
     """`struct Job` of layout.h, field by field."""
 
-    _fields_ = [
+    _fields_ = (
         *((name, ctypes.c_int64) for name in (*SIZES, "threads", "keep")),
         *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads", "parallel")),
-        *((name, WeightPointers) for name in ("weights", "transposed")),
+        *((name, POINTERS) for name in ("weights", "transposed")),
         *((name, ctypes.c_void_p) for name in ("x", "eps", "workspace", *Results._fields)),
         *((name, ctypes.c_void_p) for name in RecordedSteps._fields),
         *((f"d_{name}", ctypes.c_void_p) for name in Results._fields),
-        ("gradients", WeightPointers),
+        ("gradients", POINTERS),
         ("gradient_stride", ctypes.c_int64),
-    ]
+    )
 
     def __init__(self, shape: Shape, *, threads: int, keep: bool) -> None:
         sizes = (getattr(shape, name) for name in SIZES)
         super().__init__(*sizes, min(threads, shape.B), keep, *build.torch_functions())
-
-    def set_tensors(self, **tensors: Tensor | None) -> None:
-        """Store the addresses of contiguous float32 tensors, which must outlive the job."""
-        for name, tensor in tensors.items():
-            setattr(self, name, _address(tensor))
-
-    def set_weights(self, field: str, tensors: Sequence[Tensor | None]) -> None:
-        setattr(self, field, WeightPointers(*map(_address, tensors)))
-
-    def call(self, function: str, result: type | None = None) -> Any:
-        functions, reason = build.load()
-        if functions is None:
-            raise RuntimeError(f"the fused engine cannot run: {reason}")
-        call = getattr(functions, function)
-        call.restype = result
-        return call(ctypes.byref(self))
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
 
 
 def run_forward(
@@ -77,7 +53,7 @@ def run_forward(
         steps: tensors to record into.
         keep: whether the workspace keeps the activations for the gradients.
     """
-    job = Job(shape, threads=torch.get_num_threads(), keep=keep)
+    job = DrawJob(shape, threads=torch.get_num_threads(), keep=keep)
     job.set_weights("weights", weights)
     canvas = noise.new_empty(shape.B, shape.K, shape.H, shape.W)
     if x is None:
@@ -85,47 +61,17 @@ def run_forward(
     else:
         z, mu, log_sigma = (torch.empty_like(noise) for _ in range(3))
         results = Results(canvas, z, mu, log_sigma, noise.new_empty(shape.T, shape.B))
-    transposed = [
-        _transposed(w) if w is not None and name.startswith("W") else None
+    columns = [
+        transposed(w) if w is not None and name.startswith("W") else None
         for name, w in weights._asdict().items()
     ]
-    job.set_weights("transposed", transposed)
-    workspace = _allocate(job.call("workspace_floats", ctypes.c_int64))
+    job.set_weights("transposed", columns)
+    workspace = allocate(job.call("workspace_floats", ctypes.c_int64))
     job.set_tensors(x=x, eps=noise, workspace=workspace, **results._asdict())
     if steps is not None:
         job.set_tensors(**steps._asdict())
     job.call("run_forward")
     return results, workspace
-
-
-def _transposed(weight: Tensor) -> Tensor:
-    """Transpose a weight, with the gap after each row that `GAP` in layout.h defines."""
-    rows, columns = weight.shape
-    return weight.new_empty(columns, rows + 16)[:, :rows].copy_(weight.t())
-
-
-_spare: list[Tensor] = []  # at most one workspace that is no longer in use
-
-
-def _allocate(floats: int) -> Tensor:
-    """Return uninitialised memory that is reused when the last reference to it is gone.
-
-    Page faults of fresh memory would take a tenth of a training step.
-    """
-    try:
-        memory = _spare.pop()
-    except IndexError:
-        memory = None
-    with torch.inference_mode(False):  # a later call that needs gradients may reuse the memory
-        if memory is None or memory.numel() != floats:
-            memory = torch.empty(floats, dtype=torch.float32, device="cpu")
-        view = memory.view(-1)
-    weakref.finalize(view, _recycle, memory).atexit = False
-    return view
-
-
-def _recycle(memory: Tensor) -> None:
-    _spare[:] = [memory]
 
 
 class Recurrence(torch.autograd.Function):
@@ -143,17 +89,12 @@ class Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *d_results: Tensor | None) -> tuple[Tensor | None, ...]:
         workspace, mu, log_sigma, *weights = ctx.saved_tensors
-        job = Job(ctx.shape, threads=ctx.threads, keep=True)
+        job = DrawJob(ctx.shape, threads=ctx.threads, keep=True)
         job.set_weights("weights", weights)
         job.set_tensors(workspace=workspace, mu=mu, log_sigma=log_sigma)
         d_results = tuple(None if d is None else d.contiguous() for d in d_results)
         for name, d in zip(Results._fields, d_results, strict=True):
             job.set_tensors(**{f"d_{name}": d})
-        sizes = [-(-w.numel() // 16) * 16 for w in weights]
-        per_thread = workspace.new_empty(job.threads, sum(sizes))
-        parts = torch.split(per_thread[0], sizes)
-        gradients = [p[: w.numel()].view_as(w) for p, w in zip(parts, weights, strict=True)]
-        job.set_weights("gradients", gradients)
-        job.gradient_stride = sum(sizes)
+        gradients = job.set_gradients(weights)
         job.call("run_backward")
         return None, None, None, *gradients

@@ -13,6 +13,9 @@ typedef void Sgemm(const char*, const char*, const int*, const int*, const int*,
 // Calls `work(data)` on several threads: the entry point of OpenMP regions in PyTorch's OpenMP.
 typedef void Parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags);
 
+// Floats between the rows of a transposed weight: rows of 4096 bytes would share cache lines.
+constexpr long GAP = 16;
+
 struct Matrix {
     float* data;
     long stride;  // floats from row to row
@@ -87,6 +90,14 @@ template <class Work> void in_parallel(const Runtime& runtime, long parts, Work 
     };
     runtime.parallel(process, &queue, parts, 0);
 }
+
+// The rows of a batch of `rows` that thread `k` processes.
+struct Part {
+    long first, count;
+
+    Part(long rows, long threads, long k)
+        : first(rows * k / threads), count(rows * (k + 1) / threads - first) {}
+};
 
 // Allocates aligned pieces of one buffer; without a buffer it only counts.
 struct Arena {

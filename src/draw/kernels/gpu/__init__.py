@@ -22,8 +22,10 @@ def unavailable_reason() -> str | None:
     return None
 
 
-def unsupported_reason(shape: Shape, device: torch.device) -> str | None:
-    """Return why the engine does not support this size or GPU, or None."""
+def unsupported_reason(shape: Any, device: torch.device) -> str | None:
+    """Return why the engine does not support this network, size or GPU, or None."""
+    if not isinstance(shape, Shape):
+        return "the fused engine only runs classifiers on the CPU"
     if max(shape.n_read, shape.n_write) > MAX_PATCH:
         return f"on a GPU the fused engine supports patches up to {MAX_PATCH} x {MAX_PATCH}"
     layout = importlib.import_module("draw.kernels.gpu.layout").Layout.of(shape)
