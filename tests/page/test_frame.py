@@ -115,7 +115,7 @@ def test_opened_as_a_file_it_explains_what_to_do(faulty_page, folder):
     assert "Serve its folder instead" in text(page, "#notice")
     for theme, colour in (("dark", "rgb(19, 19, 18)"), ("light", "rgb(245, 244, 241)")):
         page.emulate_media(color_scheme=theme)  # applies without a script
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == colour
+        assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == colour
 
 
 def test_back_returns_to_the_previous_view(go):

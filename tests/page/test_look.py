@@ -59,7 +59,7 @@ def test_the_costs_of_a_drawn_digit_equal_those_in_pytorch(go, models, noise, mo
     expected = [latent, total - latent, total]
     assert np.isfinite(shown).all()
     assert shown == pytest.approx(expected, abs=0.051)
-    assert text(page, "#look .meaning") == "nats, one-sample estimate of the bound"
+    assert text(page, "#look .meaning") == "nats, one-sample bound"
     nats = [f"{float(kl):.1f}" for kl in trace.kl]
     highest = f"highest {float(trace.kl.max()):.1f} at glimpse {int(trace.kl.argmax()) + 1}"
     assert text(page, "#look .peak") == f"glimpse {T}: {nats[-1]} nats; {highest}"
@@ -226,6 +226,16 @@ def test_the_first_stroke_replaces_an_example_from_the_address(go):
     page.locator("#look .again:enabled").wait_for()
     stroke(page, "#look .pad", DIGIT)
     assert len(settings(page)["ink"]) == 4 * len(DIGIT)
+
+
+def test_a_tap_draws_a_dot(go):
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    click(page, "#look .pad", 0.15, 0.4)
+    shown = pixels(page, "#look .pad")
+    row, column = (int(place * side) for place, side in zip((0.4, 0.15), shown.shape, strict=False))
+    assert shown[row, column].max() < 0x20
+    assert len(settings(page)["ink"]) == 4
 
 
 def test_a_second_finger_does_not_lift_the_pen(go):

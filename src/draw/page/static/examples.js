@@ -57,9 +57,9 @@ export function examplesFor(size, part = 1) {
   });
 }
 
-/** Returns the first part of some strokes, with a given share of their points. */
-export function beginning(strokes, share) {
-  let left = Math.ceil(share * strokes.flat().length);
+/** Returns the first part of some strokes, with a given fraction of their points. */
+export function beginning(strokes, fraction) {
+  let left = Math.ceil(fraction * strokes.flat().length);
   const parts = strokes.map((stroke) => {
     const part = stroke.slice(0, Math.max(0, left));
     left -= stroke.length;

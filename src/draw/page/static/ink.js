@@ -7,18 +7,18 @@
 
 const DIGIT = 28; // side of an MNIST image, pixels
 const PEN = 2.4; // width of the pen, pixels of an MNIST image
-export const BOX = 20 / DIGIT; // side of the box that MNIST scales digits to, a share of the image
+export const BOX = 20 / DIGIT; // side of the box that MNIST scales digits to, relative to the image
 const MIN_SIZE = 0.15; // smaller drawings are scaled as if they had this size: a dot stays a dot
 const MIN_DISTANCE = 0.012; // points closer than this to the previous one are dropped
 const MAX_POINTS = 600; // per drawing
 
-/** Returns a digit's share of an image's side: less than 1 if there is room for several digits. */
+/** Returns the side of a digit relative to the image: below 1 if several digits fit. */
 export function digitShare({ height, width }) {
   const side = Math.min(height, width);
   return side < 2 * DIGIT ? 1 : DIGIT / side;
 }
 
-/** Returns the pen's width as a share of the image's side. */
+/** Returns the width of the pen relative to the image's side. */
 export const penWidth = (size) => (PEN / DIGIT) * digitShare(size);
 
 /** Whether a drawing has the maximum number of points. */

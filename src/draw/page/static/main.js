@@ -79,8 +79,7 @@ class App {
     for (const link of document.querySelectorAll("a[data-view]")) {
       link.hash = this.address({ view: link.dataset.view });
       const current = link.dataset.view === this.viewName && link.closest("nav");
-      if (current) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      link.ariaCurrent = current ? "page" : null;
     }
     byId("model").value = this.model.name;
     const canChoose = this.models.length > 1 && !["compare", "window"].includes(this.viewName);

@@ -11,6 +11,8 @@ import { read, windowFromParams, write } from "./attention.js";
 /** Converts a canvas's logit to the pixel's probability of ink. */
 export const sigmoid = (c) => 1 / (1 + Math.exp(-c));
 
+const STATE = ["canvas", "h_enc", "c_enc", "h_dec", "c_dec"]; // c_enc, c_dec: cell states
+
 export class DRAW {
   /** Takes config.json and the tensors of model.safetensors, and checks their shapes. */
   constructor(config, tensors) {
@@ -28,19 +30,13 @@ export class DRAW {
       }
       return tensor.values;
     };
-    const linear = (name, outputs) => ({
-      weight: take(`${name}.weight`, outputs, hidden),
-      bias: take(`${name}.bias`, outputs),
+    const linear = (name, outputs, inputs = hidden, suffix = "") => ({
+      weight: take(`${name}.weight${suffix}`, outputs, inputs),
+      bias: take(`${name}.bias${suffix}`, outputs),
     });
     const cell = (name, inputs) => ({
-      input: {
-        weight: take(`${name}.weight_ih`, 4 * hidden, inputs),
-        bias: take(`${name}.bias_ih`, 4 * hidden),
-      },
-      recurrent: {
-        weight: take(`${name}.weight_hh`, 4 * hidden, hidden),
-        bias: take(`${name}.bias_hh`, 4 * hidden),
-      },
+      input: linear(name, 4 * hidden, inputs, "_ih"),
+      recurrent: linear(name, 4 * hidden, hidden, "_hh"),
     });
     this.encoder = cell("encoder", r_size + hidden); // eq. 5
     this.posterior = linear("posterior", 2 * latent); // eqs. 1, 2
@@ -49,21 +45,14 @@ export class DRAW {
     this.read_window = n_read === null ? null : linear("read_window", 5); // eq. 21
     this.write_window = n_write === null ? null : linear("write_window", 5); // eq. 21
     this.canvas_0 = take("canvas_0", channels, height, width);
-    for (const name of ["h_enc_0", "c_enc_0", "h_dec_0", "c_dec_0"])
-      this[name] = take(name, hidden);
+    for (const name of STATE.slice(1)) this[`${name}_0`] = take(`${name}_0`, hidden);
   }
 
   // ------------------------------------------------------------------ the two pure steps
 
   /** Repeats the learned c_0, h_enc_0 and h_dec_0 for each image of the batch. */
   initialState(batch) {
-    return {
-      canvas: repeat(this.canvas_0, batch), // logits
-      h_enc: repeat(this.h_enc_0, batch),
-      c_enc: repeat(this.c_enc_0, batch), // cell state of the encoder LSTM
-      h_dec: repeat(this.h_dec_0, batch),
-      c_dec: repeat(this.c_dec_0, batch), // cell state of the decoder LSTM
-    };
+    return Object.fromEntries(STATE.map((name) => [name, repeat(this[`${name}_0`], batch)]));
   }
 
   /**
@@ -71,19 +60,14 @@ export class DRAW {
    * standard normal noise eps (eqs. 3-6). Returns the next state and the encoder's outputs.
    */
   encodeStep(x, state, eps) {
-    const { height, width, channels, latent_size: Z, read_size: n } = this.config;
+    const { channels, latent_size: Z, read_size: n } = this.config;
     const batch = x.length / this.pixels;
     const x_hat = x.map((pixel, i) => pixel - sigmoid(state.canvas[i])); // eq. 3
     const both = concatenate(x, x_hat, batch); // [batch, 2 C, H, W]
-    let r = both; // eq. 17
-    let windows = null;
+    let [r, windows] = [both, null]; // eq. 17
     if (this.read_window) {
       const params = linear(this.read_window, state.h_dec); // eq. 21, from h_dec_{t-1}
-      windows = windowsOf(params, height, width, n);
-      const pairs = split(both, batch);
-      r = join(
-        windows.map((window, b) => read(pairs[b], 2 * channels, height, width, window, n)),
-      ); // eqs. 4, 27
+      [r, windows] = this.attend(read, both, 2 * channels, params, n); // eqs. 4, 27
     }
     const seen = concatenate(r, state.h_dec, batch);
     const [h_enc, c_enc] = lstm(this.encoder, seen, state.h_enc, state.c_enc); // eq. 5
@@ -98,21 +82,29 @@ export class DRAW {
 
   /** Writes to the canvas (eqs. 7, 8, 14, 15). Returns the next state and the write windows. */
   decodeStep(z, state) {
-    const { height, width, channels, write_size: n } = this.config;
+    const { channels, write_size: n } = this.config;
     const [h_dec, c_dec] = lstm(this.decoder, z, state.h_dec, state.c_dec); // eq. 7
     const w = linear(this.patch, h_dec); // eqs. 18, 28
-    let written = w; // eq. 18
-    let windows = null;
+    let [written, windows] = [w, null]; // eq. 18
     if (this.write_window) {
       const params = linear(this.write_window, h_dec); // eq. 21, from h_dec_t
-      windows = windowsOf(params, height, width, n);
-      const patches = split(w, windows.length);
-      written = join(
-        windows.map((window, b) => write(patches[b], channels, height, width, window, n)),
-      ); // eq. 29
+      [written, windows] = this.attend(write, w, channels, params, n); // eq. 29
     }
     const canvas = state.canvas.map((logit, i) => logit + written[i]); // eq. 8
     return [{ ...state, canvas, h_dec, c_dec }, windows];
+  }
+
+  /** Applies `read` or `write` through the windows of a batch. Returns the results and windows. */
+  attend(operation, values, channels, params, n) {
+    const { height, width } = this.config;
+    const images = split(values, params.length / 5);
+    const windows = split(params, images.length).map((each) =>
+      windowFromParams(each, height, width, n),
+    );
+    const results = windows.map((window, b) =>
+      operation(images[b], channels, height, width, window, n),
+    );
+    return [join(results), windows];
   }
 
   // ------------------------------------------------------------------ loops over the steps
@@ -231,10 +223,6 @@ function lstm(cell, x, h, c) {
   }
   return [h_next, c_next];
 }
-
-/** Converts a batch of window parameters [batch, 5] to windows. */
-const windowsOf = (params, height, width, n) =>
-  split(params, params.length / 5).map((each) => windowFromParams(each, height, width, n));
 
 /** [count * n] -> count views [n]. */
 export const split = (values, count) =>

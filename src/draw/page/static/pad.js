@@ -4,7 +4,7 @@ import { exampleButtons, examplesFor, places } from "./examples.js";
 import { BOX, digitShare, extend, fromText, isFull, penWidth, rasterise, toText } from "./ink.js";
 import { colours, show } from "./pictures.js";
 
-const KEY_DISTANCE = 1 / 28; // by which an arrow key moves the pen, a share of a digit's side
+const KEY_DISTANCE = 1 / 28; // distance that an arrow key moves the pen, in sides of a digit
 export const ARROWS = {
   ArrowLeft: [-1, 0],
   ArrowRight: [1, 0],
@@ -14,25 +14,39 @@ export const ARROWS = {
 
 export class Pad {
   /**
-   * The pad calls `changed()` when a stroke is finished and when the pad is cleared. `size()`
-   * returns the image's {height, width}; with `pixels` the pad shows which of its pixels are ink.
-   * The visitor's first stroke replaces one of the `examples()`, which are [name, strokes].
+   * Creates the pad of a view, with buttons to clear it and to use the first `part` of an example.
+   * The pad calls `changed()` when a stroke is finished and when the strokes are replaced. With
+   * `pixels` it shows which pixels of the image are ink.
    */
-  constructor(canvas, { changed, size, examples, pixels = false }) {
-    Object.assign(this, { canvas, changed, size, examples, pixels });
-    this.buttons = []; // one per example
-    this.strokes = [];
-    this.saved = new Map(); // share of a digit -> strokes drawn on images of another size
-    this.pen = null; // position of the pen while it is moved with the keys
-    this.down = false;
+  constructor(view, { changed, part, pixels = false }) {
+    const canvas = view.find(".pad");
+    Object.assign(this, { view, canvas, changed, part, pixels });
     canvas.onpointerdown = (event) => this.begin(event);
     canvas.onpointermove = (event) => this.move(event);
     canvas.onpointerup = canvas.onpointercancel = (event) => this.end(event);
     canvas.onkeydown = (event) => this.key(event);
     canvas.onblur = () => this.leave();
+    this.strokes = [];
+    this.saved = new Map(); // size of a digit -> strokes drawn on images of another size
+    this.pen = null; // position of the pen while it is moved with the keys
+    this.down = false;
+    this.buttons = exampleButtons(view.find(".examples"), (_, number) => {
+      this.replace(this.examples[number][1]);
+    });
+    view.find(".clear").addEventListener("click", () => this.replace([]));
   }
 
-  /** Replaces the strokes. */
+  /** The size of the image, `{height, width}`. */
+  get size() {
+    return this.view.app.model.config;
+  }
+
+  /** The examples as [name, strokes]; the visitor's first stroke replaces one of them. */
+  get examples() {
+    return examplesFor(this.size, this.part);
+  }
+
+  /** Shows other strokes. */
   set(strokes) {
     this.strokes = strokes.map((stroke) => [...stroke]);
     this.down = false;
@@ -42,9 +56,9 @@ export class Pad {
   /** Shows the strokes from the address, or those drawn before, or else an example. */
   open(ink, example) {
     this.saved.set(this.share, this.strokes);
-    this.share = digitShare(this.size());
+    this.share = digitShare(this.size);
     const strokes = ink === undefined ? (this.saved.get(this.share) ?? []) : fromText(ink);
-    const examples = this.examples();
+    const { examples } = this;
     this.buttons.forEach((button, i) => (button.textContent = examples[i][0]));
     this.set(strokes.length ? strokes : examples[example][1]);
   }
@@ -54,8 +68,9 @@ export class Pad {
     return isFull(this.strokes) ? "The pad is full. Clear it to draw more." : "";
   }
 
-  clear() {
-    this.set([]);
+  /** Replaces the drawing on behalf of the visitor. */
+  replace(strokes) {
+    this.set(strokes);
     this.changed();
   }
 
@@ -81,7 +96,7 @@ export class Pad {
   /** Puts the pen down and starts a stroke, unless the pad is full. */
   put(point) {
     const drawn = toText(this.strokes);
-    if (this.examples().some(([, strokes]) => toText(strokes) === drawn)) this.strokes = [];
+    if (this.examples.some(([, strokes]) => toText(strokes) === drawn)) this.strokes = [];
     if (isFull(this.strokes)) return;
     this.down = true;
     this.strokes.push([]);
@@ -104,7 +119,7 @@ export class Pad {
 
   key(event) {
     const move = ARROWS[event.key];
-    const step = KEY_DISTANCE * digitShare(this.size());
+    const step = KEY_DISTANCE * digitShare(this.size);
     if (move) {
       this.pen ??= [0.5, 0.5];
       this.pen = this.pen.map((at, i) => Math.min(1, Math.max(0, at + step * move[i])));
@@ -114,7 +129,7 @@ export class Pad {
       if (this.down) this.lift();
       else this.put(this.pen);
     } else if (event.key === "Delete" || event.key === "Backspace") {
-      this.clear();
+      this.replace([]);
     } else {
       return;
     }
@@ -135,9 +150,8 @@ export class Pad {
   }
 
   draw() {
-    const { height, width } = this.size();
-    const empty = new Uint8Array(height * width);
-    const values = this.pixels ? rasterise(this.strokes, height, width) : empty;
+    const { height, width } = this.size;
+    const values = rasterise(this.pixels ? this.strokes : [], height, width);
     show(this.canvas, { height, width, channels: 1, values });
     const context = this.canvas.getContext("2d");
     const { width: w, height: h } = this.canvas;
@@ -147,13 +161,13 @@ export class Pad {
     context.scale(side, side);
     context.lineCap = context.lineJoin = "round";
     this.guide(context);
-    if (!this.pixels) strokeLines(context, this.strokes, colours.ink, penWidth(this.size()));
-    const [x, y] = this.pen ?? [];
-    const cross = [
-      [[x - 0.04, y], [x + 0.04, y]],
-      [[x, y - 0.04], [x, y + 0.04]],
-    ];
-    if (this.pen) strokeLines(context, cross, colours.write, 0.008);
+    if (!this.pixels) strokeLines(context, this.strokes, colours.ink, penWidth(this.size));
+    if (this.pen) {
+      const [x, y] = this.pen;
+      const across = [[x - 0.04, y], [x + 0.04, y]];
+      const down = [[x, y - 0.04], [x, y + 0.04]];
+      strokeLines(context, [across, down], colours.write, 0.008);
+    }
     context.restore();
   }
 
@@ -162,7 +176,7 @@ export class Pad {
     context.strokeStyle = `rgb(${colours.soft})`;
     context.lineWidth = 0.004;
     context.setLineDash([0.004, 0.014]);
-    const { share, corners } = places(this.size());
+    const { share, corners } = places(this.size);
     for (const corner of corners) {
       const first = corner + (share * (1 - BOX)) / 2;
       context.strokeRect(first, first, share * BOX, share * BOX);
@@ -171,27 +185,15 @@ export class Pad {
   }
 }
 
-/** Draws lines of [x, y] points. */
+/** Draws lines of [x, y] points; a line of one point is a dot. */
 function strokeLines(context, lines, colour, width) {
   context.strokeStyle = `rgb(${colour})`;
   context.lineWidth = width;
+  context.beginPath();
   for (const line of lines) {
-    context.beginPath();
-    context.moveTo(...line[0]);
+    const [x, y] = line[0];
+    context.moveTo(x + 1e-4, y); // browsers may draw nothing for a length of zero
     for (const point of line) context.lineTo(...point);
-    context.stroke();
   }
-}
-
-/** Creates a view's pad, with buttons to clear it and to take the first `part` of an example. */
-export function createPad(view, { part, changed, pixels }) {
-  const size = () => view.app.model.config;
-  const examples = () => examplesFor(size(), part);
-  const pad = new Pad(view.find(".pad"), { changed, size, examples, pixels });
-  pad.buttons = exampleButtons(view.find(".examples"), (_, number) => {
-    pad.set(examples()[number][1]);
-    changed();
-  });
-  view.find(".clear").addEventListener("click", () => pad.clear());
-  return pad;
+  context.stroke();
 }

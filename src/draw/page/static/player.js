@@ -19,7 +19,7 @@ export class Player {
    * film after glimpse t = 0..T; `resting` is true during the pause at the end of a film that
    * plays. `settled()` is called after the visitor seeks, plays or pauses.
    */
-  constructor(root, draw, settled = () => {}) {
+  constructor(root, draw, settled) {
     this.button = root.querySelector(".play");
     this.slider = root.querySelector(".slider");
     this.output = root.querySelector(".position");
@@ -41,10 +41,10 @@ export class Player {
     this.show();
   }
 
-  /** Plays from glimpse t, or shows the finished picture if the visitor prefers reduced motion. */
-  begin(t = this.first) {
+  /** Plays from the start, or shows the finished picture if the visitor prefers reduced motion. */
+  begin() {
     if (reducedMotion.matches) return this.hold(this.last);
-    this.t = t;
+    this.t = this.first;
     this.play();
   }
 

@@ -58,7 +58,8 @@ export class FilmView {
   applies(condition) {
     const kind = condition.replace("no-", "");
     const kinds = kind === "windows" ? this.kinds : [kind];
-    return kinds.some((each) => this.hasWindow(each)) !== condition.startsWith("no-");
+    const { config } = this.app.model;
+    return kinds.some((each) => config[`${each}_size`] !== null) !== condition.startsWith("no-");
   }
 
   get glimpses() {
@@ -68,11 +69,6 @@ export class FilmView {
   /** The model in the name of a saved film. */
   get modelName() {
     return this.app.model.name;
-  }
-
-  /** Whether the model has a window of this kind, "read" or "write". */
-  hasWindow(kind) {
-    return this.app.model.config[`${kind}_size`] !== null;
   }
 
   /** Restores the initial state of the view. */

@@ -2,20 +2,20 @@
 
 import { parseInteger } from "../address.js";
 import { rasterise, toText } from "../ink.js";
-import { createPad } from "../pad.js";
+import { Pad } from "../pad.js";
 import { tiles } from "../pictures.js";
 import { FilmView } from "./film.js";
 
 const COUNT = 9;
 const ROUNDS = 12; // of clamped iterations; more change little
-const SHARE = 0.4; // part of an example's strokes
+const PART = 0.4; // fraction of an example's strokes
 const FIRST_EXAMPLE = 1; // a three
 
 export class Finish extends FilmView {
   constructor(root, app) {
     super(root, app, 3, ["read", "write"]);
     this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
-    this.pad = createPad(this, { part: SHARE, changed: () => this.rerun(this.seed), pixels: true });
+    this.pad = new Pad(this, { part: PART, changed: () => this.rerun(this.seed), pixels: true });
   }
 
   get settings() {

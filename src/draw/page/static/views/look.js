@@ -1,7 +1,7 @@
 /** The model reconstructs the visitor's digit, at a cost in nats. */
 
 import { centred, rasterise, toText } from "../ink.js";
-import { createPad } from "../pad.js";
+import { Pad } from "../pad.js";
 import { blank, colours, frame } from "../pictures.js";
 import { FilmView } from "./film.js";
 
@@ -12,9 +12,8 @@ export class Look extends FilmView {
     super(root, app, 3);
     this.canvases = [".input", ".error", ".canvas"].map((name) => this.find(name));
     this.bars = this.find(".bars");
-    this.film = null;
     this.pixels = null;
-    this.pad = createPad(this, { changed: () => this.restart() });
+    this.pad = new Pad(this, { changed: () => this.restart() });
     const seek = ({ offsetX, buttons }) => {
       if (!this.film || !(buttons & 1)) return; // needs the main button, a finger or a pen
       this.player.seek(1 + Math.floor((offsetX / this.bars.clientWidth) * this.film.glimpses));
@@ -24,6 +23,10 @@ export class Look extends FilmView {
       seek(event);
     });
     this.bars.addEventListener("pointermove", seek);
+  }
+
+  get film() {
+    return this.films[0];
   }
 
   get settings() {
@@ -47,7 +50,7 @@ export class Look extends FilmView {
   prepare() {
     const { height, width, channels } = this.app.model.config;
     const { strokes } = this.pad;
-    this.film = null;
+    this.films = [];
     this.again.disabled = true;
     this.pixels = new Uint8Array(channels * height * width);
     if (strokes.length) {
@@ -67,7 +70,7 @@ export class Look extends FilmView {
     this.remember(t ?? null); // so that the drawing is stored before the film is finished
     const args = { pixels: this.pixels, seed };
     for await (const { films } of this.app.run("reconstruct", args, signal)) {
-      [this.film] = films;
+      this.films = films;
       this.setStatus(this.pad.message);
       this.gif.disabled = this.again.disabled = false;
       this.start(t);
@@ -129,6 +132,6 @@ export class Look extends FilmView {
       this.find(name).textContent = this.film ? nats.toFixed(1) : "–";
     }
     this.find(".meaning").textContent =
-      t === glimpses ? "nats, one-sample estimate of the bound" : "nats, if drawing stopped here";
+      t === glimpses ? "nats, one-sample bound" : "nats, if stopped here";
   }
 }

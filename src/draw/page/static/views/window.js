@@ -50,8 +50,7 @@ export class Sandbox {
       this.values = { ...START }; // settings that are not given have defaults
       this.setPicture(Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : FIRST_PICTURE);
     }
-    const known = Object.keys(RANGES).filter((name) => settings[name] !== undefined);
-    const values = known.map((name) => [name, Number(settings[name])]);
+    const values = Object.keys(RANGES).map((name) => [name, Number(settings[name])]);
     this.change(Object.fromEntries(values.filter(([, value]) => Number.isFinite(value))));
   }
 
@@ -108,9 +107,7 @@ export class Sandbox {
       else this.change({ g_x: x, g_y: y });
     };
     overlay.addEventListener("pointermove", move);
-    for (const end of ["pointerup", "pointercancel"]) {
-      overlay.addEventListener(end, ({ isPrimary }) => (drag = isPrimary ? null : drag));
-    }
+    overlay.addEventListener("lostpointercapture", () => (drag = null));
   }
 
   initPatch() {
