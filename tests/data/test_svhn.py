@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from draw.data import SPLITS, house_numbers, load, svhn, svhn_cropped
+from draw.data import SPLITS, house_numbers, load, svhn
 from draw.data.dataset import Images
 from draw.data.house_numbers import IMAGE_BYTES
 from draw.data.packed import TAIL_BYTES
@@ -285,12 +285,12 @@ def mat(count: int) -> tuple[bytes, np.ndarray, np.ndarray]:
 def test_single_digits_are_labelled_and_validation_is_the_end_of_the_training_set(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(svhn_cropped, "VALIDATION_IMAGES", 6)
+    monkeypatch.setattr(svhn, "VALIDATION_DIGITS", 6)
     contents = {"train": mat(20), "test": mat(5)}
     for part, (content, _, _) in contents.items():
         name = f"{part}_32x32.mat"
         file = remote(name, content, server.serve(name, content))
-        monkeypatch.setitem(svhn_cropped.FILES, part, file)
+        monkeypatch.setitem(svhn.DIGITS, part, file)
     for split, rows in {"train": slice(14), "valid": slice(14, 20), "test": slice(5)}.items():
         _, pixels, labels = contents["test" if split == "test" else "train"]
         images = load("svhn-cropped", split, shape=(3, 32, 32))
