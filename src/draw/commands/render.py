@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 
 from draw import figures
 from draw.classifier import GlimpseClassifier
-from draw.commands.options import File, Film, OutDir, arg
+from draw.commands.options import File, OutDir, arg
 from draw.errors import check_limits
 from draw.model import DRAW, DRAWConfig
 from draw.page import write_trace_file
 from draw.trace import Trace
 
-FILM_SECONDS = 4  # default duration of a film, without its final pause
+FILM_SECONDS = 4  # default duration of a film without the final pause
 MAX_FPS = 50.0  # browsers show faster GIFs more slowly
 TILE_PIXELS = 84  # approximate size of an image on the screen
 MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain engine
@@ -32,14 +32,18 @@ class Style:
         ConfigError: if a value is outside its range.
     """
 
-    columns: Annotated[int | None, arg("INT", default="about as many as rows")] = None
-    """images per row"""
-    scale: Annotated[int | None, arg("INT", default=f"tiles of about {TILE_PIXELS} pixels")] = None
+    columns: Annotated[int | None, arg("INT", default="makes the picture roughly square")] = None
+    """images per row of a grid or film"""
+    scale: Annotated[
+        int | None, arg("INT", default=f"makes images about {TILE_PIXELS} pixels wide")
+    ] = None
     """screen pixels per image pixel"""
-    fps: Annotated[float | None, arg("FLOAT", default=f"a film of {FILM_SECONDS} s")] = None
-    """frames per second of the film; each frame shows one glimpse"""
+    fps: Annotated[float | None, arg("FLOAT", default=f"makes the film {FILM_SECONDS} s long")] = (
+        None
+    )
+    """frames per second of the film, which has one frame per glimpse"""
     hold_ms: int = 1_500
-    """how long the film shows the finished images, in milliseconds"""
+    """milliseconds for which the film shows the finished images"""
 
     def __post_init__(self) -> None:
         check_limits("--", self, columns=(1, 1_024), scale=(1, 64))
@@ -69,18 +73,19 @@ class Style:
 
 @dataclass(frozen=True, kw_only=True)
 class Output(Style):
-    """Files for the images of a DRAW model, and their appearance.
+    """Where to save the images of a DRAW model, and their appearance.
 
     Raises:
         ConfigError: if a value is outside its range, or films cannot be saved in the format.
     """
 
     out: OutDir = Path("out")
-    film: Annotated[Film, arg(default="a GIF in OUT")] = None
+    film: Annotated[Path | None, arg("FILE", default="a GIF in --out")] = None
+    """film file (.gif, .webp or .mp4)"""
     trace: File = None
-    """also save the trace as a JSON file for the web page"""
+    """also save a JSON file with every canvas and window, for web pages"""
     windows: Annotated[bool, arg(default="--windows")] = True
-    """show the read window (green) and the write window (red) in the film"""
+    """draw the read window (green) and the write window (red) in the film"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,14 +140,14 @@ def reconstruct(
     *,
     seed: int = 0,
     name: str = "",
-    labels: list[str] | None = None,
+    labels: Sequence[str] = (),
 ) -> list[Path]:
     """Reconstruct images and save `reconstructions.png` and `reconstructing.gif`.
 
     Args:
         images: [n, C, H, W] in [0, 1].
         name: the name of the model in the trace file.
-        labels: the names of the images in the trace file; numbers by default.
+        labels: the names of the images in the trace file.
 
     Returns:
         The files written.
@@ -150,7 +155,6 @@ def reconstruct(
     images = images.to(model.device)
     trace = model(images, generator=_noise(model, seed), record=True)
     pictures = {"images": images, "reconstructions": trace.mean}
-    labels = labels or [f"number {number}" for number in range(len(images))]
     names = "reconstructions.png", "reconstructing.gif"
     return _save(output, model, trace, names, pictures, name, labels, images)
 
@@ -238,7 +242,7 @@ def _save(
     names: tuple[str, str],
     pictures: dict[str, Tensor],
     name: str,
-    labels: list[str],
+    labels: Sequence[str],
     images: Tensor | None = None,
 ) -> list[Path]:
     """Save pictures by title, the film of a trace and its trace file; return the files."""
@@ -254,7 +258,7 @@ def _save(
     )
     picture, film = output.out / names[0], output.film or output.out / names[1]
     if output.trace is not None:
-        write_trace_file(output.trace, trace, model, name=name, labels=labels, images=images)
+        write_trace_file(output.trace, trace, model, name=name, labels=list(labels), images=images)
     grids = {title: figures.grid(part, columns, scale) for title, part in pictures.items()}
     figures.save_picture(picture, figures.panels(grids))
     output.save_film(film, frames, len(trace.z))
