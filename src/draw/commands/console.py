@@ -98,16 +98,12 @@ def handle_stop_signals(handler: Callable[[int, Any], Any]) -> Iterator[None]:
 
 
 def prepare_device(name: str, *, tf32: bool = False) -> str:
-    """Check that a device can be used, set up fast arithmetic on it and return its name.
+    """Check that a device can be used, configure its arithmetic and return its name.
 
-    On a CPU, denormal numbers (the tails of the filters) are flushed to zero, because multiplying
-    them is slow. `auto` selects a GPU if available. With several processes, `auto` and `cuda` give
-    each process a GPU.
-
-    Args:
-        name: a PyTorch device, or auto.
-        tf32: on a GPU, round the factors of matrix products to TF32 (10 bits) for the tensor cores;
-            sums and the recurrent state stay in float32.
+    `auto` selects a GPU if one is available. With several processes, `auto` and `cuda` assign a GPU
+    to each. On a CPU, denormal numbers (the tails of the filters) are flushed to zero, because they
+    are slow. With `tf32`, a GPU rounds the factors of matrix products to TF32 (10 bits); sums and
+    the recurrent state stay in float32.
 
     Raises:
         ConfigError: if the device does not exist or is not supported.

@@ -17,9 +17,6 @@ from draw.model import DRAW
 from draw.storage.files import dump_json
 
 MAX_COUNT = 10**9
-OUT_HELP = (
-    "folder for the results of each batch; rerun the command to resume an interrupted evaluation"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +37,8 @@ class Options:
     """evaluate only this many images, chosen at random"""
     seed: int = 0
     """random seed for the noise, the binarisation and the choice of images"""
-    out: Annotated[Path | None, options.arg("DIR", OUT_HELP)] = None
+    out: Annotated[Path | None, options.arg("DIR")] = None
+    """folder for the results of each batch, from which an interrupted evaluation resumes"""
     device: options.Device = "auto"
     engine: options.EngineChoice = "auto"
     json: options.Flag = False

@@ -74,10 +74,6 @@ def load_images(
 
     Returns:
         The name of the data set, and the images.
-
-    Raises:
-        ConfigError: if there is neither a name nor a training configuration.
-        DataError: if the data cannot be found or are damaged.
     """
     if config is not None and name in (None, config.data):
         name = config.data

@@ -26,11 +26,7 @@ MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """Appearance of images and films.
-
-    Raises:
-        ConfigError: if a value is outside its range.
-    """
+    """Appearance of images and films."""
 
     columns: Annotated[int | None, arg("INT", default="makes the picture roughly square")] = None
     """images per row of a grid or film"""
@@ -73,11 +69,7 @@ class Style:
 
 @dataclass(frozen=True, kw_only=True)
 class Output(Style):
-    """Where to save the images of a DRAW model, and their appearance.
-
-    Raises:
-        ConfigError: if a value is outside its range, or films cannot be saved in the format.
-    """
+    """Where to save the images of a DRAW model, and their appearance."""
 
     out: OutDir = Path("out")
     film: Annotated[Path | None, arg("FILE", default="a GIF in --out")] = None
@@ -114,14 +106,11 @@ def sample(
     training: Tensor | None = None,
     name: str = "",
 ) -> list[Path]:
-    """Generate images and save `samples.png` and `drawing.gif`.
+    """Generate images, save samples.png and drawing.gif, and return all paths.
 
     Args:
         training: training images [n, C, H, W], uint8; shows the nearest ones beside the samples.
         name: the name of the model in the trace file.
-
-    Returns:
-        The files written.
     """
     trace = _generate(model, count, seed, record=True)
     pictures = {"samples": trace.mean.cpu()}
@@ -142,18 +131,14 @@ def reconstruct(
     name: str = "",
     labels: Sequence[str] = (),
 ) -> list[Path]:
-    """Reconstruct images and save `reconstructions.png` and `reconstructing.gif`.
+    """Reconstruct images, save reconstructions.png and reconstructing.gif, and return all paths.
 
     Args:
         images: [n, C, H, W] in [0, 1].
-        name: the name of the model in the trace file.
-        labels: the names of the images in the trace file.
-
-    Returns:
-        The files written.
+        name, labels: the names of the model and of the images in the trace file.
     """
     images = images.to(model.device)
-    trace = model(images, generator=_noise(model, seed), record=True)
+    trace = model(images, generator=Generator(model.device).manual_seed(seed), record=True)
     pictures = {"images": images, "reconstructions": trace.mean}
     names = "reconstructions.png", "reconstructing.gif"
     return _save(output, model, trace, names, pictures, name, labels, images)
@@ -177,11 +162,9 @@ def stages(model: DRAW, path: Path, *, count: int = 10, seed: int = 0) -> None:
 
 @torch.no_grad()
 def neighbours(model: DRAW, path: Path, training: Tensor, *, rows: int = 10, seed: int = 0) -> None:
-    """Draw figure 6: samples, and the training image nearest to the last sample of each row.
+    """Draw figure 6: rows of ten samples, and the training image nearest to the last of each row.
 
-    Args:
-        training: the training images [n, C, H, W], uint8.
-        rows: rows of ten samples.
+    The training images are uint8, [n, C, H, W].
     """
     samples = _generate(model, 10 * rows, seed).mean.cpu()
     nearest = figures.nearest(samples[9::10], training)
@@ -199,15 +182,12 @@ def glimpses(
     film: Path | None = None,
     style: Style = Style(),
 ) -> Tensor:
-    """Draw figure 5: the glimpses of a classifier and its predictions.
+    """Draw figure 5: the glimpses of a classifier; return its probabilities [B, classes].
 
     Args:
         images: [B, C, H, W] in [0, 1].
         labels: the correct labels, if known; wrong predictions are then red.
-        film: where to save a film of the glimpses, if anywhere.
-
-    Returns:
-        The predicted probabilities [B, classes].
+        film: also save a film of the glimpses to this file.
     """
     output = model(images.to(model.device))
     probabilities: Tensor = output.logits[-1].softmax(-1).cpu()
@@ -227,12 +207,9 @@ def glimpses(
     return probabilities
 
 
-def _noise(model: DRAW, seed: int) -> Generator:
-    return Generator(model.device).manual_seed(seed)
-
-
 def _generate(model: DRAW, count: int, seed: int, *, record: bool = False) -> Trace:
-    return model.generate(count, generator=_noise(model, seed), record=record)
+    noise = Generator(model.device).manual_seed(seed)
+    return model.generate(count, generator=noise, record=record)
 
 
 def _save(
@@ -245,7 +222,7 @@ def _save(
     labels: Sequence[str],
     images: Tensor | None = None,
 ) -> list[Path]:
-    """Save pictures by title, the film of a trace and its trace file; return the files."""
+    """Save pictures by title, a film and a trace file; return the paths."""
     columns = output.columns_for(trace.z.shape[1], grids=1 if images is None else 2)
     scale = output.scale_for(model)
     frames = figures.Film(  # raises before any file is written if it is too large

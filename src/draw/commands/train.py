@@ -29,10 +29,6 @@ from draw.training.step import StepResult
 from draw.zoo import Network, load
 
 GLIMPSE_ROWS = 8  # images on which a classifier's glimpses are shown
-RESUME_HELP = (
-    "resume the run in --out from its last checkpoint (bit-exact on the same CPU type with the "
-    "same number of threads); with a PRESET, start the run if it does not exist yet"
-)
 HELP = """Train a model from a preset.
 
 The run folder (--out) holds the configuration, the log, the last two
@@ -53,7 +49,8 @@ class Options:
 
     out: Annotated[Path | None, options.arg("DIR", default="runs/PRESET")] = None
     """run folder"""
-    resume: Annotated[options.Flag, options.arg(help=RESUME_HELP)] = False
+    resume: options.Flag = False
+    """resume the run in --out from its last checkpoint; with a PRESET, start it if it is new"""
     max_minutes: Annotated[float | None, options.arg("FLOAT")] = None
     """save a checkpoint and stop after this many minutes"""
     image_size: Annotated[int | None, options.arg("INT")] = None
@@ -135,7 +132,7 @@ def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFold
         args, config = _parse(preset, arguments, replace(defaults, model=trained.config))
         starting_model(config)  # refuse contradicting options before loading the data
     if config.data == "folder" and config.data_dir is None:
-        raise ConfigError("the preset 'folder' needs --data-dir, the folder of your images")
+        raise ConfigError("the data set 'folder' needs --data-dir, the folder of your images")
     run.check_vacant()
     return args, config, run
 

@@ -21,24 +21,22 @@ VALIDATION_IMAGES = 4_701  # the number in the paper
 VALIDATION_DIGITS = 6_000
 HOME = "http://ufldl.stanford.edu/housenumbers/"
 
+TRAIN_SHA256 = "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"
+TEST_SHA256 = "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"
+
+
+def _file(name: str, size: int, sha256: str | None = None) -> RemoteFile:
+    return RemoteFile(name, size, sha256, (HOME + name,))
+
+
 ARCHIVES = {
-    "train": RemoteFile("train.tar.gz", 404141560, None, (HOME + "train.tar.gz",)),
-    "extra": RemoteFile("extra.tar.gz", 1955489752, None, (HOME + "extra.tar.gz",)),
-    "test": RemoteFile("test.tar.gz", 276555967, None, (HOME + "test.tar.gz",)),
+    "train": _file("train.tar.gz", 404141560),
+    "extra": _file("extra.tar.gz", 1955489752),
+    "test": _file("test.tar.gz", 276555967),
 }
 DIGITS = {
-    "train": RemoteFile(
-        "train_32x32.mat",
-        182040794,
-        "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
-        (HOME + "train_32x32.mat",),
-    ),
-    "test": RemoteFile(
-        "test_32x32.mat",
-        64275384,
-        "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
-        (HOME + "test_32x32.mat",),
-    ),
+    "train": _file("train_32x32.mat", 182040794, TRAIN_SHA256),
+    "test": _file("test_32x32.mat", 64275384, TEST_SHA256),
 }
 
 
