@@ -299,7 +299,7 @@ def _result(measured: Results) -> str:
     if "errors" in measured:
         low, high = measured["error_interval"]
         return f"error **{measured['error']:.2%}** ({low:.2%} to {high:.2%})"
-    elbo, *iwae = report.bounds(measured)
+    elbo, *iwae = (value for _, value in report.bounds(measured))
     shown = f"ELBO **{elbo}**"
     if iwae:
         shown += f"; IWAE (k = {measured['iwae'][-1]['k']:,}) **{iwae[-1]}**"

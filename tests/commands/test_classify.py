@@ -134,7 +134,7 @@ CLASSIFIER = "generates images; a model that classifies images is required"
         ("export {} --onnx x", GENERATIVE),
         ("classify quick digit.png", CLASSIFIER),
         ("figure 5 quick", CLASSIFIER),
-        ("classify {}", "name 1 to 1,024 images, not 0"),
+        ("classify {}", "pass 1 to 1,024 images, not 0"),
         ("classify {} missing.png", "missing.png: no such image"),
         ("classify {} digit.png --film x.avi", "x.avi is not a film"),
         ("evaluate {} --samples 2", "is a classifier; --samples, --importance-samples and --out"),

@@ -148,7 +148,7 @@ def test_a_user_without_a_home_folder_cannot_use_a_tilde():
     program = [sys.executable, "-c", NO_HOME, "sample quick --out=~/x"]
     result = subprocess.run(program, capture_output=True, text=True, timeout=300)
     assert result.returncode == 2
-    assert result.stderr == "draw: ~/x: there is no such home folder; pass a path without ~\n"
+    assert result.stderr == "draw: ~/x: there is no such home folder; use a path without ~\n"
 
 
 def test_only_json_is_printed_although_colour_is_forced():

@@ -110,7 +110,7 @@ def test_saved_model(run, pictures, draw):
         ("nowhere good.png", "nowhere is neither a run folder"),
         ("run good.png --out good.png", "good.png"),
         ("run good.png --out good.png/deeper", "Not a directory: good.png/deeper"),
-        ("run " + "x.png " * 1025, "name 1 to 1,024 images, not 1,025"),
+        ("run " + "x.png " * 1025, "pass 1 to 1,024 images, not 1,025"),
     ],
 )
 def test_argument_errors(run, pictures, refused, arguments, message):

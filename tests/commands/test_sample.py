@@ -93,7 +93,7 @@ def test_no_windows(run, draw):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "draw: MODEL is missing: name of a bundled model"),
+        ("", "draw: MODEL is missing: a bundled model"),
         ("run run", "run"),
         ("run --counts 3", "did you mean --count?"),
         ("run --count few", "--count: "),

@@ -546,7 +546,7 @@ def test_network_too_large_for_memory(training, refused):
 
 def test_run_folder_is_not_overwritten(training, run, refused):
     line = refused(*training, "--out", run)
-    assert "holds another run; resume it with --resume --out run" in line
+    assert "already holds a run; resume it with --resume --out run" in line
     run.rename("my run")
     assert shlex.quote("my run") in refused(*training, "--out", "my run").split("--out ")[1]
     Path("mine").mkdir()

@@ -139,7 +139,7 @@ def test_unsupported_formats_are_counted_in_one_warning(
     assert all_shades(tmp_path) == list(range(20))
     formats = ".gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp"
     assert caplog.messages == [
-        f"skipped images in unsupported formats: 1 .bmp, 2 .heic (supported: {formats})"
+        f"skipped images in unsupported formats: 1 .bmp, 2 .heic (supported formats: {formats})"
     ]
 
 
@@ -195,7 +195,7 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 def test_fewer_than_three_pictures_are_an_error(tmp_path: Path, count: int) -> None:
     fill(tmp_path, range(count))
     (tmp_path / "a.tiff").write_bytes(b"no image")
-    message = rf"has {count} images .*\.png.* and 1 \.tiff, .* not supported; .* at least one"
+    message = rf"has {count} images? \(.*\.png.* and 1 \.tiff \(not supported\); .* at least one"
     with pytest.raises(DataError, match=message):
         load(tmp_path)
 

@@ -41,12 +41,6 @@ def test_a_file_of_the_wrong_size_is_an_error_that_names_it(packed: Path, size: 
         unpack(packed, SHAPE, record_bytes=9)
 
 
-def test_too_few_images_are_an_error(packed: Path) -> None:
-    assert len(unpack(packed, SHAPE, record_bytes=9, min_images=7).pixels) == 7
-    with pytest.raises(DataError, match="incomplete"):
-        unpack(packed, SHAPE, record_bytes=9, min_images=8)
-
-
 def test_the_pixels_are_independent_of_later_changes_to_the_file(packed: Path) -> None:
     before = packed.read_bytes()
     pixels = unpack(packed, SHAPE, record_bytes=9).pixels

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from draw.data import load_picture, picture_files
-from draw.data.picture_files import MAX_AHEAD, Decoded, decode, decode_all
+from draw.data.picture_files import MAX_AHEAD, Decoded, decode_all
 from draw.errors import ConfigError, DataError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -449,7 +449,7 @@ def test_many_pictures_are_decoded_in_order_and_like_single_ones(
             assert isinstance(result, Decoded)
             assert (result.note is not None) == (number == 11)
             assert (result.pixels == number).all()
-            np.testing.assert_array_equal(result.pixels, decode(path, (1, 8, 8)).pixels)
+            np.testing.assert_array_equal(result.pixels, pixels(path, (1, 8, 8)))
 
 
 def test_few_pictures_are_decoded_ahead_of_their_use(

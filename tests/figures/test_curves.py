@@ -44,7 +44,7 @@ def test_title_has_the_best_validation():
     assert figures.curves(bare).axes[0].get_title() == "best validation ELBO -87.00 nats"
     full = [r | {"valid_elbo_stderr": r["step"] / 8, "valid_images": 2_000} for r in bare]
     title = figures.curves(full).axes[0].get_title()
-    assert title == "best validation ELBO -87.00 +- 0.38 nats (2,000 images)"
+    assert title == "best validation ELBO -87.00 ± 0.38 nats (2,000 images)"
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])

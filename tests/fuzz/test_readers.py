@@ -25,7 +25,7 @@ from PIL import Image
 from draw.data.download import RemoteFile, archive_members, check
 from draw.data.house_numbers import cut_out, read_boxes
 from draw.data.packed import unpack
-from draw.data.picture_files import decode
+from draw.data.picture_files import load_picture
 from draw.errors import DrawError
 from draw.model import DRAW, DRAWConfig
 from draw.storage.run_folder import RunFolder
@@ -219,7 +219,7 @@ READERS: dict[str, Reader] = {
     "photograph": Reader(
         lambda path: cut_out(path.read_bytes(), (1.0, 1.0, 5.0, 6.0), "it"), bytes_of(*pictures())
     ),
-    "picture": Reader(lambda path: decode(path, (3, 4, 4)), bytes_of(*pictures())),
+    "picture": Reader(lambda path: load_picture(path, (3, 4, 4)), bytes_of(*pictures())),
     "packed": Reader(lambda path: unpack(path, (1, 2, 2), record_bytes=3), bytes_of(bytes(46))),
     **{
         name: Reader(read_model, lambda folder, name=name: damaged([good_file(folder, name)]), name)

@@ -32,7 +32,7 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_new_run_overwrites_nothing(run: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds another run; resume it with --resume"):
+    with pytest.raises(RunError, match="already holds a run; resume it with --resume"):
         run.create({}, {})
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="not empty; choose another folder with --out"):

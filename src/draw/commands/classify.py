@@ -14,18 +14,17 @@ from draw.commands.render import Style
 from draw.data import load_picture
 from draw.data.picture_files import printable
 
-FILM_HELP = "also save a film of the glimpses: .gif, .webp or .mp4"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Classify images, and save glimpses.png, which shows where the model looks."""
+    """Classify images, and save glimpses.png, which shows the read window of every glimpse."""
 
     model: options.Model
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], options.arg("IMAGES...")] = ()
-    """image files; smaller ones are centred on black, larger ones scaled down"""
+    """image files; smaller ones are centred on black, larger ones resized and cropped"""
     out: options.OutDir = Path("out")
-    film: Annotated[Path | None, options.arg("FILE", FILM_HELP)] = None
+    film: options.File = None
+    """also save a film of the glimpses (.gif, .webp or .mp4)"""
     style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
     device: options.Device = "auto"
 

@@ -1,4 +1,4 @@
-"""What all commands do on the console: parsing, output, progress bars and devices."""
+"""Shared by all commands: parsing, output, progress bars, signals and devices."""
 
 import contextlib
 import io
@@ -7,8 +7,8 @@ import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 import tyro
@@ -23,22 +23,21 @@ from draw.storage.files import expand_user
 T = TypeVar("T")
 HELP_COLUMNS = 100
 
-# A failed download becomes one error message of `draw`; the hub's own log lines would repeat it.
+# `draw` reports a failed download in one message; the log of huggingface_hub would repeat it.
 hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 def parse(
     command: Callable[..., T], program: str, arguments: list[str], usage: str | None = None
 ) -> T:
-    """Parse a command line with tyro, turn its boxed errors into one line and wrap its help.
+    """Parse the arguments of a command with tyro, and format its help and errors in our style.
 
-    A value that starts with ~ is expanded, because most shells leave --out=~/run as it is.
+    A leading ~ in a value is expanded, because most shells do not expand --out=~/run.
 
     Args:
         command: the function or class that defines the options.
-        program: the command, as error messages name it.
-        arguments: the command line after the command.
-        usage: the command as the help shows it; by default `program`.
+        program: the name of the command in error messages.
+        usage: the name of the command in the help; by default `program`.
 
     Raises:
         ConfigError: if an option is unknown or a value has the wrong type.
@@ -84,24 +83,27 @@ def _expand(argument: str) -> str:
     return argument
 
 
-def stop_signals() -> list[signal.Signals]:
-    """List the signals that ask a process to end, without SIGHUP if `nohup` ignores it."""
+@contextlib.contextmanager
+def handle_stop_signals(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handle Ctrl-C, SIGTERM, SIGHUP (unless `nohup` ignores it) and SIGUSR1 inside the block."""
     others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGUSR1")]  # not on Windows
     usable = [n for n in others if n is not None and signal.getsignal(n) != signal.SIG_IGN]
-    return [signal.SIGINT, signal.SIGTERM, *usable]
+    signals = signal.SIGINT, signal.SIGTERM, *usable
+    previous = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 def prepare_device(name: str, *, tf32: bool = False) -> str:
-    """Check that a device can be used, set up fast arithmetic on it and return its name.
+    """Check that a device can be used, configure its arithmetic and return its name.
 
-    On a CPU, denormal numbers (the tails of the filters) are flushed to zero, because multiplying
-    them is slow. `auto` selects a GPU if available. With several processes, `auto` and `cuda` give
-    each process a GPU.
-
-    Args:
-        name: a PyTorch device, or auto.
-        tf32: on a GPU, round the factors of matrix products to TF32 (10 bits) for the tensor cores;
-            sums and the recurrent state stay in float32.
+    `auto` selects a GPU if one is available. With several processes, `auto` and `cuda` assign a GPU
+    to each. On a CPU, denormal numbers (the tails of the filters) are flushed to zero, because they
+    are slow. With `tf32`, a GPU rounds the factors of matrix products to TF32 (10 bits); sums and
+    the recurrent state stay in float32.
 
     Raises:
         ConfigError: if the device does not exist or is not supported.
@@ -120,11 +122,6 @@ def prepare_device(name: str, *, tf32: bool = False) -> str:
     if tf32 and torch.device(name).type == "cuda":
         torch.set_float32_matmul_precision("high")
     return name
-
-
-def console() -> Console:
-    """Return a console for standard output that does not highlight numbers and paths."""
-    return Console(highlight=False, soft_wrap=True)
 
 
 def progress_bar() -> progress.Progress:

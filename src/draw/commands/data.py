@@ -1,4 +1,4 @@
-"""The command `draw data`: list the data sets, or fetch one."""
+"""draw data: list the data sets, or download one."""
 
 from pathlib import Path
 
@@ -11,7 +11,9 @@ USAGE = """\
 usage: draw data list
        draw data fetch NAME [--data-dir DIR]
 
-List the data sets, or find or download one and check it."""
+List the data sets, or fetch one: find or download its files, check them and
+print the size of each split. Files are looked up in DIR, then in $DRAW_DATA,
+then in the user's cache, and downloaded to the cache if they are missing."""
 
 
 def main(arguments: list[str]) -> int:

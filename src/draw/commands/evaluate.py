@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from rich.console import Console
 from rich.table import Table
 
 from draw.commands import console, options, report
@@ -16,9 +17,6 @@ from draw.model import DRAW
 from draw.storage.files import dump_json
 
 MAX_COUNT = 10**9
-OUT_HELP = (
-    "folder for the results of each image; repeat the command to resume an interrupted evaluation"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +30,15 @@ class Options:
     split: Literal["test", "valid", "train"] = "test"
     """part of the data set"""
     samples: int = 1
-    """samples per image over which the ELBO is averaged"""
+    """latent samples per image over which the ELBO is averaged"""
     importance_samples: Annotated[tuple[int, ...], options.arg("K [K ...]")] = ()
-    """also evaluate the importance-weighted (IWAE) bound for each k"""
+    """also evaluate the IWAE bound with K importance samples, for each K"""
     images: Annotated[int | None, options.arg("INT", default="all")] = None
-    """number of images, chosen at random with the seed"""
+    """evaluate only this many images, chosen at random"""
     seed: int = 0
-    """seed of the noise, the binarisation and the choice of images"""
-    out: Annotated[Path | None, options.arg("DIR", OUT_HELP)] = None
+    """random seed for the noise, the binarisation and the choice of images"""
+    out: Annotated[Path | None, options.arg("DIR")] = None
+    """folder for the results of each batch, from which an interrupted evaluation resumes"""
     device: options.Device = "auto"
     engine: options.EngineChoice = "auto"
     json: options.Flag = False
@@ -59,7 +58,7 @@ def main(arguments: list[str]) -> int:
     if args.json:
         print(dump_json(results), end="")
     else:
-        console.console().print(_table(results))
+        Console(highlight=False, soft_wrap=True).print(_table(results))
     return 0
 
 

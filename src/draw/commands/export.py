@@ -14,13 +14,13 @@ from draw.zoo import load
 class Options:
     """Export a model to ONNX, with a short script that generates images without PyTorch.
 
-    The files hold one encoder step and one decoder step. Before anything is written, a whole
-    trajectory in ONNX Runtime is compared with PyTorch.
+    The files hold one encoder step and one decoder step. They are written only if ONNX Runtime
+    agrees with PyTorch over all glimpses.
     """
 
     model: options.Model
     onnx: Annotated[Path, options.arg("DIR")]
-    """folder to write"""
+    """output folder"""
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""draw figure: the figures of the paper, by number."""
+"""draw figure: draw the figures of the paper, by number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,24 +26,24 @@ EXAMPLE_DIGIT = 20  # index of a three among the validation images of digits5k
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Draw a figure of the paper.
+    """Draw a figure from the paper.
 
-    Figures 3 and 4 show attention on an image, figure 11 needs a run folder, and the others need
-    a model. `draw figure list` describes them.
+    Figures 3 and 4 show attention on an image and need no model, figure 11 needs a run folder, and
+    the others need a model. `draw figure list` describes them.
     """
 
     name: Annotated[tyro.conf.Positional[str], options.arg("NAME")]
-    """number of the figure (1, or 3 to 12); all for every figure the model supports; or list"""
-    model: Annotated[tyro.conf.Positional[str | None], options.OPTIONAL_MODEL] = None
+    """figure number (1, or 3 to 12), `all` for every figure of the model, or `list`"""
+    model: options.OptionalModel = None
     image: Annotated[options.File, options.arg(default="a digit for 3, a portrait for 4")] = None
     """image for figures 3 and 4"""
     out: Annotated[Path | None, options.arg("PATH", default="out/figure-NAME.png")] = None
-    """output file, .png (figures 3, 4 and 11 also .pdf); with all, the output folder"""
+    """output file: .png, or .pdf for figures 3, 4 and 11; with `all`, the output folder"""
     data: options.Data = None
     """data set for figures 5, 6, 9 and 12"""
     data_dir: options.DataDir = None
     seed: int = 0
-    """seed of the samples and of the choice of images"""
+    """random seed for the samples and the choice of images"""
     device: options.Device = "auto"
 
     def __post_init__(self) -> None:

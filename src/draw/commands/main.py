@@ -107,16 +107,11 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class _StderrHandler(logging.Handler):
-    """Print log messages of the library as plain lines on standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(f"draw: {record.getMessage()}", file=sys.stderr)
-
-
 def _log_to_stderr() -> None:
-    log = logging.getLogger("draw")
-    log.handlers = [_StderrHandler()]
+    """Print log messages of the library on standard error, like errors."""
+    log, handler = logging.getLogger("draw"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("draw: %(message)s"))
+    log.handlers = [handler]
     log.setLevel(logging.INFO)
 
 

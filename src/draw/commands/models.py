@@ -7,7 +7,7 @@ from draw.errors import ConfigError
 HELP = """\
 usage: draw models
 
-List the bundled models: how each was trained, and its results."""
+List the bundled models, how they were trained and their results."""
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how commands check them and load what they name."""
+"""Options that several commands share, their checks, and the loading of models and images."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,25 +16,23 @@ from draw.training.config import TrainConfig
 from draw.training.state import read_config
 from draw.zoo import Network, load
 
-SEEDS = 0, 2**63 - 1  # the smallest and the largest
+SEEDS = 0, 2**63 - 1  # smallest and largest
 MAX_IMAGES = 1_024  # images in one picture
 
 
 def arg(metavar: str | None = None, help: str | None = None, default: str = "") -> Any:
-    """Describe an option; `default` says in words what an option that is not given means."""
+    """Describe an option; `default` describes the default in words."""
     hint = f"(default: {default})" if default else ""
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint=hint)
 
 
-MODEL_HELP = "name of a bundled model, run folder, saved model folder or Hugging Face Hub id"
-MODEL = arg("MODEL", MODEL_HELP)
-OPTIONAL_MODEL = arg("[MODEL]", MODEL_HELP)
-Model = Annotated[tyro.conf.Positional[str], MODEL]
+MODEL_HELP = "a bundled model (by name), run folder, saved model folder or Hugging Face Hub id"
+Model = Annotated[tyro.conf.Positional[str], arg("MODEL", MODEL_HELP)]
+OptionalModel = Annotated[tyro.conf.Positional[str | None], arg("[MODEL]", MODEL_HELP)]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg()]
 File = Annotated[Path | None, arg("FILE")]
-Film = Annotated[Path | None, arg("FILE", "film file: .gif, .webp or .mp4")]
 Data = Annotated[str | None, arg("NAME", default="the data set the model was trained on")]
-DataDir = Annotated[Path | None, arg("DIR", "folder to search for the data set first")]
+DataDir = Annotated[Path | None, arg("DIR", "folder in which to look for the data set first")]
 OutDir = Annotated[Path, tyro.conf.arg(metavar="DIR", help="output folder")]
 Device = Annotated[
     str, tyro.conf.arg(help="cpu, cuda, cuda:1, ...; auto selects a GPU if available")
@@ -42,8 +40,8 @@ Device = Annotated[
 EngineChoice = Annotated[
     Engine,
     tyro.conf.arg(
-        help="plain is the readable PyTorch engine, fused the fast one in C++ or Triton; "
-        "auto uses fused where possible"
+        help="plain: readable PyTorch; fused: fast C++ or Triton kernels; auto: fused if it "
+        "supports the model and the machine, otherwise plain"
     ),
 ]
 
@@ -51,13 +49,13 @@ EngineChoice = Annotated[
 def check_image_files(paths: tuple[Path, ...], usage: str) -> None:
     """Check that a command names at least one image, and not too many for one picture."""
     if not 1 <= len(paths) <= MAX_IMAGES:
-        raise ConfigError(f"name 1 to {MAX_IMAGES:,} images, not {len(paths):,}: {usage}")
+        raise ConfigError(f"pass 1 to {MAX_IMAGES:,} images, not {len(paths):,}: {usage}")
 
 
 def load_trained(
     name: str, device: str, engine: Engine, kind: type[Network] | None = None
 ) -> tuple[Any, TrainConfig | None]:
-    """Load a model, and its training configuration if `name` is a run or a bundled model."""
+    """Load a model and, for a run folder or a bundled model, its training configuration."""
     run = RunFolder(zoo.find(name))
     model = load(name, kind).to(prepare_device(device))
     model.engine = engine
@@ -76,10 +74,6 @@ def load_images(
 
     Returns:
         The name of the data set, and the images.
-
-    Raises:
-        ConfigError: if there is neither a name nor a training configuration.
-        DataError: if the data cannot be found or are damaged.
     """
     if config is not None and name in (None, config.data):
         name = config.data

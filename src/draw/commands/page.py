@@ -1,17 +1,14 @@
-"""draw page: watch a trained model draw in the browser."""
+"""draw page: explore trained models in the browser."""
 
-import contextlib
 import re
 import signal
 import webbrowser
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Annotated
-
-import tyro
 
 from draw.commands import console, options
 from draw.errors import check_limits
@@ -22,22 +19,22 @@ from draw.zoo import load
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Explore trained models on an interactive page, available only on this computer."""
+    """Explore trained models on an interactive web page, served only to this computer."""
 
-    model: Annotated[tyro.conf.Positional[str | None], options.OPTIONAL_MODEL] = None
+    model: options.OptionalModel = None
     port: int = 0
-    """port of the server; 0 chooses a free port"""
+    """port of the server; 0 selects a free port"""
     browser: bool = True
-    """open the page in the browser; otherwise only print its address"""
+    """open the page in the browser; its address is always printed"""
     export: Annotated[Path | None, options.arg("DIR")] = None
-    """write the page to this folder instead of serving it"""
+    """write the page to this folder instead of starting a server"""
 
     def __post_init__(self) -> None:
         check_limits("--", self, port=(0, 65_535))
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return the exit status."""
     args = console.parse(Options, "draw page", arguments)
     console.prepare_device("cpu")
     models = {}
@@ -51,26 +48,13 @@ def main(arguments: list[str]) -> int:
         build_site(Path(folder), models)
         with PageServer(Path(folder), args.port) as server:
             console.say(f"{server.url}   (Ctrl-C stops it)")
-            with _until_stopped():
+            # A shell ignores Ctrl-C for background jobs (`draw page &`), so handle it explicitly.
+            handler = signal.default_int_handler
+            with suppress(KeyboardInterrupt), console.handle_stop_signals(handler):
                 if args.browser:  # a text browser blocks until it is closed
                     Thread(target=webbrowser.open, args=[server.url], daemon=True).start()
                 server.serve_forever()
     return 0
-
-
-@contextlib.contextmanager
-def _until_stopped() -> Iterator[None]:
-    """End the block at a signal to stop, even if the shell ignores Ctrl-C (`draw page &`)."""
-    previous = {
-        stop: signal.signal(stop, signal.default_int_handler) for stop in console.stop_signals()
-    }
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for stop, handler in previous.items():
-            signal.signal(stop, handler)
 
 
 def _short_name(name: str) -> str:

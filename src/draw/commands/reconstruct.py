@@ -22,24 +22,29 @@ from draw.training.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Reconstruct images: reconstructions.png, and reconstructing.gif, a film of the process."""
+    """Reconstruct images.
+
+    Saves reconstructions.png and reconstructing.gif, a film of the reconstructions being drawn.
+    """
 
     model: options.Model
     images: Annotated[
         tyro.conf.Positional[tuple[Path, ...]],
         options.arg("[IMAGES...]", default="the first validation images"),
     ] = ()
-    """image files; they are resized and cropped to the model's image size"""
-    count: Annotated[int | None, options.arg("INT", default="32, or fewer if large")] = None
+    """image files, which are resized and cropped to the model's image size"""
+    count: Annotated[
+        int | None, options.arg("INT", default="32, or fewer if they need too much memory")
+    ] = None
     """number of validation images"""
     data: options.Data = None
     """data set of the validation images"""
     data_dir: options.DataDir = None
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=Output)
     binarise: options.Flag = False
-    """round the pixels of image files to 0 or 1; automatic for a run trained on binary images"""
+    """round pixels to 0 or 1; automatic for runs and bundled models of binary images"""
     seed: int = 0
-    """seed of the noise"""
+    """random seed for the latent noise"""
     device: options.Device = "auto"
     engine: options.EngineChoice = "auto"
 

@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 
 from draw import figures
 from draw.classifier import GlimpseClassifier
-from draw.commands.options import File, Film, OutDir, arg
+from draw.commands.options import File, OutDir, arg
 from draw.errors import check_limits
 from draw.model import DRAW, DRAWConfig
 from draw.page import write_trace_file
 from draw.trace import Trace
 
-FILM_SECONDS = 4  # default duration of a film, without its final pause
+FILM_SECONDS = 4  # default duration of a film without the final pause
 MAX_FPS = 50.0  # browsers show faster GIFs more slowly
 TILE_PIXELS = 84  # approximate size of an image on the screen
 MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain engine
@@ -26,20 +26,20 @@ MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """Appearance of images and films.
+    """Appearance of images and films."""
 
-    Raises:
-        ConfigError: if a value is outside its range.
-    """
-
-    columns: Annotated[int | None, arg("INT", default="about as many as rows")] = None
-    """images per row"""
-    scale: Annotated[int | None, arg("INT", default=f"tiles of about {TILE_PIXELS} pixels")] = None
+    columns: Annotated[int | None, arg("INT", default="makes the picture roughly square")] = None
+    """images per row of a grid or film"""
+    scale: Annotated[
+        int | None, arg("INT", default=f"makes images about {TILE_PIXELS} pixels wide")
+    ] = None
     """screen pixels per image pixel"""
-    fps: Annotated[float | None, arg("FLOAT", default=f"a film of {FILM_SECONDS} s")] = None
-    """frames per second of the film; each frame shows one glimpse"""
+    fps: Annotated[float | None, arg("FLOAT", default=f"makes the film {FILM_SECONDS} s long")] = (
+        None
+    )
+    """frames per second of the film, which has one frame per glimpse"""
     hold_ms: int = 1_500
-    """how long the film shows the finished images, in milliseconds"""
+    """milliseconds for which the film shows the finished images"""
 
     def __post_init__(self) -> None:
         check_limits("--", self, columns=(1, 1_024), scale=(1, 64))
@@ -69,18 +69,15 @@ class Style:
 
 @dataclass(frozen=True, kw_only=True)
 class Output(Style):
-    """Files for the images of a DRAW model, and their appearance.
-
-    Raises:
-        ConfigError: if a value is outside its range, or films cannot be saved in the format.
-    """
+    """Where to save the images of a DRAW model, and their appearance."""
 
     out: OutDir = Path("out")
-    film: Annotated[Film, arg(default="a GIF in OUT")] = None
+    film: Annotated[Path | None, arg("FILE", default="a GIF in --out")] = None
+    """film file (.gif, .webp or .mp4)"""
     trace: File = None
-    """also save the trace as a JSON file for the web page"""
+    """also save a JSON file with every canvas and window, for web pages"""
     windows: Annotated[bool, arg(default="--windows")] = True
-    """show the read window (green) and the write window (red) in the film"""
+    """draw the read window (green) and the write window (red) in the film"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,14 +106,11 @@ def sample(
     training: Tensor | None = None,
     name: str = "",
 ) -> list[Path]:
-    """Generate images and save `samples.png` and `drawing.gif`.
+    """Generate images, save samples.png and drawing.gif, and return all paths.
 
     Args:
         training: training images [n, C, H, W], uint8; shows the nearest ones beside the samples.
         name: the name of the model in the trace file.
-
-    Returns:
-        The files written.
     """
     trace = _generate(model, count, seed, record=True)
     pictures = {"samples": trace.mean.cpu()}
@@ -135,22 +129,17 @@ def reconstruct(
     *,
     seed: int = 0,
     name: str = "",
-    labels: list[str] | None = None,
+    labels: Sequence[str] = (),
 ) -> list[Path]:
-    """Reconstruct images and save `reconstructions.png` and `reconstructing.gif`.
+    """Reconstruct images, save reconstructions.png and reconstructing.gif, and return all paths.
 
     Args:
         images: [n, C, H, W] in [0, 1].
-        name: the name of the model in the trace file.
-        labels: the names of the images in the trace file; numbers by default.
-
-    Returns:
-        The files written.
+        name, labels: the names of the model and of the images in the trace file.
     """
     images = images.to(model.device)
-    trace = model(images, generator=_noise(model, seed), record=True)
+    trace = model(images, generator=Generator(model.device).manual_seed(seed), record=True)
     pictures = {"images": images, "reconstructions": trace.mean}
-    labels = labels or [f"number {number}" for number in range(len(images))]
     names = "reconstructions.png", "reconstructing.gif"
     return _save(output, model, trace, names, pictures, name, labels, images)
 
@@ -173,11 +162,9 @@ def stages(model: DRAW, path: Path, *, count: int = 10, seed: int = 0) -> None:
 
 @torch.no_grad()
 def neighbours(model: DRAW, path: Path, training: Tensor, *, rows: int = 10, seed: int = 0) -> None:
-    """Draw figure 6: samples, and the training image nearest to the last sample of each row.
+    """Draw figure 6: rows of ten samples, and the training image nearest to the last of each row.
 
-    Args:
-        training: the training images [n, C, H, W], uint8.
-        rows: rows of ten samples.
+    The training images are uint8, [n, C, H, W].
     """
     samples = _generate(model, 10 * rows, seed).mean.cpu()
     nearest = figures.nearest(samples[9::10], training)
@@ -195,15 +182,12 @@ def glimpses(
     film: Path | None = None,
     style: Style = Style(),
 ) -> Tensor:
-    """Draw figure 5: the glimpses of a classifier and its predictions.
+    """Draw figure 5: the glimpses of a classifier; return its probabilities [B, classes].
 
     Args:
         images: [B, C, H, W] in [0, 1].
         labels: the correct labels, if known; wrong predictions are then red.
-        film: where to save a film of the glimpses, if anywhere.
-
-    Returns:
-        The predicted probabilities [B, classes].
+        film: also save a film of the glimpses to this file.
     """
     output = model(images.to(model.device))
     probabilities: Tensor = output.logits[-1].softmax(-1).cpu()
@@ -223,12 +207,9 @@ def glimpses(
     return probabilities
 
 
-def _noise(model: DRAW, seed: int) -> Generator:
-    return Generator(model.device).manual_seed(seed)
-
-
 def _generate(model: DRAW, count: int, seed: int, *, record: bool = False) -> Trace:
-    return model.generate(count, generator=_noise(model, seed), record=record)
+    noise = Generator(model.device).manual_seed(seed)
+    return model.generate(count, generator=noise, record=record)
 
 
 def _save(
@@ -238,10 +219,10 @@ def _save(
     names: tuple[str, str],
     pictures: dict[str, Tensor],
     name: str,
-    labels: list[str],
+    labels: Sequence[str],
     images: Tensor | None = None,
 ) -> list[Path]:
-    """Save pictures by title, the film of a trace and its trace file; return the files."""
+    """Save pictures by title, a film and a trace file; return the paths."""
     columns = output.columns_for(trace.z.shape[1], grids=1 if images is None else 2)
     scale = output.scale_for(model)
     frames = figures.Film(  # raises before any file is written if it is too large
@@ -254,7 +235,7 @@ def _save(
     )
     picture, film = output.out / names[0], output.film or output.out / names[1]
     if output.trace is not None:
-        write_trace_file(output.trace, trace, model, name=name, labels=labels, images=images)
+        write_trace_file(output.trace, trace, model, name=name, labels=list(labels), images=images)
     grids = {title: figures.grid(part, columns, scale) for title, part in pictures.items()}
     figures.save_picture(picture, figures.panels(grids))
     output.save_film(film, frames, len(trace.z))

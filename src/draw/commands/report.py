@@ -1,17 +1,6 @@
 """Describe the results of `draw evaluate` in words."""
 
-from typing import Any, NamedTuple
-
-
-class Bound(NamedTuple):
-    """A bound on log p(x)."""
-
-    name: str
-    nats: float  # per image
-    stderr: float | None  # standard error
-
-    def __str__(self) -> str:
-        return plus_minus(self.nats, self.stderr, digits=2)
+from typing import Any
 
 
 def plus_minus(value: float, stderr: float | None, *, digits: int) -> str:
@@ -24,7 +13,7 @@ def plus_minus(value: float, stderr: float | None, *, digits: int) -> str:
 
 
 def subject(results: dict[str, Any]) -> str:
-    """Describe the images of an evaluation, and p(x) if the model has one."""
+    """Describe the images of an evaluation, and the likelihood if the model has one."""
     count = f"{results['images']:,}"
     if results["images"] < results["images_in_split"]:
         count += f" of {results['images_in_split']:,}"
@@ -33,9 +22,9 @@ def subject(results: dict[str, Any]) -> str:
 
 
 def values(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """List the name and the value, with its unit, of every result."""
+    """List the name and the value, including its unit, of every result."""
     if "errors" not in results:
-        return [(bound.name, f"{bound} nats") for bound in bounds(results)]
+        return [(name, f"{bound} nats") for name, bound in bounds(results)]
     low, high = results["error_interval"]
     nats, stderr = results["log_likelihood_nats"], results["log_likelihood_stderr"]
     return [
@@ -44,10 +33,11 @@ def values(results: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def bounds(results: dict[str, Any]) -> list[Bound]:
-    """List the ELBO and the IWAE bounds, by increasing k."""
+def bounds(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """List the name and the value in nats of the ELBO and of the IWAE bounds, by increasing k."""
     samples = f"{results['samples']} sample{'s' if results['samples'] > 1 else ''} per image"
-    elbo = Bound(f"ELBO, {samples}", results["elbo_nats"], results["elbo_stderr"])
-    return [elbo] + [
-        Bound(f"IWAE, k = {iwae['k']:,}", iwae["nats"], iwae["stderr"]) for iwae in results["iwae"]
+    elbo = plus_minus(results["elbo_nats"], results["elbo_stderr"], digits=2)
+    return [(f"ELBO, {samples}", elbo)] + [
+        (f"IWAE, k = {iwae['k']:,}", plus_minus(iwae["nats"], iwae["stderr"], digits=2))
+        for iwae in results["iwae"]
     ]

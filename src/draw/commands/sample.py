@@ -15,16 +15,20 @@ from draw.training.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Generate images: samples.png, and drawing.gif, a film of how they are drawn."""
+    """Generate images.
+
+    Saves samples.png, which also shows the nearest training images if the data are on this machine,
+    and drawing.gif, a film of the samples being drawn.
+    """
 
     model: options.Model
     count: int = 64
     """number of images"""
     seed: int = 0
-    """seed of the noise"""
+    """random seed for the latent noise"""
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=Output)
     data: options.Data = None
-    """data set whose nearest images are shown beside the samples"""
+    """data set in which to find the nearest training images; downloaded if necessary"""
     data_dir: options.DataDir = None
     device: options.Device = "auto"
     engine: options.EngineChoice = "auto"

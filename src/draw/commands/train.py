@@ -1,6 +1,5 @@
 """draw train: train a model from a preset, then draw its figures."""
 
-import contextlib
 import math
 import os
 import shlex
@@ -20,7 +19,7 @@ from draw.commands import console, options, render, report, tensorboard
 from draw.data import Images
 from draw.distributed import is_main, process_group
 from draw.errors import ConfigError, require
-from draw.model import DRAW, DRAWConfig
+from draw.model import DRAW
 from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
 from draw.training.loop import Validation, starting_model, train
@@ -30,38 +29,36 @@ from draw.training.step import StepResult
 from draw.zoo import Network, load
 
 GLIMPSE_ROWS = 8  # images on which a classifier's glimpses are shown
-RESUME_HELP = (
-    "resume the run in --out from its last checkpoint (bit-exact on the same CPU type and number "
-    "of threads); if PRESET is given and there is no run yet, start it"
-)
 HELP = """Train a model from a preset.
 
-The run folder receives the configuration, the log, checkpoints and the model
-with the best validation loss. Ctrl-C saves a checkpoint and stops; --resume
-resumes the run. On a GPU, matrix multiplications use TF32.
+The run folder (--out) holds the configuration, the log, the last two
+checkpoints, sample images and the model with the best validation loss. Press
+Ctrl-C to save a checkpoint and stop, and use --resume to continue. On a GPU,
+training uses TF32 matrix multiplications; validation uses float32.
 
 Presets:
 {presets}
 
-The defaults below are those of {preset}; see also `draw train PRESET --help`.
+The defaults below are those of {preset}; run `draw train PRESET --help` for another preset.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of the command that are not part of `TrainConfig`."""
+    """The options that are not part of `TrainConfig`."""
 
     out: Annotated[Path | None, options.arg("DIR", default="runs/PRESET")] = None
     """run folder"""
-    resume: Annotated[options.Flag, options.arg(help=RESUME_HELP)] = False
+    resume: options.Flag = False
+    """resume the run in --out from its last checkpoint; with a PRESET, start it if it is new"""
     max_minutes: Annotated[float | None, options.arg("FLOAT")] = None
-    """save a checkpoint and stop after this time, as Ctrl-C does"""
+    """save a checkpoint and stop after this many minutes"""
     image_size: Annotated[int | None, options.arg("INT")] = None
     """height and width of the images in pixels; sets --model.height and --model.width"""
     device: options.Device = "auto"
     engine: options.EngineChoice = "auto"
     tensorboard: options.Flag = False
-    """also log to RUN/tensorboard"""
+    """also write a TensorBoard log to the folder tensorboard in --out"""
 
     def __post_init__(self) -> None:
         if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
@@ -81,9 +78,8 @@ def main(arguments: list[str]) -> int:
             validation = config.load_images("valid", console.reporter(bar))
             if config.data == "folder":  # report damaged images now, not in a later evaluation
                 config.load_images("test", console.reporter(bar))
-        with console.progress_bar() as bar, _stop_on_signal() as stop:
-            if args.max_minutes is not None:
-                stop.deadline = started + 60 * args.max_minutes
+        stop = _Stop(started + 60 * (args.max_minutes or math.inf))
+        with console.progress_bar() as bar, console.handle_stop_signals(stop.handle):
             console.say(
                 f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
                 f"batch size {config.batch_size}, {config.model.glimpses} glimpses; "
@@ -110,7 +106,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolder]:
-    """Parse a command line, and check that its run can be started or resumed."""
+    """Parse a command line and check that the run can be started or resumed."""
     named, preset = None, "quick"
     if arguments and not arguments[0].startswith("-"):
         named, *arguments = arguments
@@ -136,7 +132,7 @@ def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFold
         args, config = _parse(preset, arguments, replace(defaults, model=trained.config))
         starting_model(config)  # refuse contradicting options before loading the data
     if config.data == "folder" and config.data_dir is None:
-        raise ConfigError("the preset folder needs --data-dir, the folder of your images")
+        raise ConfigError("the data set 'folder' needs --data-dir, the folder of your images")
     run.check_vacant()
     return args, config, run
 
@@ -169,7 +165,7 @@ def _watch(
     bar: Progress,
     validation: Images,
 ) -> bool:
-    """Show the events of training as they happen; return whether training reached its end."""
+    """Report progress and validations; return whether training reached its last step."""
     task = bar.add_task("training", total=config.steps)
     nats = seconds = None  # running means
     event = None
@@ -188,7 +184,7 @@ def _watch(
             if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
                 _save_samples(event.ema, path, validation, config.seed)
-    return event is None or event.step == config.steps  # a finished run has no events left
+    return event is None or event.step == config.steps  # resuming a finished run has no events
 
 
 def _describe(event: Validation) -> str:
@@ -211,14 +207,21 @@ def _smooth(mean: float | None, value: float) -> float:
 
 
 def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validation: Images) -> None:
-    """Save images, films and the learning curve of a finished run."""
+    """Save the images, films and learning curve of a finished run."""
     model = load(run.path)
     if isinstance(model, DRAW):
         count, output = render.max_recorded(model.config, 64), render.Output(out=run.path)
         training, shown = images.reference_pixels(), validation.first(min(count, 32))
         render.sample(model, output, count=count, seed=config.seed, training=training)
         render.reconstruct(model, output, shown, seed=config.seed)
-        saved = _captions(model.config)
+        read = ", with the read window in green" if model.config.read_size else ""
+        write = ", with the write window in red" if model.config.write_size else ""
+        saved = {
+            "samples.png": "samples, and the nearest training images",
+            "drawing.gif": f"the samples being drawn{write}",
+            "reconstructions.png": "validation images and their reconstructions",
+            "reconstructing.gif": f"the reconstructions being drawn{read or write}",
+        }
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
         saved = {"glimpses.png": "glimpses (green) on validation images, wrong predictions in red"}
@@ -229,47 +232,23 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
         console.say(f"  {run.path / name!s:<40} {caption}")
 
 
-def _captions(config: DRAWConfig) -> dict[str, str]:
-    """Describe the figures of a model; without attention there are no windows to mention."""
-    read = ", with the read window in green" if config.read_size else ""
-    write = ", with the write window in red" if config.write_size else ""
-    return {
-        "samples.png": "samples, and the nearest training images",
-        "drawing.gif": f"the samples being drawn{write}",
-        "reconstructions.png": "validation images and their reconstructions",
-        "reconstructing.gif": f"the reconstructions being drawn{read or write}",
-    }
-
-
-@dataclass
 class _Stop:
-    signal: int = 0  # number of the received signal; 0 if there was none
-    deadline: float = math.inf  # time.monotonic() at which to stop
+    """A request to stop, made by a signal or a deadline (a value of `time.monotonic`).
+
+    A closing terminal sends SIGHUP; Slurm can send SIGUSR1 before the time limit. After the first
+    signal, Ctrl-C interrupts at once.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.signal, self.deadline = 0, deadline
+        self.terminals = [s.fileno() for s in (sys.stdout, sys.stderr) if s.isatty()]
 
     def is_requested(self) -> bool:
         return self.signal != 0 or time.monotonic() >= self.deadline
 
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[_Stop]:
-    """Turn Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 into requests to stop; a later Ctrl-C interrupts.
-
-    A terminal that closes sends SIGHUP, unless `nohup` ignores it; Slurm sends SIGUSR1 before the
-    time limit if asked to.
-    """
-    stop = _Stop()
-    terminals = [stream.fileno() for stream in (sys.stdout, sys.stderr) if stream.isatty()]
-
-    def request(number: int, frame: object) -> None:
-        stop.signal = number
+    def handle(self, number: int, frame: object) -> None:
+        self.signal = number
         if signal.Signals(number).name == "SIGHUP":  # writing to a closed terminal fails
-            for terminal in terminals:
+            for terminal in self.terminals:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    previous = {number: signal.signal(number, request) for number in console.stop_signals()}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

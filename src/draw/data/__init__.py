@@ -1,8 +1,8 @@
 """The data sets, by name.
 
-A file is looked up in the given folder, then in `$DRAW_DATA`, then in the user's cache, and is
-downloaded if it is in none of them. Wherever it comes from, it is compared with its published
-SHA-256. Only SVHN's archives of house numbers have none.
+Files are looked up in the given folder, then in `$DRAW_DATA`, then in the user's cache; missing
+ones are downloaded into the cache. Every file is compared with its published SHA-256, except SVHN's
+archives of house numbers, for which none was published.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,11 @@ from draw.data import (
     folder,
     mnist,
     svhn,
-    svhn_cropped,
     synthetic,
 )
 from draw.data.dataset import Batches, Images, Transform
 from draw.data.download import Progress, Source
-from draw.data.folder import load_picture
+from draw.data.picture_files import load_picture
 from draw.errors import DataError
 from draw.storage.files import expand_user
 
@@ -38,7 +37,7 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "two-digits": synthetic.two_digits,
     "cifar10": cifar.cifar10,
     "svhn": svhn.svhn,
-    "svhn-cropped": svhn_cropped.svhn_cropped,
+    "svhn-cropped": svhn.svhn_cropped,
     "folder": folder.folder,
 }
 
@@ -57,8 +56,8 @@ def load(
     Args:
         name: a key of `DATASETS`.
         split: `train`, `valid` or `test`.
-        shape: the required (C, H, W) of the images. The images of a `folder` are converted to
-            it, or to (1, 28, 28) by default.
+        shape: the required (C, H, W) of the images. A `folder` converts its images to this shape,
+            by default (1, 28, 28).
         data_dir: the folder to search first; for `folder`, the folder of your images.
         progress: called with (what, done, total) while downloading or decoding.
         fetch: whether to download missing files.

@@ -1,4 +1,4 @@
-"""CIFAR-10 in its binary version: records of a label and the red, green and blue of an image."""
+"""CIFAR-10, from its binary version: records of one label and the RGB planes of one image."""
 
 import numpy as np
 import torch
@@ -39,8 +39,8 @@ BATCHES = {
 def cifar10(split: str, source: Source) -> Images:
     """CIFAR-10 in colour, 32 x 32, with labels (Krizhevsky 2009; section 4.5).
 
-    45,000 / 5,000 / 10,000 images; validation is the last tenth of the published training set. The
-    archive may also be unpacked, as a folder `cifar-10-batches-bin` of `.bin` or `.bin.gz` files.
+    45,000 / 5,000 / 10,000 images; validation is the last tenth of the published training set.
+    The archive can also be unpacked, as a folder `cifar-10-batches-bin` of .bin or .bin.gz files.
     """
     batches = BATCHES["test" if split == "test" else "train"]
     paths = [path for path in map(source.find, batches) if path is not None]

@@ -13,15 +13,15 @@ from draw.inputs import INTEGERS, value_range
 from draw.seeding import generator as seeded_generator
 
 Binarisation = Literal["static", "dynamic", "none"]
-MAX_REFERENCE_IMAGES = 20_000  # transformed images to search for nearest neighbours
+MAX_REFERENCE_IMAGES = 20_000  # transformed images in which to find nearest neighbours
 CHUNK_IMAGES = 1_000  # images transformed or hashed at a time
 
 
 @runtime_checkable
 class Transform(Protocol):
-    """Turns stored images into network input, at random: a crop, or digits among clutter.
+    """A random transform from stored images to network input, such as a crop or added clutter.
 
-    `Images.digest` hashes its class name and its attributes, so they must determine the result.
+    `Images.digest` hashes the class name and the attributes, so these must determine the transform.
     """
 
     @property
@@ -38,10 +38,9 @@ class Transform(Protocol):
 class Images:
     """One split of a data set.
 
-    `binarisation` is `static` if the stored pixels are 0 or 255; `dynamic` if every batch samples
-    binary pixels with the intensities as probabilities; `none` if a batch holds the intensities
-    themselves, in [0, 1]. A `transform` is applied, with new random numbers, whenever an image is
-    used.
+    The `binarisation` is `static` if the stored pixels are 0 or 255, `dynamic` if every batch
+    samples binary pixels with the intensities as probabilities, or `none` if batches hold the
+    intensities, in [0, 1]. The `transform` is applied to every batch, with new random numbers.
 
     Raises:
         DataError: if the pixels are not uint8 or not [n, C, H, W], or if the labels are not
@@ -95,7 +94,7 @@ class Images:
     def batch(
         self, indices: Int[Tensor, " B"], generator: Generator | None = None
     ) -> Float[Tensor, "B C H W"]:
-        """Return the selected images in [0, 1]; `generator` drives transform and binarisation."""
+        """Return images in [0, 1]; `generator` is for the transform and the binarisation."""
         pixels = self.pixels[indices]
         if self.transform is not None:
             pixels = self.transform(pixels, generator)
@@ -105,7 +104,7 @@ class Images:
         return intensities
 
     def digest(self) -> str:
-        """Compute a SHA-256 of shape, transform, labels and pixels, in their order."""
+        """Compute a SHA-256 of the shape, the transform, the labels and the pixels."""
         if self.known_digest is not None:
             return self.known_digest
         digest = hashlib.sha256(str(tuple(self.pixels.shape)).encode())
@@ -120,7 +119,7 @@ class Images:
         return digest.hexdigest()
 
     def transformed(self, seed: int) -> "Images":
-        """Apply the transform once to every image; the result is fixed by the seed.
+        """Apply the transform once to every image, with random numbers from a seed.
 
         >>> from draw.data.synthetic import Cluttered
         >>> digits = torch.full((5, 1, 28, 28), 255, dtype=torch.uint8)
@@ -136,20 +135,20 @@ class Images:
         return replace(self, pixels=pixels, transform=None, known_digest=None)
 
     def reference_pixels(self) -> UInt8[Tensor, "m C H W"]:
-        """Return pixels to compare samples with: all, or 20,000 if they must be transformed."""
+        """Return pixels in which to find nearest neighbours: all, or 20,000 transformed images."""
         if self.transform is None:
             return self.pixels
         return replace(self, pixels=self.pixels[:MAX_REFERENCE_IMAGES]).transformed(seed=0).pixels
 
-    def first(self, count: int, seed: int = 0) -> Float[Tensor, "B C H W"]:
+    def first(self, count: int) -> Float[Tensor, "B C H W"]:
         """Return the first `count` images as a batch, or all if there are fewer."""
         indices = torch.arange(min(count, len(self)))
-        return self.batch(indices, Generator().manual_seed(seed))
+        return self.batch(indices, Generator().manual_seed(0))
 
     def subset(self, count: int, seed: int = 0) -> "Images":
         """Select `count` images at random, or all if there are fewer.
 
-        Data files may be sorted by class, so the first images are not a fair sample.
+        Data files may be sorted by class, so the first images would not be representative.
         """
         if count >= len(self):
             return self
@@ -159,9 +158,9 @@ class Images:
 
 
 class Batches:
-    """The minibatches of a run by step: each epoch visits every image once, in a new order.
+    """The minibatches of a run, by step. Each epoch visits every image once, in a new order.
 
-    A minibatch is the images [B, C, H, W] and their labels [B], which are -1 if there are none.
+    A minibatch contains images [B, C, H, W] and labels [B], which are -1 if there are none.
     """
 
     def __init__(self, images: Images, batch_size: int, seed: int) -> None:
@@ -185,7 +184,7 @@ class Batches:
 
 
 def _describe_pixels(pixels: Any) -> str:
-    """Return the message for pixels of another type: what was given and how to convert it."""
+    """Return the error message for pixels that are not a uint8 tensor."""
     fix, scale, given = "pixels", "", _dtype(pixels)
     if not isinstance(pixels, Tensor):
         fix, given = "torch.as_tensor(pixels)", f"{given} ({type(pixels).__name__})"

@@ -1,7 +1,8 @@
-"""Find a data file on this machine or download it, and check it either way."""
+"""Find or download data files, and compare them with their published SHA-256."""
 
 import gzip
 import hashlib
+import itertools
 import os
 import ssl
 import tarfile
@@ -18,9 +19,9 @@ from filelock import FileLock
 from draw.errors import DataError, one_line
 from draw.storage.files import cache_dir, expand_user
 
-Progress = Callable[[str, int, int], None]  # (what, done, total); a total of 0 is unknown
+Progress = Callable[[str, int, int], None]  # (what, done, total); total is 0 if unknown
 
-ATTEMPTS = 3  # per URL, after connections that broke
+ATTEMPTS = 3  # per URL, if the connection breaks
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 16
 MAX_EXTRA_BYTES = 1 << 20  # a .gz file of incompressible data is slightly larger than the data
@@ -31,15 +32,15 @@ NETWORK_ERRORS = URLError, ConnectionError, TimeoutError, HTTPException, ssl.SSL
 class RemoteFile:
     """A published file.
 
-    It may be stored as `NAME` or `NAME.gz`; size and SHA-256 refer to the uncompressed bytes. An
-    archive, whose own name ends in `.gz`, is checked as it is.
+    It may be stored as `NAME` or `NAME.gz`; size and SHA-256 are those of the uncompressed bytes.
+    If `NAME` itself ends in `.gz`, they are those of the compressed archive.
     """
 
     name: str
     size: int  # bytes
-    sha256: str | None  # None if none was published; then only the size is checked
+    sha256: str | None  # if None (not published), only the size is checked
     urls: tuple[str, ...] = ()  # mirrors, in order of preference
-    other_names: tuple[str, ...] = ()  # under which other programs store it
+    other_names: tuple[str, ...] = ()  # file names that other programs use
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,21 @@ class Source:
         return [*(expand_user(folder) for folder in named if folder), cache_dir()]
 
     def find(self, file: RemoteFile) -> Path | None:
-        """Search the folders for a file and check it.
+        """Search the folders for a file, under any of its names, and check it.
 
         Returns:
-            The path of `NAME` or `NAME.gz`, also under its other names, or None if none exists.
+            The path of the file, which may end in `.gz`, or None if it does not exist.
 
         Raises:
             DataError: if the file exists but differs from the published one.
         """
         suffixes = ("",) if file.name.endswith(".gz") else ("", ".gz")
-        for folder in self.folders:
-            for name in (
-                f"{n}{suffix}" for n in (file.name, *file.other_names) for suffix in suffixes
-            ):
-                path = folder / name
-                if path.is_file():
-                    check(file, path, str(path))
-                    return path
+        names = [name + suffix for name in (file.name, *file.other_names) for suffix in suffixes]
+        for folder, name in itertools.product(self.folders, names):
+            path = folder / name
+            if path.is_file():
+                check(file, path, str(path))
+                return path
         return None
 
     def get(self, file: RemoteFile) -> Path:
@@ -81,7 +80,7 @@ class Source:
 
         Raises:
             DataError: if the file exists but differs from the published one, or if it is missing
-                and no mirror serves it.
+                and cannot be downloaded.
         """
         if (found := self.find(file)) is not None:
             return found
@@ -96,18 +95,18 @@ class Source:
                         return self._download(file, url)
                     except DataError as error:
                         failures.append(str(error))
-        failed = f", and downloading it failed ({'; '.join(failures)})" if failures else ""
+        failed = f", and its download failed ({'; '.join(failures)})" if failures else ""
         raise DataError(
             f"{file.name} was not found in {', '.join(map(str, self.folders))}{failed}; copy it "
             f"into one of these folders, or set --data-dir or $DRAW_DATA to its folder"
         )
 
     def read(self, file: RemoteFile) -> bytes:
-        """Find or download a file and return its uncompressed bytes; see `get`."""
+        """Find or download a file (see `get`) and return its uncompressed bytes."""
         return read_data(self.get(file))
 
     def _download(self, file: RemoteFile, url: str) -> Path:
-        """Download a file from one mirror; the caller holds the lock of the file."""
+        """Download a file from one mirror; the caller must hold the lock of the file."""
         name = url.rsplit("/", 1)[-1]
         partial = cache_dir() / "incomplete" / name
         partial.parent.mkdir(exist_ok=True)
@@ -130,7 +129,7 @@ def check(file: RemoteFile, path: Path, origin: str) -> None:
     """Compare a stored file with the published one.
 
     Args:
-        origin: the path or URL to name in an error.
+        origin: the path or URL, for error messages.
 
     Raises:
         DataError: if the size or the SHA-256 of the uncompressed bytes differs, or if the file
@@ -165,7 +164,7 @@ def check(file: RemoteFile, path: Path, origin: str) -> None:
 
 
 def read_data(path: Path) -> bytes:
-    """Read a file that `check` accepts, decompressing `.gz`."""
+    """Read a file that has been checked, and decompress it if its name ends in `.gz`."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         return file.read()
 
@@ -173,12 +172,9 @@ def read_data(path: Path) -> bytes:
 def archive_members(
     archive: Path, names: Iterable[str], max_bytes: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Read files from a .tar.gz archive, in the order of the archive.
+    """Read files of at most `max_bytes` from a .tar.gz archive, in the order of the archive.
 
-    Reading continues to the end, so that gzip verifies its checksum of the whole.
-
-    Args:
-        max_bytes: the largest size accepted for each file.
+    The whole archive is read, so that gzip verifies its checksum.
 
     Raises:
         DataError: if the archive is damaged, lacks one of the files or holds a larger one.
@@ -210,7 +206,7 @@ def archive_members(
 
 
 def _cause(error: Exception) -> str:
-    """Describe a network error without the wrapper of urllib and the error number.
+    """Describe a network error, without urllib's wrapper and the error number.
 
     >>> _cause(URLError(OSError(-2, "Name or service not known")))
     'Name or service not known'
@@ -221,7 +217,7 @@ def _cause(error: Exception) -> str:
 
 
 def _resume(url: str, partial: Path, max_bytes: int, progress: Progress | None) -> None:
-    """Download what `partial` lacks; start over if the server ignores or refuses the range."""
+    """Download the rest of a partial file, or all of it if the server does not support ranges."""
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"User-Agent": "draw"} | ({"Range": f"bytes={have}-"} if have else {})
     try:

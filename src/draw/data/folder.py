@@ -15,24 +15,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from filelock import FileLock
-from jaxtyping import UInt8
-from torch import Tensor
 
 from draw.data.dataset import Images
 from draw.data.download import Source
 from draw.data.packed import TAIL_BYTES, Packed, unpack
-from draw.data.picture_files import DECODER, decode, decode_all, printable
+from draw.data.picture_files import DECODER, decode_all, printable
 from draw.errors import DataError
 from draw.storage.files import atomic_path, cache_dir
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}
 UNSUPPORTED = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif", ".tiff"}
 NAMES = {"train": "training", "valid": "validation", "test": "test"}  # of splits, in messages
-BUCKETS = 10  # by name: one for the test, one for validation, the others for training
+BUCKETS = 10  # of hashes: one for the test, one for validation, the others for training
 KEY_BYTES = hashlib.sha256().digest_size
-RECORD_BYTES = KEY_BYTES + 1  # the key of an image, and whether it was converted
+RECORD_BYTES = KEY_BYTES + 1  # the key of an image, and 1 if it was converted, else 0
 
 Row = tuple[int, bytes, np.ndarray]  # index of the image in its split, record, pixels
 
@@ -40,7 +37,7 @@ log = logging.getLogger("draw")
 
 
 class Picture(NamedTuple):
-    """A file with the suffix of an image."""
+    """An image file."""
 
     path: Path
     name: bytes  # SHA-256 of its path relative to the folder
@@ -50,16 +47,18 @@ class Picture(NamedTuple):
 def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
     """A folder of your own images, resized and cropped to one size; intensities in [0, 1].
 
-    The hash of an image's name decides whether it is for training (8 in 10), validation or test
-    (1 in 10 each), so adding images never moves an existing one to another split. If that leaves a
-    split empty, the images are divided in the order of their hashes instead. Files and folders
-    whose name starts with a dot are ignored. Symbolic links are followed; an image or folder with
-    several links counts once.
+    About 80% of the images are for training, 10% for validation and 10% for testing. The hash of an
+    image's path in the folder determines its split, so adding images does not move existing ones.
+    Small folders are the exception: if a split would be empty, the images are sorted by hash and
+    divided, and adding images can then move others to another split.
 
-    Images that cannot be decoded and folders that cannot be read are skipped with a warning, and
-    so are formats other than PNG, JPEG, WebP and GIF. Decoded images are cached in a file that is
-    mapped into memory, so they may exceed the memory. An image is decoded again if its size or
-    modification time changes.
+    Subfolders and symbolic links are followed; an image or folder with several links counts once.
+    Files and folders whose name starts with a dot are ignored. The formats are PNG, JPEG, WebP and
+    GIF. Images in other common formats, damaged images and unreadable folders are skipped with a
+    warning; all other files are ignored.
+
+    Decoded images are cached in a file that is mapped into memory, so the data set may be larger
+    than memory. An image is decoded again if its file size or modification time changes.
 
     Args:
         source: its `data_dir` is the folder of images.
@@ -78,7 +77,7 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
     pictures = split_pictures(data_dir, skipped)[split]
     if skipped and split == "train":  # warn once per command
         log.warning(
-            "skipped images in unsupported formats: %s (supported: %s)",
+            "skipped images in unsupported formats: %s (supported formats: %s)",
             _format_counts(skipped),
             _join(SUFFIXES),
         )
@@ -108,36 +107,22 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
     return Images(pixels=packed.pixels, known_digest=packed.tail.hex())
 
 
-def load_picture(
-    path: Path, shape: tuple[int, int, int], *, enlarge: bool = True
-) -> tuple[UInt8[Tensor, "C H W"], str | None]:
-    """Load one image as a tensor; see `draw.data.picture_files.decode`.
-
-    Returns:
-        The pixels, and a description of the conversion (None if nothing changed).
-
-    Raises:
-        DataError: if the file is missing or cannot be decoded.
-    """
-    pixels, note = decode(path, shape, enlarge=enlarge)
-    return torch.from_numpy(pixels), note
-
-
 def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Picture]]:
-    """Find the images below a folder and split them, sorted by the hashes of their names.
+    """Find the images below a folder and split them; each split is sorted by hash.
 
     Args:
-        skipped: counts images in unsupported formats, by suffix.
+        skipped: counter of images in unsupported formats, by suffix, which is updated.
 
     Raises:
         DataError: if there are fewer than three images.
     """
     found = sorted(_find(data_dir, skipped), key=lambda picture: picture.name)
     if len(found) < 3:
-        others = f", and {_format_counts(skipped)}, which are not supported" if skipped else ""
+        others = f" and {_format_counts(skipped)} (not supported)" if skipped else ""
+        images = "1 image" if len(found) == 1 else f"{len(found)} images"
         raise DataError(
-            f"{data_dir} has {len(found)} images ({_join(SUFFIXES)}){others}; training, "
-            f"validation and test need at least one each"
+            f"{data_dir} has {images} ({_join(SUFFIXES)}){others}; training, validation and test "
+            f"need at least one each"
         )
     buckets = {"test": [0], "valid": [1], "train": range(2, BUCKETS)}
     split = {
@@ -155,17 +140,15 @@ def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Pict
 
 
 def _find(data_dir: Path, skipped: Counter[str]) -> Iterator[Picture]:
-    """Find the files below a folder that have the suffix of an image."""
-
-    files: list[Path] = []
-    links: list[Path] = []
+    """Find the image files below a folder, by their suffixes."""
+    pictures = []
     for path in _walk(data_dir):
         suffix = path.suffix.lower()
         skipped.update({suffix} & UNSUPPORTED)
         if suffix in SUFFIXES:
-            (links if _is_link(path) else files).append(path)
-    targets = set()  # the same image must not be in two splits
-    for path in files + sorted(links):
+            pictures.append((os.path.islink(path), path))  # noqa: PTH114  # never raises
+    targets = set()  # a link must not put an image into a second split
+    for is_link, path in sorted(pictures):
         try:
             status = path.stat()
         except OSError as error:
@@ -173,7 +156,7 @@ def _find(data_dir: Path, skipped: Counter[str]) -> Iterator[Picture]:
                 log.warning("skipped: %s cannot be read: %s", printable(path), error.strerror)
             continue
         target = status.st_dev, status.st_ino
-        if not stat.S_ISREG(status.st_mode) or (_is_link(path) and target in targets):
+        if not stat.S_ISREG(status.st_mode) or (is_link and target in targets):
             continue
         targets.add(target)
         hashed = hashlib.sha256(os.fsencode(path.relative_to(data_dir).as_posix())).digest()
@@ -182,10 +165,10 @@ def _find(data_dir: Path, skipped: Counter[str]) -> Iterator[Picture]:
 
 
 def _walk(top: Path) -> Iterator[Path]:
-    """Find the files below a folder, without hidden files and folders.
+    """List the files below a folder, except hidden files and the contents of hidden folders.
 
-    Links to folders are followed after all real folders, and no folder is visited twice, so that a
-    cycle of links ends and the paths do not depend on the order of the file system.
+    Links to folders are followed after all real folders, and no folder is visited twice. Cycles of
+    links therefore end, and the paths do not depend on the order in which folders are listed.
     """
 
     def warn(error: OSError) -> None:
@@ -200,17 +183,10 @@ def _walk(top: Path) -> Iterator[Path]:
             identity = status.st_dev, status.st_ino
             visible = [] if identity in visited else [n for n in folders if n[0] != "."]
             folders[:] = sorted(visible)
-            pending += [path for name in folders if _is_link(path := Path(parent, name))]
+            pending += filter(os.path.islink, [Path(parent, name) for name in folders])
             if identity not in visited:
                 visited.add(identity)
                 yield from (Path(parent, name) for name in names if name[0] != ".")
-
-
-def _is_link(path: Path) -> bool:
-    try:
-        return path.is_symlink()
-    except OSError:  # no permission, which is reported when the file is read
-        return False
 
 
 def _refresh(
@@ -220,10 +196,9 @@ def _refresh(
     what: str,
     source: Source,
 ) -> Packed | None:
-    """Bring the cache up to date; return None if no image can be decoded.
+    """Decode the images that the cache lacks and update it; return None if it would be empty.
 
-    Only images that are not in the cache are decoded. Images that cannot be decoded are never
-    cached, so each run tries them again and warns again.
+    Damaged images are not cached, so every call tries to decode them and warns again.
     """
     old = _unpack(target, shape)
     keys = [] if old is None else [bytes(record[:KEY_BYTES]) for record in old.records.numpy()]

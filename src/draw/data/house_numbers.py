@@ -1,4 +1,4 @@
-"""Cut SVHN's house numbers out of its photographs, and cache them in one packed file."""
+"""Crop SVHN's photographs to their house numbers, and cache these in one packed file."""
 
 import hashlib
 import io
@@ -30,13 +30,13 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def pack(sources: Mapping[str, Path], target: Path, progress: Progress | None = None) -> None:
-    """Cut out every house number and write them in the order of their names' hashes.
+    """Cut out all house numbers and write them to a packed file, sorted by the hash of their name.
 
-    The tail of the packed file identifies the sources.
+    The tail of the file identifies the sources.
 
     Args:
-        sources: for each part, such as `train`, its archive `train.tar.gz`, or the
-            `digitStruct.mat` of its unpacked folder `train`.
+        sources: the archive of each part, such as `train.tar.gz` for `train`, or the
+            `digitStruct.mat` in its unpacked folder.
 
     Raises:
         DataError: if a source is damaged or incomplete, or h5py is not installed.
@@ -66,7 +66,7 @@ def pack(sources: Mapping[str, Path], target: Path, progress: Progress | None = 
 
 
 def is_packed(sources: Mapping[str, Path], target: Path) -> bool:
-    """Check whether a file was packed from these sources, by their sizes and times."""
+    """Return whether a file was packed from these sources, by their sizes and times."""
     with target.open("rb") as packed:
         packed.seek(max(0, target.stat().st_size - TAIL_BYTES))
         return packed.read() == _stamp(sources)
@@ -75,8 +75,8 @@ def is_packed(sources: Mapping[str, Path], target: Path) -> bool:
 def read_boxes(content: bytes, origin: str, progress: Progress | None = None) -> dict[str, Box]:
     """Read the box around all digits of each photograph from a `digitStruct.mat`.
 
-    The file is MATLAB 7.3, which is HDF5. Its struct array `digitStruct` has the fields `name` and
-    `bbox`; the latter has `left`, `top`, `width` and `height` of each digit.
+    The format is MATLAB 7.3, which is HDF5. The struct array `digitStruct` has the fields `name`
+    and `bbox`; `bbox` has the fields `left`, `top`, `width` and `height`, one value per digit.
 
     Raises:
         DataError: if the file is damaged or has another structure.
@@ -118,7 +118,7 @@ def cut_out(photograph: bytes, box: Box, origin: str) -> UInt8[np.ndarray, "3 64
     An enlarged box that exceeds the photograph is clipped.
 
     Raises:
-        DataError: if the photograph cannot be decoded, or the box lies outside it.
+        DataError: if the photograph cannot be decoded, or if the box lies outside it.
 
     >>> red = io.BytesIO()
     >>> Image.new("RGB", (100, 40), (255, 0, 0)).save(red, "PNG")
@@ -159,14 +159,14 @@ def _files(source: Path, names: Iterable[str], max_bytes: int) -> Iterator[tuple
 
 
 def _member(group: Any, name: str) -> Any:
-    """Get a member of a group; refuse links, which may lead to any file."""
+    """Return a member of a group; refuse soft and external links, which can refer to any file."""
     if not isinstance(group.get(name, getlink=True), import_h5py().HardLink):
         raise ValueError(f"it has no {name}")
     return group[name]
 
 
 def _checked(array: Any, max_size: int) -> Any:
-    """Refuse an array that is large, stored elsewhere, or neither numbers nor references."""
+    """Return an array if it is small, stored in this file, and holds numbers or references."""
     size, chunk = array.size, math.prod(array.chunks or ())
     if not 0 < size <= max_size or chunk > MAX_NUMBERS:
         raise ValueError(f"an array has {size} values in chunks of {chunk}")
@@ -178,7 +178,7 @@ def _checked(array: Any, max_size: int) -> Any:
 
 
 def _name(text: Any) -> str:
-    """Decode the name of a photograph from the characters of a MATLAB string."""
+    """Decode the name of a photograph from a MATLAB string."""
     name = "".join(map(chr, _checked(text, MAX_NAME_LENGTH)[:, 0]))
     if not re.fullmatch(r"\w+\.png", name):
         raise ValueError(f"{name!r} is not the name of a photograph")
@@ -186,7 +186,7 @@ def _name(text: Any) -> str:
 
 
 def _values(mat: Any, field: Any) -> np.ndarray:
-    """Read a field of all digits: a single value is stored directly, several by reference."""
+    """Read one field of all digits: MATLAB stores one value directly, and several by reference."""
     values = _checked(field, MAX_DIGITS)[()].ravel()
     if values.dtype.kind == "O":
         values = [_checked(mat[reference], 1)[0, 0] for reference in values]

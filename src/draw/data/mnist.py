@@ -14,7 +14,7 @@ MIRRORS = (
 
 
 def _file(name: str, size: int, sha256: str) -> RemoteFile:
-    dotted = name.replace("-idx", ".idx")  # as some distributions name it
+    dotted = name.replace("-idx", ".idx")  # the file name in some distributions
     urls = tuple(f"{mirror}{name}.gz" for mirror in MIRRORS)
     return RemoteFile(name, size, sha256, urls, (dotted,))
 
@@ -49,7 +49,7 @@ def mnist(split: str, source: Source) -> Images:
 
 
 def grey_digits(pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """Make a data set of uint8 digits `[n, 28, 28]`, with dynamic binarisation."""
+    """Create a data set of uint8 digits `[n, 28, 28]`, with dynamic binarisation."""
     return Images(
         pixels=torch.tensor(pixels).unsqueeze(1),
         labels=torch.tensor(labels.astype(np.int64)),

@@ -1,4 +1,4 @@
-"""Decode image files to arrays of one shape, one at a time or many in parallel."""
+"""Decode image files to one shape, one at a time or many in parallel."""
 
 import os
 import warnings
@@ -11,17 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL
+import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, PngImagePlugin
+from torch import Tensor
 
 from draw.errors import ConfigError, DataError, one_line
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # Pillow runs other programs for some, such as EPS
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # for others, such as EPS, Pillow runs programs
 MAX_PIXELS = 89_478_485  # per image; the default of Pillow and of DRAW_MAX_PIXELS
 MAX_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY  # decompressed text in a PNG
 MAX_AHEAD = 2  # images decoded ahead of their use, per thread
-# What the pixels depend on besides the file and the shape: raise the number with each change of
-# `_fit`, so that cached images are decoded again.
+# Identifies how images are decoded. Increase the number with each change of `_fit`, so that cached
+# images are decoded again.
 DECODER = f"Pillow {PIL.__version__}, version 1"
 ORIENTATION = 0x0112  # the EXIF tag
 TRANSPOSITIONS = {
@@ -42,16 +44,21 @@ class Decoded(NamedTuple):
     note: str | None
 
 
-def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> Decoded:
-    """Decode one image upright, resize it to cover `shape` and crop its centre.
+def load_picture(
+    path: Path, shape: tuple[int, int, int], *, enlarge: bool = True
+) -> tuple[UInt8[Tensor, "C H W"], str | None]:
+    """Load one image as a tensor: rotate it upright, resize it to cover `shape`, crop its centre.
 
-    The content decides the format: PNG, JPEG, WebP or GIF. An animation is represented by its
-    first frame; transparent pixels are blended with black.
+    The content determines the format: PNG, JPEG, WebP or GIF. Of an animation, the first frame is
+    used. Transparent pixels are blended with black.
 
     Args:
         shape: (C, H, W) of the result; C = 1 is grey, 3 is RGB.
         enlarge: whether to enlarge an image that is smaller in both directions; if not, it is
             centred on black.
+
+    Returns:
+        The pixels, and a description of the conversion (None if nothing changed).
 
     Raises:
         DataError: if the file is missing, cannot be decoded or has more pixels than `max_pixels`.
@@ -59,20 +66,19 @@ def decode(path: Path, shape: tuple[int, int, int], *, enlarge: bool = True) -> 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "red.png"
     >>> Image.new("RGB", (6, 4), "red").save(path)
-    >>> pixels, note = decode(path, (3, 2, 2))
+    >>> pixels, note = load_picture(path, (3, 2, 2))
     >>> pixels[:, 0, 0].tolist(), note
     ([255, 0, 0], '6 x 4 RGB converted to 2 x 2 RGB')
     """
     with strict_pillow():
-        return _decode(path, shape, enlarge)
+        pixels, note = _decode(path, shape, enlarge)
+    return torch.from_numpy(pixels), note
 
 
 def decode_all(
     paths: Sequence[Path], shape: tuple[int, int, int]
 ) -> Generator[Decoded | DataError, None, None]:
-    """Decode images in several threads; yield each one, or its error, in order.
-
-    Only a few images are in memory at a time.
+    """Decode images in several threads, a few ahead of use; yield each, or its error, in order.
 
     >>> [type(result).__name__ for result in decode_all([Path("missing.png")], (1, 28, 28))]
     ['DataError']
@@ -93,7 +99,7 @@ def decode_all(
 
 
 def max_pixels() -> int:
-    """Return the largest number of pixels of an image, which DRAW_MAX_PIXELS can change.
+    """Return the maximum number of pixels of an image, which DRAW_MAX_PIXELS can change.
 
     Raises:
         ConfigError: if DRAW_MAX_PIXELS is not a positive integer.
@@ -106,10 +112,10 @@ def max_pixels() -> int:
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings about damage it repairs; refuse images of too many pixels.
+    """Ignore Pillow's warnings about damage that it repairs, and refuse images that are too large.
 
-    Compressed text in a PNG may be as large as other text; Pillow allows 1 MiB. Warning filters and
-    Pillow's limits belong to the process, so threads must not change them one by one.
+    Compressed text in a PNG may be as large as all text together; by default, Pillow allows 1 MiB.
+    Warning filters and Pillow's limits are global, so do not call this in concurrent threads.
     """
     before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
     Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = max_pixels(), MAX_TEXT_BYTES
@@ -162,20 +168,20 @@ def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
 
 
 def _upright(opened: Image.Image) -> Image.Image:
-    """Load an image and turn it by its EXIF orientation, or not at all if that is unreadable.
+    """Load an image and rotate it according to its EXIF orientation, if that can be read.
 
-    `ImageOps.exif_transpose` also rewrites all other metadata, which fails if any are damaged.
+    `ImageOps.exif_transpose` also rewrites all other metadata, and fails if they are damaged.
     """
     opened.load()
     try:
         transposition = TRANSPOSITIONS.get(opened.getexif()[ORIENTATION])
-    except Exception:  # there is none, or Pillow raises another type on damaged metadata
+    except Exception:  # no orientation, or any error that Pillow raises on damaged metadata
         transposition = None
     return opened.copy() if transposition is None else opened.transpose(transposition)
 
 
 def _fit(path: Path, mode: str, size: tuple[int, int], enlarge: bool) -> tuple[Image.Image, str]:
-    """Convert an image to a mode and size, and describe the original."""
+    """Convert an image to a mode and size; return it and a description of the original."""
     with Image.open(path, formats=FORMATS) as opened:
         upright = _upright(opened)
         original = f"{upright.width} x {upright.height} {opened.mode}"

@@ -32,5 +32,5 @@ def _cluttered(split: str, source: Source, *, size: int, pieces: int) -> Images:
 
 
 def _as_split(images: Images, split: str) -> Images:
-    """Keep training images random; transform validation and test images once."""
+    """Transform validation and test images once, and training images whenever they are used."""
     return images if split == "train" else images.transformed(SEEDS[split])

@@ -11,9 +11,9 @@ PIECE = 8  # side of a piece of clutter, pixels
 
 @dataclass(frozen=True)
 class _DigitTransform:
-    """Put several digits, or pieces of digits, on an empty square."""
+    """Add several digits, or pieces of digits, on an empty square."""
 
-    digits: UInt8[Tensor, "n 1 h w"]  # the digits to take the other ones from
+    digits: UInt8[Tensor, "n 1 h w"]  # from which the additional digits or pieces are drawn
     size: int  # side of the result, pixels
 
     @property
@@ -26,8 +26,8 @@ class _DigitTransform:
 class Cluttered(_DigitTransform):
     """Put each digit at a random place among pieces of other digits (Mnih et al. 2014).
 
-    A piece is a random 8 x 8 crop of a random digit, at a random place. Overlapping intensities
-    are added and clipped at 255.
+    A piece is a random 8 x 8 crop of a random digit. Overlapping intensities are added and clipped
+    at 255.
 
     >>> digits = torch.full((5, 1, 28, 28), 60, dtype=torch.uint8)
     >>> cluttered = Cluttered(digits, size=100, pieces=8)(digits, Generator().manual_seed(0))
@@ -51,7 +51,7 @@ class Cluttered(_DigitTransform):
 
 @dataclass(frozen=True)
 class Pair(_DigitTransform):
-    """Put each digit and another, random one at random places; add and clip at 255 (4.3)."""
+    """Add each digit and another random one at random places, clipped at 255 (section 4.3)."""
 
     def __call__(
         self, pixels: UInt8[Tensor, "B 1 h w"], generator: Generator | None

@@ -1,4 +1,4 @@
-"""How good a network is on a set of images: the bounds of DRAW, the errors of a classifier."""
+"""Evaluate networks on a set of images: the bounds of DRAW, and the error of a classifier."""
 
 from draw.evaluation.bounds import Evaluation, ImportanceBound, evaluate
 from draw.evaluation.classification import Classification, classify

@@ -1,4 +1,4 @@
-"""Bounds of DRAW on log p(x), averaged over a set of images."""
+"""Evaluate the bounds of DRAW on log p(x), averaged over a set of images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ from draw.objectives import bits_per_dim, elbo, encoder_terms, iwae, log_weight
 from draw.storage.tensors import weights_digest
 from draw.trace import Trace
 
-MAX_ELEMENTS = 2**21  # pixels times channels evaluated in parallel, which bounds the memory
-GPU_FACTOR = 8  # more parallel trajectories on a GPU, where launching a run takes 15 ms
+MAX_ELEMENTS = 2**21  # pixels times channels evaluated in parallel, which limits memory
+GPU_FACTOR = 8  # times as many parallel trajectories on a GPU, where launching takes 15 ms
 MAX_BATCH_TRAJECTORIES = 2**17  # per batch; an interruption loses at most one batch
 
 # Descriptions of p(x) by (likelihood, binarisation); other combinations are invalid.
@@ -54,7 +54,7 @@ class Evaluation:
     log_likelihood_nats: float  # first part of the ELBO, -L_x
     kl_nats: float  # second part of the ELBO, L_z
     kl_nats_by_step: tuple[float, ...]  # L_z by glimpse
-    bits_per_dim: float | None  # of the ELBO; None if pixels are probabilities, not outcomes
+    bits_per_dim: float | None  # ELBO in bits; None if pixels are probabilities
     iwae: tuple[ImportanceBound, ...]  # ordered by k; empty if not requested
 
 
@@ -72,25 +72,25 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the ELBO, and optionally IWAE bounds, of a model on a set of images.
 
-    Samples are evaluated in chunks, and only one log weight per sample is kept, so memory hardly
-    grows with k.
+    Samples are evaluated in chunks, and only one log weight per sample is stored, so memory hardly
+    depends on k.
 
     Args:
         model: the model.
         images: the images.
         samples: samples per image over which the ELBO is averaged.
-        importance_samples: k of the importance-weighted bound, or several values of k. All use the
-            samples of the largest k: a smaller k is averaged over all disjoint groups of its size,
-            which is unbiased as well and less noisy.
-        seed: determines the noise and a dynamic binarisation.
+        importance_samples: one or several values of k for the IWAE bound. All use the samples of
+            the largest k; a smaller k is averaged over all disjoint groups of k samples, which
+            reduces its variance and keeps its expectation.
+        seed: random seed for the noise and a dynamic binarisation.
         progress: called with (samples done, total samples).
         world: the processes that share the images; the result does not depend on their number.
-        out: a folder for the values of each image. An interrupted evaluation with the same
-            arguments resumes from it, with the same result.
+        out: a folder for the results of each batch. If a call is interrupted, another one with the
+            same arguments resumes from this folder and gives the same result.
 
     Raises:
         ConfigError: if a number of samples is below 1, or the likelihood does not fit the images.
-        RunError: if `out` holds something else or is damaged.
+        RunError: if `out` holds other files or another evaluation, or is damaged.
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig
@@ -140,11 +140,9 @@ def evaluate(
             values += [_mean_of_groups(log_weights, k) for k in ks]
         return dict(zip(shapes, values, strict=True))
 
-    def on_cached(count: int) -> None:
-        advance(count * per_image)
-
     measured = evaluate_batches(
-        images, batch_size, seed, model.device, world, measure, cache, on_cached
+        *(images, batch_size, seed, model.device, world, measure, cache),
+        on_cached=lambda count: advance(count * per_image),
     )
     elbo_nats, elbo_stderr = mean_and_stderr(measured["elbo"])
     kl_by_step = measured["kl"].double().mean(1)
@@ -183,7 +181,7 @@ def describe_likelihood(config: DRAWConfig, images: Images) -> str:
 
 
 def _identity(model: DRAW, images: Images, batch_size: int) -> dict[str, Any]:
-    """Return everything that determines the results, besides the arguments of `evaluate`."""
+    """Return what determines the results, apart from the other arguments of `evaluate`."""
     eps = torch.empty(model.noise_shape(batch_size), device=model.device)
     x = torch.empty(batch_size, *images.shape, device=model.device)
     return {
@@ -201,7 +199,7 @@ def _elbo_terms(trace: Trace) -> list[Tensor]:
 
 
 def _mean_of_groups(log_weights: Tensor, k: int) -> Tensor:
-    """Return the IWAE bound for k, [B], averaged over all disjoint groups of k samples."""
+    """Return the IWAE bound for k, averaged over all disjoint groups of k samples, [B]."""
     groups = len(log_weights) // k
     grouped = log_weights[: groups * k].view(k, -1)  # [k, groups * B]
     return iwae(grouped).view(groups, -1).mean(0)

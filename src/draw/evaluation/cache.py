@@ -1,4 +1,4 @@
-"""A folder that keeps the results of each batch, so that an interrupted evaluation can resume."""
+"""Store the results of each batch, so that an interrupted evaluation can be resumed."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,14 @@ SETTINGS = "evaluation.json"
 
 
 class EvalCache:
-    """The results of an evaluation, one file per batch.
+    """A folder with the results of an evaluation, one file per batch.
 
     Args:
         settings: everything that determines the results, as JSON values.
-        shapes: the shape of each quantity of one image, by name.
+        shapes: the shape of each quantity per image, by name.
 
     Raises:
-        RunError: if the folder holds something else.
+        RunError: if the folder holds other files or another evaluation.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class EvalCache:
         self.folder, self.shapes = folder, shapes
         with world.local_main_first():
             was_vacant = is_vacant(folder)
-            if not (folder / SETTINGS).exists():  # another machine may have written it meanwhile
+            if not (folder / SETTINGS).exists():  # another machine may have just written it
                 if not was_vacant:
                     raise RunError(
                         f"{folder} exists and is not empty; choose another folder with --out"
@@ -57,7 +57,7 @@ class EvalCache:
                 )
 
     def read(self, batch: int, images: int) -> dict[str, Tensor] | None:
-        """Read the results of a batch, [..., B] each; None if it has not been evaluated.
+        """Read the results of a batch, each [..., B], or return None if it is not evaluated yet.
 
         Raises:
             RunError: if the file is damaged.

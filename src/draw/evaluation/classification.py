@@ -1,4 +1,4 @@
-"""Errors of a classifier on a set of images."""
+"""Evaluate a classifier on a set of images."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def classify(
     """Evaluate a classifier on labelled images.
 
     Args:
-        seed: determines a dynamic binarisation and random transforms.
+        seed: random seed for dynamic binarisation and random transforms.
         progress: called with (images done, total images).
         world: the processes that share the images; the result does not depend on their number.
 
@@ -82,7 +82,7 @@ def labels_of(images: Images, classes: int) -> Int[Tensor, " n"]:
     """Return the labels of images.
 
     Raises:
-        ConfigError: if there are none, or if some are outside 0 to classes - 1.
+        ConfigError: if the images have no labels, or labels outside 0 to classes - 1.
     """
     if images.labels is None:
         raise ConfigError("a classifier needs labels; these images have none")

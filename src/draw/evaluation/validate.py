@@ -1,4 +1,4 @@
-"""Validation of either network: the one place that dispatches on its type."""
+"""Validate a network of either type, and check that it fits its training images."""
 
 from typing import NamedTuple
 

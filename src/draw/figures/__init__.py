@@ -1,7 +1,7 @@
-"""Draw traces: grids, films, the paper's figures and learning curves.
+"""Draw traces: grids, films, the paper's figures and learning curves. Nothing here runs a model.
 
-Nothing here runs a model. `__init__.pyi` lists the functions, which are imported on first use,
-because importing Matplotlib takes longer than drawing a film.
+The functions listed in `__init__.pyi` are imported on first use, because importing Matplotlib takes
+longer than drawing a film.
 """
 
 import lazy_loader

@@ -19,25 +19,25 @@ from draw.figures.tiles import GAP, GREEN, RED, arrange, panels, window_at, wind
 from draw.storage.files import atomic_path
 from draw.trace import Trace
 
-MAX_SIDE = 16_000  # pixels; WebP allows little more
+MAX_SIDE = 16_000  # pixels; the limit of WebP is 16,383
 MIN_GIF_MS = 20  # browsers show shorter frames for 100 ms
 GIF_GREYS = 32  # shades of a grey GIF, each at most 4 of 255 from the original
-WEBP_SHADES = [3 * round(shade / 3) for shade in range(256)]  # an error of at most 1 in 255
+WEBP_SHADES = [3 * round(shade / 3) for shade in range(256)]  # error of at most 1 in 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Film(Sequence[Image.Image]):
-    """A frame for each glimpse of a recorded trace, then the finished images without windows.
+    """One frame per glimpse of a recorded trace, then the finished images without windows.
 
-    Frames are drawn on access. The border of a window encloses its patch, and its line is sigma
+    Frames are drawn when they are accessed. The border of a window surrounds its patch and is sigma
     wide (figures 1 and 5).
 
     Args:
         trace: the recorded trace.
         columns: images per row.
         scale: screen pixels per image pixel.
-        read_size, write_size: the patch size N of the windows; None does not draw them.
-        images: the encoded images, shown beside the canvases with the read windows.
+        read_size, write_size: the patch sizes N of the windows, which are not drawn if None.
+        images: the encoded images, shown beside the canvases, with the read windows.
 
     Raises:
         TraceError: if the trace was not recorded.
@@ -80,15 +80,14 @@ class Film(Sequence[Image.Image]):
 
 
 def _check_size(tiles: Tensor, columns: int, scale: int, grids: int = 1) -> None:
-    """Check that `grids` grids of tiles [..., B, C, H, W], side by side, fit in every format."""
+    """Check that `grids` grids of tiles [..., B, C, H, W] side by side fit in every format."""
     B, _, H, W = tiles.shape[-4:]
     width = grids * min(columns, B) * (W * scale + GAP)
     height = -(-B // columns) * (H * scale + GAP)
     if max(width, height) > MAX_SIDE:
         raise ConfigError(
-            f"a film of {width:,} x {height:,} pixels is too large; a side may have at most "
-            f"{MAX_SIDE:,} pixels; use fewer images, a smaller --scale, or --columns nearer to the "
-            f"number of rows"
+            f"a film of {width:,} x {height:,} pixels is too large: each side may have at most "
+            f"{MAX_SIDE:,} pixels; use fewer images, a smaller --scale or other --columns"
         )
 
 
@@ -100,7 +99,7 @@ def looking(
     columns: int,
     scale: int = 1,
 ) -> list[Image.Image]:
-    """Return the frames of a film of a classifier's glimpses, with the windows in green.
+    """Draw the frames of a film of a classifier's glimpses, with the windows in green.
 
     Args:
         windows: the read windows, fields [T, B].
@@ -126,15 +125,15 @@ def looking(
 def save_film(path: Path, film: Sequence[Image.Image], *, fps: float, hold_ms: int) -> None:
     """Save a film as GIF, WebP or MP4, depending on the suffix of the file.
 
-    A GIF has 32 shades of grey or 253 colours. WebP rounds intensities to multiples of 3, an
-    error of at most 1 in 255. Both keep the exact colours of window borders. MP4 needs the extra
+    A GIF has 32 shades of grey or 253 colours. WebP rounds intensities to multiples of 3, an error
+    of at most 1 in 255. Both preserve the colours of window borders exactly. MP4 needs the extra
     `mp4` and blurs colours slightly.
 
     Args:
         path: the file.
         film: frames of the same size.
-        fps: frames per second. A GIF rounds the duration of a frame to 10 ms, and to at least 20.
-        hold_ms: how long the last frame is shown before a GIF or WebP starts again.
+        fps: frames per second. A GIF rounds the duration of a frame to 10 ms, at least 20 ms.
+        hold_ms: how long the last frame is shown, in milliseconds. GIF and WebP then start again.
 
     Raises:
         ConfigError: if the format is unknown or the extra is not installed.
@@ -173,16 +172,16 @@ def _save_gif(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms:
         duration=[shown] * len(rest) + [held],
         loop=0,
         palette=palette.tobytes(),
-        optimize=True,  # makes pixels transparent that do not change
+        optimize=True,  # makes unchanged pixels transparent
         transparency=len(palette) - 1,
     )
 
 
 def _palette(film: Sequence[Image.Image]) -> UInt8[np.ndarray, "n 3"]:
-    """Choose the colours of a film: its shades, then RED, GREEN and an unused colour.
+    """Choose the palette of a film: shades, then RED, GREEN and an unused colour.
 
-    If the middle and last frames are grey except for the windows, the shades are evenly spaced
-    greys; otherwise they are the best colours for these two frames.
+    The shades are evenly spaced greys if the middle and last frames are grey except for the
+    windows, and otherwise the best colours for these two frames.
     """
     two = np.concatenate([np.asarray(film[len(film) // 2]), np.asarray(film[-1])])
     red, green = _window_masks(two)
@@ -197,7 +196,7 @@ def _palette(film: Sequence[Image.Image]) -> UInt8[np.ndarray, "n 3"]:
 
 
 def _indexed(picture: Image.Image, palette: UInt8[np.ndarray, "n 3"]) -> Image.Image:
-    """Convert a frame to the palette, without dithering."""
+    """Convert a frame to a palette, without dithering."""
     pixels, shades = np.asarray(picture), palette[:-3]
     if (np.ptp(shades, axis=1) == 0).all():
         index = (pixels[..., 1] * ((len(shades) - 1) / 255)).round().astype(np.uint8)
@@ -213,7 +212,7 @@ def _indexed(picture: Image.Image, palette: UInt8[np.ndarray, "n 3"]) -> Image.I
 
 
 def _window_masks(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the borders of the write windows (red) and read windows (green) are."""
+    """Return masks of the pixels that are RED (write windows) and GREEN (read windows)."""
     r, g, b = np.moveaxis(pixels, -1, 0)
     red, green = ((r == c[0]) & (g == c[1]) & (b == c[2]) for c in (RED, GREEN))
     return red, green
@@ -248,7 +247,7 @@ def _save_mp4(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms:
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command += ["-r", str(1000 / frame_ms), "-i", "-", "-vf", ",".join(filters)]
     command += ["-c:v", "libx264", "-crf", "18", "-movflags", "+faststart", "-f", "mp4"]
-    command += [f"file:{path}"]  # otherwise 10:30.mp4 would be a URL
+    command += [f"file:{path}"]  # without file:, 10:30.mp4 would be a URL
     with tempfile.TemporaryFile() as log:  # a full pipe would block ffmpeg
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as ffmpeg:
             with suppress(BrokenPipeError):  # ffmpeg ended early; its exit status says why

@@ -1,6 +1,7 @@
 """The figures of the paper.
 
-stages: 1, 7, 8, 10; patches: 3; zoom: 4; glimpses: 5; beside_nearest: 6, 9, 12; curves: 11.
+`stages` draws figures 1, 7, 8 and 10; `patches` 3; `zoom` 4; `glimpses` 5; `beside_nearest` 6, 9
+and 12; `curves` 11.
 """
 
 import itertools
@@ -46,7 +47,7 @@ METRICS = {"elbo": "ELBO", "log_likelihood": "log likelihood of the labels"}
 
 
 def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Image.Image:
-    """Show each image after up to twelve of the glimpses, one row per image (figures 1 and 7).
+    """Show each image after up to twelve of its glimpses, one row per image (figures 1 and 7).
 
     Args:
         trace: the recorded trace.
@@ -74,7 +75,7 @@ def glimpses(
 ) -> Image.Image:
     """Show the glimpses of a classifier and its prediction, one row per image (figure 5).
 
-    A wrong prediction is red and followed by the correct label in brackets.
+    A wrong prediction is red, with the correct label in brackets.
 
     Args:
         images: the classified images.
@@ -104,7 +105,7 @@ def glimpses(
 
 
 def _columns(columns: list[np.ndarray], headings: list[str]) -> Image.Image:
-    """Arrange columns of tiles [B, h, w, 3], each below its heading."""
+    """Arrange columns of tiles [B, h, w, 3] below their headings."""
     rows = np.stack(columns, axis=1)  # [B, columns, h, w, 3]
     body = arrange(rows.reshape(-1, *rows.shape[2:]), len(columns))
     sheet = Image.new("RGB", (body.width + 2 * MARGIN, body.height + TITLE + 2 * MARGIN), PAPER)
@@ -122,7 +123,7 @@ def beside_nearest(
     *,
     scale: int = 3,
 ) -> Image.Image:
-    """Show samples in rows, and the training image nearest to the last of each row (figure 6).
+    """Show rows of samples, and the training image nearest to the last of each row (figure 6).
 
     >>> beside_nearest(torch.rand(6, 1, 8, 8), torch.rand(2, 1, 8, 8)).size
     (156, 94)
@@ -132,10 +133,10 @@ def beside_nearest(
 
 
 def patches(image: Float[Tensor, "C H W"]) -> Figure:
-    """Show how stride and variance determine what attention reads (figure 3).
+    """Show how stride and variance determine the patch that is read (figure 3).
 
-    The left half shows the grid of filters over an image, with its centre and stride. The right
-    half shows three windows of 12 x 12 filters, with borders sigma wide, and the patches they read.
+    The left half shows the grid of filters on an image, with its centre and stride. The right half
+    shows three windows of 12 x 12 filters, with borders sigma wide, and the patches that they read.
     """
     _, H, W = image.shape
     size = max(H, W)
@@ -159,16 +160,16 @@ def patches(image: Float[Tensor, "C H W"]) -> Figure:
 def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     """Read a patch from an image and write it back (figure 4).
 
-    The window is half as high as the image and lies in the upper middle, where a portrait has its
-    face. The top row shows the image, the patch and the patch written back; the bottom row shows
-    the first and the last of the 144 filters.
+    The window is half as high as the image and in its upper middle, where the face of a portrait
+    is. The top row shows the image, the patch and the patch written back; the bottom row shows the
+    first and the last of the 144 filters.
     """
     _, H, W = image.shape
     delta = H / 2 / PATCH
     window = _window((W + 1) / 2, H / 3, delta, delta / 2)
     patch = attention.read(image[None], window, PATCH)
     ones = attention.write(torch.ones_like(patch), window, H, W)
-    written = attention.write(patch, window, H, W) / ones.max()  # gamma that keeps ones at 1
+    written = attention.write(patch, window, H, W) / ones.max()  # gamma for which ones remain ones
     F_x, F_y = (F[0] for F in attention.filterbanks(window, H, W, PATCH))
     first, last = (torch.outer(F_y[i], F_x[i])[None] for i in (0, -1))
     row = 8.4 * H / (2 * W + H)  # height of the top row in inches
@@ -193,7 +194,9 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
 def curves(records: list[dict[str, Any]], metric: str = "elbo") -> Figure:
     """Plot the learning curve of a run (figure 11).
 
-    `records` are those of its metrics.jsonl; `metric` is elbo or log_likelihood.
+    Args:
+        records: the lines of metrics.jsonl.
+        metric: "elbo" or "log_likelihood".
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -210,7 +213,7 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo") -> Figure:
         axes.plot(steps, nats, color="#c0392b", marker="o", ms=3, label="validation")
         _, best, record = max(valid, key=lambda point: point[1])
         stderr = record.get(f"valid_{metric}_stderr")
-        value = f"{best:.2f}" if stderr is None else f"{best:.2f} +- {stderr:.2f}"
+        value = f"{best:.2f}" if stderr is None else f"{best:.2f} ± {stderr:.2f}"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
         axes.set_title(f"best validation {METRICS[metric]} {value} nats{images}", fontsize=10)
         low = min(nats)
@@ -243,7 +246,7 @@ def _window(g_x: float, g_y: float, delta: float, sigma: float) -> Window:
 
 
 def _show(axes: Axes, image: Tensor, window: Window | None = None) -> None:
-    """Show an image in sharp pixels, with the border of a window in green."""
+    """Show an image with sharp pixels, and the border of a window in green."""
     axes.imshow(windowed(image[None], SCALE, window, PATCH, GREEN)[0], interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -1,4 +1,4 @@
-"""Images as tiles with window borders, in grids and in panels with titles."""
+"""Arrange images, with window borders, in grids and in panels with titles."""
 
 import math
 from pathlib import Path
@@ -12,14 +12,14 @@ from torch import Tensor
 from draw.attention import Window, box
 from draw.storage.files import atomic_path
 
-# All components are multiples of 3, the shades that WebP films keep exactly.
+# WebP films keep these colours exactly, because all components are multiples of 3.
 RED = (234, 51, 39)  # the write window, as in the paper's figure 1
 GREEN = (39, 201, 90)  # the read window, as in figure 5
 PAPER = (255, 255, 255)
 INK = (90, 90, 90)
 GAP = 2  # pixels between tiles
 MARGIN = 12  # pixels around a figure and between its panels
-TITLE = 20  # pixels of the line above a panel
+TITLE = 20  # height of the title above a panel, pixels
 FONT_SIZE = 13
 
 
@@ -65,7 +65,7 @@ def windowed(
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Convert images to tiles, and draw the borders of their windows, fields [n].
 
-    A border lies around the patch of size N = `size` and is sigma wide.
+    A border surrounds the patch of size N = `size` and is sigma wide.
     """
     tiles = enlarge(images, scale)
     if window is None or size is None:

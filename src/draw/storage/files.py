@@ -10,18 +10,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from reprlib import repr as short  # truncates values of any size and depth
+from reprlib import repr as short  # truncates large and deep values
 from typing import Any
 
 from draw.errors import ConfigError, one_line
 
 PARTIAL = ".partial"
-LOCK = ".lock"  # of a run folder, held while a process trains in it
-MAX_JSON_BYTES = 1 << 16  # a configuration needs a few hundred
+LOCK = ".lock"  # lock file of a run folder
+MAX_JSON_BYTES = 1 << 16  # a configuration has a few hundred
 
 
 def expand_user(path: str | Path) -> Path:
-    """Replace `~` or `~user` at the start of a path by that user's home folder.
+    """Replace `~` or `~user` at the start of a path with the user's home folder.
 
     Raises:
         ConfigError: if there is no such user or home folder.
@@ -32,16 +32,16 @@ def expand_user(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{path}: there is no such home folder; pass a path without ~") from error
+        raise ConfigError(f"{path}: there is no such home folder; use a path without ~") from error
 
 
 def cache_dir() -> Path:
     """Return the user's cache folder for downloads, decoded images and compiled kernels.
 
-    A user without a home folder has it among the temporary files.
+    If the user has no home folder, it is in the folder for temporary files.
 
     Raises:
-        ConfigError: if another user could change that temporary folder.
+        ConfigError: if other users can change this temporary folder.
     """
     if base := os.environ.get("XDG_CACHE_HOME"):
         return expand_user(base) / "draw"
@@ -59,7 +59,7 @@ def cache_dir() -> Path:
 
 
 def _temporary_cache_dir() -> Path:
-    """Create the temporary cache folder, which contains compiled code, for this user only."""
+    """Create a temporary cache folder that only this user can change, because it holds code."""
     folder = Path(tempfile.gettempdir(), f"draw-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
@@ -70,13 +70,13 @@ def _temporary_cache_dir() -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` in one step when the block ends normally.
+    """Yield a temporary file, which replaces `path` atomically if the block succeeds.
 
-    Readers of `path` see the old file or the new one, never a part of it. Every writer has a
-    temporary file with a unique name, so concurrent writers cannot mix their contents.
+    Readers of `path` see either the old or the new file, never part of one. Temporary files have
+    unique names, so concurrent writers do not interfere.
 
     Raises:
-        OSError: if the disk is full or not writable; the old file is left as it was.
+        OSError: if the disk is full or not writable; the old file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
@@ -94,13 +94,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    mask = os.umask(0o077)  # there is no way to read it without setting it
+    mask = os.umask(0o077)  # it cannot be read without being set
     os.umask(mask)
     return mask
 
 
 def is_partial(path: Path) -> bool:
-    """Return whether a killed process left this file while writing."""
+    """Return whether this is a temporary file of `atomic_path`, left by a killed process."""
     return path.name.startswith(".") and path.suffix == PARTIAL
 
 
@@ -112,16 +112,16 @@ def is_vacant(folder: Path) -> bool:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace the content of a file; see `atomic_path`."""
+    """Write a file atomically; see `atomic_path`."""
     with atomic_path(path) as partial:
         partial.write_bytes(data)
 
 
 def read_start(path: Path, size: int) -> bytes:
-    """Read the first `size` bytes of a file, or all of a shorter file.
+    """Read at most the first `size` bytes of a file.
 
     Raises:
-        OSError: if the path cannot be read or is not a regular file (a pipe would block).
+        OSError: if the path is not a regular file (a pipe would block) or cannot be read.
 
     >>> len(read_start(Path(__file__), 5))
     5
@@ -152,14 +152,10 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(data: str | bytes, name: str) -> Any:
-    """Parse JSON from an untrusted source; duplicate keys are errors.
-
-    Args:
-        data: the JSON text.
-        name: the name of the source in error messages.
+    """Parse JSON from an untrusted source, which error messages call `name`.
 
     Raises:
-        ConfigError: if the text is not JSON or is nested too deeply.
+        ConfigError: if the text is not JSON, is nested too deeply or repeats a key.
 
     >>> parse_json('{"height": 28, "height": 64}', "it")
     Traceback (most recent call last):
@@ -172,7 +168,7 @@ def parse_json(data: str | bytes, name: str) -> Any:
 
 
 def dump_json(values: Any, indent: int | None = 2) -> str:
-    """Format values as valid JSON with a trailing newline; NaN and infinities become null.
+    """Convert values to valid JSON with a trailing newline; NaN and infinities become null.
 
     >>> dump_json({"loss": float("-inf"), "errors": [1.0, float("nan")]}, indent=None)
     '{"loss": null, "errors": [1.0, null]}\\n'

@@ -1,10 +1,11 @@
 """Models saved in a folder or on the Hugging Face Hub, as config.json and model.safetensors.
 
-Loading is stricter than in huggingface_hub: by default all keys and tensors must be known and
-present, pickles are never read, and nothing is printed.
+Loading is stricter than in huggingface_hub: by default, the files must hold exactly the expected
+keys and tensors. Pickles are never read, and nothing is printed.
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ M = TypeVar("M", bound="Pretrained")
 log = logging.getLogger("draw")
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HUB_ID = re.compile(r"(?!\.{1,2}/)[^/]+/[^/]+")  # owner/name
 CARD = {
     "library_name": "draw",
     "license": "mit",
@@ -37,10 +39,10 @@ CARD = {
 
 
 class Pretrained(PyTorchModelHubMixin):
-    """Add `from_pretrained`, `save_pretrained` and `push_to_hub` to a module.
+    """A mixin with `from_pretrained`, `save_pretrained` and `push_to_hub`.
 
-    A subclass names the dataclass of its configuration, takes an instance of it as its only
-    argument and keeps it as `self.config`.
+    A subclass passes the dataclass of its configuration as `config_type`, takes an instance of it
+    as its only argument and stores it as `self.config`.
     """
 
     _config_type: type
@@ -68,20 +70,23 @@ class Pretrained(PyTorchModelHubMixin):
         Args:
             pretrained_model_name_or_path: a folder, or the id of a model on the Hub (owner/name).
             revision: a branch, tag or commit of the Hub.
-            token: a token of the Hub; True uses the one that is saved on this machine.
+            token: an access token of the Hub; True uses the one saved on this machine.
             cache_dir: the folder for downloaded files.
             force_download: download the files even if they are cached.
-            local_files_only: use the cache only, without a network.
+            local_files_only: use only cached files, and do not access the network.
             map_location: the device of the loaded model.
             strict: require the file to hold exactly the model's tensors. With False, unknown
                 tensors are ignored and missing ones keep their random initial values; both are
                 logged. Shapes must agree in either case, as in `load_state_dict`.
 
         Raises:
-            ModelError: if a file is missing, corrupt or describes another model.
+            ModelError: if a file is missing or corrupt, or describes another model.
             ConfigError: if the device is unknown or not available.
         """
-        device = _available_device(map_location)
+        try:
+            device = torch.empty(0, device=map_location).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ConfigError(f"map_location is {map_location!r}: {one_line(error)}") from error
         config_file, weights_file = locate(
             str(pretrained_model_name_or_path),
             revision=revision,
@@ -127,20 +132,8 @@ class Pretrained(PyTorchModelHubMixin):
         self.save(save_directory)
 
 
-def _available_device(device: str | torch.device) -> torch.device:
-    """Return a device.
-
-    Raises:
-        ConfigError: if it is unknown or not available.
-    """
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ConfigError(f"map_location is {device!r}: {one_line(error)}") from error
-
-
 def saved_type(name: str | Path) -> str | None:
-    """Return the model type recorded in config.json, such as "DRAW", or None if there is none.
+    """Return the model type that config.json records, such as "DRAW", or None.
 
     Raises:
         ModelError: if there is no such model.
@@ -163,10 +156,10 @@ def locate(name: str, **options: Any) -> list[Path]:
     folder = expand_user(name)
     if (folder / CONFIG).is_file() or (folder / WEIGHTS).is_file():
         files = [folder / CONFIG, folder / WEIGHTS]
-    elif _is_hub_id(str(folder)):
-        files = _download(name, **options)
     elif folder.exists():
         raise ModelError(f"{name} is not a saved model: it holds no {CONFIG}")
+    elif HUB_ID.fullmatch(str(folder)):
+        files = _download(name, **options)
     else:
         raise ModelError(f"{name} does not exist and is not a Hugging Face Hub id (owner/name)")
     for file in files:
@@ -175,20 +168,12 @@ def locate(name: str, **options: Any) -> list[Path]:
     return files
 
 
-def _is_hub_id(name: str) -> bool:
-    """Return whether a name has the form owner/name and no such path exists here."""
-    parts = name.split("/")
-    return (len(parts) == 2 and parts[0] not in (".", "..", "") and bool(parts[1])) and not Path(
-        name
-    ).exists()
-
-
 def _download(
     name: str, *, revision: str | None = None, local_files_only: bool = False, **options: Any
 ) -> list[Path]:
-    """Download the two files of a model from the hub.
+    """Download the two files of a model from the Hub.
 
-    If the hub cannot be reached or fails, for instance with status 429 or 503, its cache is used.
+    If the Hub cannot be reached or reports an error such as status 429 or 503, use cached files.
     """
     reason = ""
     if not local_files_only:
@@ -206,7 +191,7 @@ def _download(
             raise ModelError(
                 f"{name} is neither a local folder nor a model on the Hugging Face Hub"
             ) from error
-        except Exception as error:  # use the cache at once, without the client's retries
+        except Exception as error:  # use the cache immediately, without the client's retries
             local_files_only, reason = True, one_line(error)
     options["local_files_only"] = local_files_only
     try:
@@ -216,7 +201,7 @@ def _download(
         ]
     except RemoteEntryNotFoundError as error:
         raise ModelError(f"{name} is not a saved model: it holds no {WEIGHTS}") from error
-    except Exception as error:  # huggingface_hub raises many kinds when a connection breaks
+    except Exception as error:  # huggingface_hub raises many types if the connection breaks
         if local_files_only and not reason:
             raise ModelError(
                 f"{name} is neither a local folder nor in the cache of the Hugging Face Hub"

@@ -1,4 +1,4 @@
-"""Dataclasses to JSON and back, strictly."""
+"""Convert dataclasses to JSON values and back, with strict checks."""
 
 import types
 import typing
@@ -20,9 +20,9 @@ TYPE = "type"  # the key that names the network of a configuration
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Convert a dataclass to plain JSON values.
+    """Convert a dataclass to JSON values.
 
-    A configuration of a network, which has a `network` attribute, records it under "type".
+    The attribute `network` of a network configuration is stored under "type".
 
     >>> from draw.model import DRAWConfig
     >>> to_dict(DRAWConfig())["type"]
@@ -38,15 +38,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], values: object, name: str) -> T:
-    """Build a dataclass from parsed JSON.
+    """Build a dataclass, and its nested dataclasses, from parsed JSON.
 
-    Args:
-        cls: the dataclass; fields that are dataclasses are nested objects.
-        values: the parsed JSON.
-        name: the name of the source in error messages.
+    Error messages refer to the JSON as `name`.
 
     Raises:
-        ConfigError: if a key is unknown, missing or has a value of the wrong type.
+        ConfigError: if a key is unknown or missing, or has a value of the wrong type.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must hold a JSON object, not {type(values).__name__}")
@@ -73,14 +70,11 @@ def from_dict(cls: type[T], values: object, name: str) -> T:
 def convert_fields(config: Any, prefix: str = "") -> None:
     """Convert the fields of a frozen dataclass to their declared types, in `__post_init__`.
 
-    Whole floats, NumPy scalars and path strings are converted; other types are errors.
-
-    Args:
-        config: the dataclass.
-        prefix: the prefix of the field names in error messages.
+    Integral floats, NumPy scalars and path strings are converted; other types are errors. Error
+    messages put `prefix` before the names of fields.
 
     Raises:
-        ConfigError: if a field has a value of another type.
+        ConfigError: if a value cannot be converted.
     """
     for field in fields(config):
         value = _convert(field.type, getattr(config, field.name), prefix + field.name)
@@ -108,15 +102,11 @@ def _convert(expected: Any, value: Any, name: str) -> Any:
     for choice in choices:
         if type(value) is choice:
             return value
-        if choice is Path and isinstance(value, Path):
+        if choice is Path and isinstance(value, str | Path):
             return expand_user(value)
         if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
             return value
-        if choice is NoneType and value is None:
-            return None
     for choice in choices:
-        if choice is Path and isinstance(value, str):
-            return expand_user(value)
         if choice is float and type(value) is int and abs(value) <= MAX_EXACT_INT:
             return float(value)
         if choice is int and type(value) is float and value.is_integer():

@@ -5,9 +5,9 @@
     RUN/checkpoints/*.safetensors the last two training states
     RUN/model/                    the EMA weights with the best validation result
 
-These files are JSON or safetensors; nothing is pickled. All except the log are written atomically:
-if the process is killed or the disk fills up, a file holds either its old or its new content.
-Lines are appended to metrics.jsonl, and an incomplete last line is skipped.
+The files are JSON or safetensors; nothing is pickled. All files except the log are written
+atomically: if the process is killed or the disk is full, a file has either its old or its new
+content. Measurements are appended to metrics.jsonl; an incomplete last line is ignored.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ MAX_LOG_BYTES = 1 << 25  # about 7 million steps
 
 
 class RunFolder:
-    """The files of one training run."""
+    """The folder of one training run, see the module's docstring."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = expand_user(path)
@@ -56,7 +56,7 @@ class RunFolder:
         path = self.path
         if self.config_file.exists():
             raise RunError(
-                f"{path} holds another run; resume it with --resume "
+                f"{path} already holds a run; resume it with --resume "
                 f"--out {shlex.quote(str(path))}, or choose another folder with --out"
             )
         if not is_vacant(path):
@@ -77,9 +77,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the lock of the run folder, so that only one process trains in it.
+        """Lock the run folder, so that only one process trains in it.
 
-        The folder is created if necessary, and removed again if it is still empty at the end.
+        The folder is created if necessary, and removed again if no run was started in it.
 
         Raises:
             RunError: if another process holds the lock.
@@ -103,7 +103,7 @@ class RunFolder:
             lock.release()
 
     def move_data(self, data_dir: str | None) -> None:
-        """Record the new folder of data that have moved."""
+        """Record the current folder of the data, if it differs from the recorded one."""
         content = self.read()
         if content["config"].get("data_dir") != data_dir:
             content["config"]["data_dir"] = data_dir
@@ -152,7 +152,7 @@ class RunFolder:
             file.write(dump_json(record, indent=None))
 
     def records(self) -> list[dict[str, Any]]:
-        """Read all measurements; skip lines that are incomplete because a process was killed.
+        """Read all measurements; skip lines that are incomplete after a crash.
 
         Raises:
             RunError: if the log cannot be read or is larger than 32 MiB.
@@ -177,9 +177,9 @@ class RunFolder:
         return records
 
     def rewind(self, step: int) -> None:
-        """Delete the measurements after a step, and partial files that a killed process left.
+        """Delete the measurements after a step, and temporary files of killed processes.
 
-        The log is replaced, not rewritten in place, so that a link or pipe is not written to.
+        The log is replaced, not rewritten in place, in case it is a link or a pipe.
         """
         for path in list(filter(is_partial, self.path.rglob("*"))):
             path.unlink(missing_ok=True)
@@ -189,7 +189,7 @@ class RunFolder:
 
 
 def _is_measurement(record: object) -> bool:
-    """Return whether a record maps names to numbers or null, including an integer step."""
+    """Return whether a record maps names to numbers or null and has an integer step."""
     return (
         isinstance(record, dict)
         and type(record.get("step")) is int

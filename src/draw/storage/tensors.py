@@ -1,4 +1,4 @@
-"""Safetensors files from untrusted sources: exactly the expected tensors, nothing else."""
+"""Read safetensors files from untrusted sources, and compute digests of networks."""
 
 import hashlib
 import json
@@ -18,14 +18,13 @@ from draw.storage.json_config import to_dict
 
 FLOATS = {"F8_E4M3", "F16", "BF16", "F32", "F64"}
 MAX_PROBLEMS = 3  # listed in an error message
-MAX_HEADER_BYTES = 1 << 20  # a checkpoint needs about ten thousand
+MAX_HEADER_BYTES = 1 << 20  # a checkpoint has about ten thousand
 
 log = logging.getLogger("draw")
 
 
 def weights_digest(model: Any) -> str:
-    """Compute a SHA-256 of a network: its configuration and the names, shapes and values of its
-    tensors."""
+    """Compute a SHA-256 of the configuration and all tensors of a network."""
     config = json.dumps(to_dict(model.config), sort_keys=True)
     digest = hashlib.sha256(config.encode())
     for name, value in sorted(model.state_dict().items()):
@@ -37,19 +36,18 @@ def weights_digest(model: Any) -> str:
 def read_tensors(
     path: Path, expected: Mapping[str, Tensor], *, strict: bool = True
 ) -> dict[str, Tensor]:
-    """Read the expected tensors from a file that holds exactly these, in these shapes.
+    """Read a file that must hold exactly the expected tensors, with the expected shapes.
 
-    The header is compared before any tensor is read, so a file with unexpected contents takes no
-    memory.
+    The header is checked before any tensor is read, so an unexpected file needs no memory.
 
     Args:
         path: the safetensors file.
         expected: tensors with the expected names and shapes, possibly on the meta device; values
             are converted to their dtypes.
-        strict: with False, unknown tensors are logged and ignored, and missing ones are left out.
+        strict: if False, log and ignore unknown tensors, and omit missing ones.
 
     Raises:
-        ModelError: if the file cannot be read, is damaged or holds other tensors.
+        ModelError: if the file cannot be read, is damaged or has other tensors.
 
     >>> import tempfile, torch
     >>> from safetensors.torch import save_file

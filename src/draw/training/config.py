@@ -43,24 +43,24 @@ class TrainConfig:
     """
 
     model: NetworkConfig = field(default_factory=DRAWConfig)
-    data: str = "digits5k"  # name of a data set, see `draw data list`
-    # folder to search for data first; for the data set `folder`, the folder of your images
+    data: str = "digits5k"  # name of a data set; `draw data list` lists them
+    # folder in which to look for data first; for the data set `folder`, the folder of your images
     data_dir: Path | None = None
-    start_from: str | None = None  # trained model (name or folder) whose weights initialise the run
+    start_from: str | None = None  # trained model (name, folder or Hub id) to start from
     steps: int = 10_000  # total optimizer steps
     # train with this many glimpses first and double them in stages of equal cost; this is faster
     start_glimpses: int | None = None
     batch_size: int = 64  # images per minibatch
     antithetic: bool = False  # use each image twice per minibatch, with noise eps and -eps
-    microbatches: int = 1  # parts that each process splits its minibatch into, to save memory
+    microbatches: int = 1  # parts into which each process splits its shard, to save memory
     optimizer: Optimizer = "adam"  # muon: Muon for the LSTM weights, AdamW for the rest
     learning_rate: float = 1e-3  # peak learning rate
-    warmup_steps: int = 300  # linear warm-up (at most a quarter of training), then cosine decay
+    warmup_steps: int = 300  # linear warm-up steps (at most a quarter of all), then cosine decay
     weight_decay: float = 0.0  # decoupled weight decay, applied to matrices only
     clip_norm: float = 5.0  # maximum gradient norm
     ema_decay: float = 0.9995  # EMA decay of the weights; 0 disables the EMA
     eval_every: int = 500  # steps between validations
-    eval_images: int = 2_000  # validation images, the same ones each time
+    eval_images: int = 2_000  # images per validation, always the same ones
     checkpoint_every: int = 500  # steps between checkpoints
     seed: int = 0  # random seed for the initial weights, the order of the images and all noise
 
@@ -138,11 +138,7 @@ Stage(glimpses=64, start=600, stop=700)]
 
     @classmethod
     def from_dict(cls, values: object, source: str) -> "TrainConfig":
-        """Convert JSON values back to a configuration.
-
-        Args:
-            values: the JSON values.
-            source: where the values come from, for error messages.
+        """Convert JSON values back to a configuration; `source` names them in error messages.
 
         Raises:
             ConfigError: if a key is unknown or missing, or a value is invalid.

@@ -1,7 +1,7 @@
 """Replay a function as one CUDA graph.
 
-Launching a small kernel takes longer than running it. A CUDA graph is recorded once and then
-replayed as a whole, without Python between its kernels.
+Launching a small kernel takes longer than running it. A CUDA graph is recorded once, then replayed
+as a whole without any Python code between its kernels.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WARM_UP_CALLS = 3  # run eagerly, so that kernels are compiled and persistent memory is allocated
+WARM_UP_CALLS = 3  # eager calls, which compile kernels and allocate persistent memory
 
 
 class CapturedFunction:
     """Run a function eagerly three times, then record it as a CUDA graph and replay the graph.
 
-    The function must read its inputs from tensors that keep their addresses, do the same work in
+    The function must read its inputs from tensors with fixed addresses, launch the same kernels in
     every call and never wait for the device. Each call overwrites the previous result.
     """
 

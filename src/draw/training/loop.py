@@ -53,32 +53,32 @@ def train(
     """Train a network and yield the result of each step and validation.
 
     `draw.train` is a generator. Given an existing run folder, it resumes from the newest checkpoint
-    with bit-exact results. A new run writes run.json after the first step; if training fails before
-    that, for lack of memory for example, the folder is removed again. At the end, `run.model` holds
+    with bit-exact results. A new run writes run.json after the first step; if this step fails, for
+    example because memory is exhausted, the folder is removed again. At the end, `run.model` holds
     the EMA weights with the best validation result. Closing the generator discards the steps since
     the last checkpoint.
 
     Args:
         config: the training configuration.
         run: the run folder.
-        training, validation: the images; `config.data` should name the data set that they are from.
+        training, validation: the images; `config.data` should be the name of their data set.
         device: the device to train on.
         engine: which code runs the network, see `DRAW.engine`.
         stop: called after every step (every 50 steps if several processes train on GPUs); if it
             returns True, the generator saves a checkpoint and ends.
-        world: the processes that train together. Each calls this function with the same arguments;
-            one writes the run folder, which all must be able to read.
+        world: the processes that train together. Each must call this function with the same
+            arguments. One process writes the run folder, and all must be able to read it.
 
     Raises:
         ConfigError: if the images do not fit the network, the model of `start_from` is a different
             network, or the run was started with another configuration.
         ModelError: if the model of `start_from` does not exist or is damaged.
-        RunError: if ten gradients in a row are not finite, or the run folder holds something else,
+        RunError: if ten gradients in a row are not finite, or if the run folder holds other files,
             a damaged checkpoint or a run on other data.
 
     Note:
-        Bit-exact resume needs the same CPU type, number of threads, engine and handling of denormal
-        numbers; the command line always calls `torch.set_flush_denormal(True)`.
+        Bit-exact resuming needs the same CPU type, number of threads, engine and treatment of
+        denormal numbers; the command line always calls `torch.set_flush_denormal(True)`.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -119,7 +119,7 @@ def _steps(
     stop: Callable[[], bool],
     world: World,
 ) -> Iterator[StepResult | Validation]:
-    """Run the remaining steps, with their logging, validations and checkpoints."""
+    """Run the remaining steps, including logging, validations and checkpoints."""
     unlogged: list[StepResult] = []  # since the last line of the log
     is_new = not run.config_file.exists()
 
@@ -135,7 +135,7 @@ def _steps(
         is_new = False
         logging = _is_due(state.step, LOG_EVERY, config)
         validating = _is_due(state.step, config.eval_every, config)
-        # A run with `start_from` saves its first step; resuming then does not need that model.
+        # A run with `start_from` saves its first step, so that it can resume without that model.
         is_started = state.step == 1 and config.start_from is not None
         saving = is_started or _is_due(state.step, config.checkpoint_every, config)
         reading = state.step % stepper.read_every == 0
@@ -147,7 +147,7 @@ def _steps(
             unlogged.clear()
         if validating:
             yield _validate(state, config, run, validation, world)
-        # Several processes on GPUs agree to stop only when they wait for results anyway.
+        # Several processes on GPUs agree to stop only when they read results, which waits anyway.
         stopping = (world.size == 1 or reading) and world.any(stop(), state.model.device)
         if saving or stopping:
             yield from read()
@@ -162,8 +162,8 @@ def starting_model(config: TrainConfig) -> Network:
 
     Raises:
         ConfigError: if its configuration differs from `config.model`.
-        ModelError: if there is no such model or it is damaged.
-        RunError: if it is a run that has no model yet.
+        ModelError: if the model does not exist or is damaged.
+        RunError: if it is a run that has not saved a model yet.
     """
     name = str(config.start_from)
     trained: Network = load(name)

@@ -1,6 +1,6 @@
 """Optimizers: AdamW, or Muon for the LSTM weights and AdamW for the rest.
 
-Both can run entirely on the device, so that a CUDA graph can contain their step.
+The step of both can run entirely on the device, so that it can be part of a CUDA graph.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-GATES = 4  # an LSTM stacks the weights of its gates
+GATES = 4  # the weight of an LSTM stacks those of four gates
 MOMENTUM = 0.95
 ADAM_RMS = 0.2  # typical RMS of an Adam update in units of the learning rate (Liu et al. 2025)
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315  # coefficients of the polynomial in `orthogonalise`
@@ -30,8 +30,8 @@ class Muon(Optimizer):
         weight_decay: decoupled weight decay.
 
     Note:
-        `torch.optim.Muon` treats the four gates as one matrix, and reads the learning rate on the
-        host, which a CUDA graph does not allow.
+        `torch.optim.Muon` orthogonalises the four gates as one matrix and reads the learning rate
+        on the host, which is not possible in a CUDA graph.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step_if(self, condition: Tensor) -> None:
-        """Update the weights if a tensor on the device is true; the host does not wait for it."""
+        """Update the weights if a tensor is true, without waiting for the device."""
         for group in self.param_groups:
             rate = group["lr"] * condition
             for weight in group["params"]:
@@ -100,7 +100,7 @@ def create_optimizers(
         name: "adam", or "muon" for Muon on the LSTM weights and AdamW on the rest.
         learning_rate: the initial learning rate.
         weight_decay: each step multiplies the matrices by 1 - learning_rate * weight_decay.
-        on_device: keep the learning rate on the device, and never wait for the device in a step.
+        on_device: keep the learning rate on the device, so that a step never waits for it.
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> model.weight.data.fill_(1.0)
@@ -143,8 +143,8 @@ def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
 def state_shapes(optimizer: Optimizer) -> dict[str, bool]:
     """Return the names of the tensors that an optimizer keeps per parameter after a step.
 
-    The values are True for scalars and False for tensors of the parameter's shape. They are found
-    by running one step on a dummy parameter, so they follow the installed version of PyTorch.
+    The values are True for scalars and False for tensors of the parameter's shape. They come from
+    one step on a dummy parameter, so they are correct for the installed version of PyTorch.
 
     >>> sorted(state_shapes(AdamW([torch.zeros(2, 2)])))
     ['exp_avg', 'exp_avg_sq', 'step']
@@ -168,7 +168,7 @@ def set_learning_rate(optimizers: Iterable[Optimizer], value: float) -> None:
 
 
 def step_if(condition: Tensor, optimizers: Iterable[Optimizer]) -> None:
-    """Update the parameters if a tensor is true; optimizers on a device do not wait for it."""
+    """Update the parameters if a tensor is true; on a GPU, the host does not wait for it."""
     for optimizer in optimizers:
         if isinstance(optimizer, Muon):
             optimizer.step_if(condition)

@@ -1,4 +1,4 @@
-"""Presets: one function per experiment, which returns its training configuration."""
+"""Presets: one function per experiment that returns its training configuration."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ from draw.training.config import TrainConfig
 
 
 def quick() -> TrainConfig:
-    """Train a small model on 4,000 bundled digits; takes one to two minutes on one CPU core."""
+    """A small model of 4,000 bundled digits; trains in one to two minutes on one CPU core."""
     return TrainConfig(
         model=DRAWConfig(glimpses=16, latent_size=32, read_size=5, write_size=5),
         data="digits5k",
@@ -40,7 +40,8 @@ def mnist_no_attention() -> TrainConfig:
     """Table 2: static binarised MNIST without attention; published log p(x) >= -87.40 nats.
 
     Note:
-        The paper gives no number of glimpses; 16 limits the cost, see experiments/study-mnist.
+        The paper does not state the number of glimpses; 16 limits the cost (see
+        experiments/study-mnist).
     """
     return replace(
         mnist(),

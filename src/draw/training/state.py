@@ -22,13 +22,13 @@ from draw.zoo import Network
 
 @dataclass(kw_only=True)
 class Counters:
-    """The counters of a training run, saved as the metadata of a checkpoint.
+    """The counters of a training run, stored as the metadata of a checkpoint.
 
     Raises:
         ConfigError: if a value is outside its range.
     """
 
-    step: int  # minibatches so far
+    step: int  # steps so far
     best_nats: float | None  # best validation objective so far, nats per image
     skipped: int  # steps without an update because a gradient was not finite
     skipped_in_row: int
@@ -173,16 +173,16 @@ def read_config(run: RunFolder) -> TrainConfig:
 
 
 def check_same_config(run: RunFolder, config: TrainConfig) -> None:
-    """Check that a run was started with this configuration, except for the folder of its data.
+    """Check that a run was started with this configuration.
 
-    Where the data lie is not part of a run; `check_same_data` compares their digests.
+    The folder of the data may differ; `check_same_data` compares the digests of the data.
 
     Raises:
-        ConfigError: if it was started with another one; the message lists the differences.
+        ConfigError: if the run was started with another configuration; lists the differences.
     """
     before, after = read_config(run).to_dict(), config.to_dict()
     if config.start_from and str(Path(config.start_from).absolute()) == before["start_from"]:
-        after["start_from"] = before["start_from"]  # the folder may be gone by now
+        after["start_from"] = before["start_from"]  # the folder may no longer exist
     for values in (before, after):
         del values["data_dir"]
         values |= {f"model.{key}": value for key, value in values.pop("model").items()}

@@ -1,7 +1,7 @@
-"""One optimizer step, and the static buffers that let a GPU run it as a CUDA graph.
+"""One optimizer step, and the static buffers with which a GPU runs it as a CUDA graph.
 
-On a GPU, the host starts steps without waiting and reads their results every 50 steps. This changes
-neither the weights nor the log.
+On a GPU, the host launches steps without waiting for them and reads their results every 50 steps.
+This affects neither the weights nor the log.
 """
 
 import math
@@ -36,7 +36,7 @@ class StepResult:
     learning_rate: float
     skipped: int  # steps without an update so far
     seconds: float
-    cpu_seconds: float  # of all threads of this process
+    cpu_seconds: float  # CPU time of all threads of this process
 
     @property
     def is_finite(self) -> bool:
@@ -50,7 +50,7 @@ def train_step(
     x: Tensor,  # [rows, C, H, W]
     labels: Tensor,  # [rows]
     eps: Tensor,  # [T, rows, Z]
-    ema_weight: Tensor,  # scalar, weight of the new parameters in the EMA
+    ema_weight: Tensor,  # scalar, 1 - EMA decay
     world: World = SINGLE,
 ) -> Tensor:
     """Run one optimizer step: forward, backward, clipping, update and EMA (eq. 12).
@@ -89,7 +89,7 @@ def microbatches(config: TrainConfig, world: World) -> list[slice]:
     """Split this process's shard of a minibatch into `config.microbatches` slices."""
     own = world.shard(config.rows)
     size = own.stop - own.start
-    parts = max(1, min(config.microbatches, size))  # one, even if empty, so that gradients exist
+    parts = max(1, min(config.microbatches, size))  # at least one, so that gradients exist
     edges = [own.start + size * i // parts for i in range(parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
@@ -109,7 +109,7 @@ class Stepper:
         self.x = torch.empty((rows, *config.model.image_shape), device=device)
         self.labels = torch.empty(rows, dtype=torch.int64, device=device)
         self.ema_weight = torch.empty((), device=device)
-        self.results = torch.empty(LOG_EVERY, 2, device=device)  # steps that are not yet read
+        self.results = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
         self.learning_rates: list[float] = []  # one per step in `results`
         self.started = 0.0, 0.0  # wall and CPU time when the first of them started
         self._prepare_stage()
@@ -143,7 +143,7 @@ class Stepper:
         state.step += 1
 
     def _load_inputs(self) -> None:
-        """Copy images and labels of the next minibatch to the buffers, and draw its noise."""
+        """Copy the next minibatch to the buffers, and sample its noise."""
         config, step = self.config, self.state.step
         for buffer, value in zip((self.x, self.labels), self.batches[step], strict=True):
             value = value.pin_memory() if buffer.is_cuda else value
