@@ -22,8 +22,9 @@ from pathlib import Path
 import gpu
 import torch
 from floor import floor, gflop
-from tasks import Run, measure, task
+from tasks import Run, classify_task, measure, task
 
+from draw.classifier import ClassifierConfig
 from draw.model import DRAW, DRAWConfig
 
 HERE = Path(__file__).parent
@@ -112,6 +113,34 @@ def row(name: str, config: DRAWConfig, batch: int, rounds: int, *, compiled: boo
     return result
 
 
+def classifier_row(rounds: int) -> dict:
+    """Measure training of the classifier on cluttered digits, without and with the optimizer."""
+    config, batch = ClassifierConfig(), 100
+    runs = {engine: classify_task(engine, batch) for engine in ("plain", "fused")}
+    runs["floor"] = floor(config, batch, backward=True)
+    runs["muon"] = classify_task("fused", batch, optimizer="muon")
+    seconds = measure(runs, rounds)
+    result = {
+        "batch": batch,
+        "config": asdict(config),
+        "seconds": {key: round(value, 4) for key, value in seconds.items()},
+        "speed_up_over_plain": round(seconds["plain"] / seconds["fused"], 2),
+        "share_of_floor": round(seconds["floor"] / seconds["fused"], 3),
+        "floor_gflop_per_second": round(
+            gflop(config, batch, backward=True, encoder=True) / seconds["floor"]
+        ),
+        "muon_share_of_step": round(seconds["muon"] / (seconds["fused"] + seconds["muon"]), 3),
+    }
+    print(
+        f"classifier, forward and backward of {batch} images of 100x100, 8 glimpses: "
+        f"floor {seconds['floor']:.3f}, plain {seconds['plain']:.3f}, fused {seconds['fused']:.3f};"
+        f" plain/fused {result['speed_up_over_plain']:.2f}, floor/fused "
+        f"{result['share_of_floor']:.0%}; Muon takes {result['muon_share_of_step']:.0%} of a step",
+        flush=True,
+    )
+    return result
+
+
 ENGINES = ("floor", "plain", "compile", "fused")
 
 
@@ -185,6 +214,7 @@ def main() -> None:
             row(name, PAPER, 128, options.rounds, compiled=name in ("train", "evaluate"))
             for name in TASKS
         ],
+        "classifier": classifier_row(3 * options.rounds),  # the steps are short
         "peak_megabytes_of_training_at_128": {
             engine: round(peak_megabytes(engine, 128)) for engine in ("plain", "fused")
         },

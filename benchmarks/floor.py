@@ -6,16 +6,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from draw.classifier import ClassifierConfig
 from draw.model import DRAWConfig
 
+Config = DRAWConfig | ClassifierConfig
 
-def products(config: DRAWConfig, *, encoder: bool) -> list[tuple[int, int]]:
+
+def products(config: Config, *, encoder: bool) -> list[tuple[int, int]]:
     """Return (inputs, outputs) of the products of one glimpse, merging those of the same input.
 
     Without read attention x is the same at every glimpse, and its product is not counted.
     """
-    hidden, latent, C = config.hidden_size, config.latent_size, config.channels
-    n_read, n_write = config.read_size, config.write_size
+    hidden, C, n_read = config.hidden_size, config.channels, config.read_size
+    if isinstance(config, ClassifierConfig):
+        return [(C * n_read**2 + hidden, 4 * hidden), (hidden, 5 + config.classes)]
+    latent, n_write = config.latent_size, config.write_size
     r = C * (config.height * config.width if n_read is None else 2 * n_read**2)
     w = config.canvas_shape[0] * (config.height * config.width if n_write is None else n_write**2)
     out = w + 5 * (n_read is not None) + 5 * (n_write is not None)
@@ -23,14 +28,14 @@ def products(config: DRAWConfig, *, encoder: bool) -> list[tuple[int, int]]:
     return [(r + 2 * hidden, 4 * hidden), (hidden, 2 * latent), *decoder] if encoder else decoder
 
 
-def gflop(config: DRAWConfig, batch: int, *, backward: bool, encoder: bool) -> float:
+def gflop(config: Config, batch: int, *, backward: bool, encoder: bool) -> float:
     """Return the floating-point operations of these products for T glimpses, in 10^9."""
     per_glimpse = sum(2 * n_in * n_out for n_in, n_out in products(config, encoder=encoder))
     return config.glimpses * batch * per_glimpse * (3 if backward else 1) / 1e9
 
 
 def floor(
-    config: DRAWConfig, batch: int, *, backward: bool, encoder: bool = True
+    config: Config, batch: int, *, backward: bool, encoder: bool = True
 ) -> Callable[[], None]:
     """Return a function that runs only the products of T glimpses and of their gradients.
 

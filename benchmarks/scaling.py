@@ -53,7 +53,7 @@ def workspace_bytes(config: DRAWConfig, batch: int) -> int:
     """Return the memory that the engine keeps for the backward pass."""
     noise = torch.empty(config.glimpses, batch, config.latent_size, device="meta")
     shape = Shape.of(config, noise)
-    job = recurrence.Job(shape, threads=1, keep=True)
+    job = recurrence.DrawJob(shape, threads=1, keep=True)
     floats: int = job.call("workspace_floats", ctypes.c_int64)
     return 4 * floats
 

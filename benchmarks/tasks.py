@@ -3,13 +3,20 @@
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
-from draw.data import Images
+import draw
+from draw import data
+from draw.classifier import log_probability
+from draw.data import Batches, Images
+from draw.data.transforms import Cluttered
 from draw.evaluation import evaluate
 from draw.model import DRAW
 from draw.objectives import elbo
+from draw.training.config import Optimizer
+from draw.training.optim import create_optimizers, step_if
 
 Run = Callable[[], object]
 
@@ -42,6 +49,31 @@ def task(name: str, model: DRAW, batch: int) -> Run:
         evaluate(model, images, importance_samples=batch)
 
     return {"train": train, "evaluate": bound, "iwae": importance, "generate": generate}[name]
+
+
+def classify_task(engine: str, batch: int, optimizer: Optimizer | None = None) -> Run:
+    """Return a function that runs forward and backward of the published classifier once.
+
+    Args:
+        engine: "plain" or "fused".
+        batch: the number of images, which are the bundled digits with clutter.
+        optimizer: "adam" or "muon" to run only the step of this optimizer.
+    """
+    digits = data.load("digits5k", "train")
+    images = replace(digits, transform=Cluttered(digits.pixels, size=100, pieces=8))
+    x, labels = Batches(images, batch, seed=0)[0]
+    model = draw.load("cluttered-100")
+    model.engine = engine
+
+    def run() -> None:
+        model.zero_grad()
+        (-log_probability(model(x), labels).sum()).backward()
+
+    if optimizer is None:
+        return run
+    run()
+    optimizers = create_optimizers(model, optimizer, 1e-6, on_device=False)
+    return lambda: step_if(torch.tensor(True), optimizers)
 
 
 def measure(runs: dict[str, Run], rounds: int, wait: Run = lambda: None) -> dict[str, float]:

@@ -43,6 +43,20 @@ def test_the_table_for_a_gpu(gpu, monkeypatch, capsys):
     assert "does not run" not in capsys.readouterr().out
 
 
+def test_the_row_of_the_classifier(monkeypatch, capsys):
+    if not kernels.available():
+        pytest.skip("the engine cannot be built here")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import bench
+
+    row = bench.classifier_row(rounds=1)
+    assert set(row["seconds"]) == {"floor", "plain", "fused", "muon"}
+    assert all(value > 0 for value in row["seconds"].values())
+    assert "floor/fused" in capsys.readouterr().out
+    for name in ("bench", "floor", "gpu", "tasks"):
+        del sys.modules[name]
+
+
 def test_the_table_in_multi_gpu_md_is_up_to_date(monkeypatch, capsys):
     if not kernels.available():
         pytest.skip("the engine cannot be built here")
