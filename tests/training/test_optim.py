@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Generator, nn
 
+from draw.training import optim
 from draw.training.optim import (
     Muon,
     create_optimizers,
@@ -109,17 +110,17 @@ def muon_in_numpy(gate, gradients, rate, decay):
 @pytest.mark.parametrize("shape", [(8, 8), (8, 3), (3, 8)])
 def test_muon_equals_its_papers_for_each_gate(shape):
     torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(4 * shape[0], shape[1]))
-    start, gradients = weight.detach().clone(), torch.randn(4, *weight.shape)
+    weight = nn.Parameter(torch.randn(4 * shape[0], shape[1], dtype=torch.float64))
+    start, gradients = weight.detach().clone(), torch.randn(4, *weight.shape, dtype=torch.float64)
     muon = Muon([weight], 0.1, 0.3)
     for gradient in gradients:
         weight.grad = gradient
         muon.step()
     expected = [
-        muon_in_numpy(gate.double().numpy(), gradient.double().numpy(), 0.1, 0.3)
+        muon_in_numpy(gate.numpy(), gradient.numpy(), 0.1, 0.3)
         for gate, gradient in zip(start.chunk(4), gradients.chunk(4, dim=1), strict=True)
     ]
-    np.testing.assert_allclose(weight.detach(), np.concatenate(expected), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(weight.detach(), np.concatenate(expected), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 3), (3, 8)])
@@ -139,10 +140,21 @@ def test_each_gate_agrees_with_muon_of_pytorch(shape):
     torch.testing.assert_close(weight.detach(), torch.cat(gates).detach(), rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("has_fast_bfloat16", [False, True])
+def test_orthogonalise_in_float32(has_fast_bfloat16, monkeypatch):
+    """With or without bfloat16, the result is close to that in float64."""
+    monkeypatch.setattr(optim, "_has_fast_bfloat16", lambda device: has_fast_bfloat16)
+    matrices = torch.randn(2, 64, 32, dtype=torch.float64, generator=Generator().manual_seed(0))
+    result, exact = orthogonalise(matrices.float()), orthogonalise(matrices)
+    assert result.dtype == torch.float32
+    difference = float((result - exact).norm() / exact.norm())
+    assert (1e-4 < difference < 2e-2) if has_fast_bfloat16 else difference < 1e-5
+
+
 @pytest.mark.parametrize("shape", [(5, 7), (7, 5), (64, 64)])
 def test_orthogonalise_keeps_the_singular_vectors(shape):
     torch.manual_seed(0)
-    matrices = torch.randn(3, *shape) * torch.tensor([1e-3, 1.0, 1e3]).view(3, 1, 1)
+    matrices = torch.randn(3, *shape).double() * torch.tensor([1e-3, 1.0, 1e3]).view(3, 1, 1)
     u, values, v = torch.linalg.svd(matrices, full_matrices=False)
     result = u.mT @ orthogonalise(matrices) @ v.mT  # diagonal in exact arithmetic
     diagonal = result.diagonal(dim1=1, dim2=2)

@@ -3,6 +3,7 @@
 The step of both can run entirely on the device, so that it can be part of a CUDA graph.
 """
 
+import functools
 import warnings
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -66,7 +67,9 @@ def orthogonalise(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n
     """Move the singular values of each matrix towards one, in five Newton-Schulz iterations.
 
     The polynomial of Jordan et al. 2024 has the steepest slope at zero. Singular values above 1/500
-    of the matrix norm end between 0.68 and 1.2; smaller ones grow by a factor of up to 484.
+    of the matrix norm end between 0.68 and 1.2; smaller ones grow by a factor of up to 484. The
+    iterations tolerate rounding, so float32 matrices are multiplied in bfloat16 where that is
+    faster.
 
     >>> _, values, _ = orthogonalise(torch.diag(torch.tensor([3.0, 2.0, 1.0]))[None]).svd()
     >>> values.min() > 0.6, values.max() < 1.3
@@ -76,10 +79,22 @@ def orthogonalise(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n
     is_tall = matrices.shape[1] > matrices.shape[2]
     x: Tensor = matrices.mT if is_tall else matrices  # the smaller Gram matrix is cheaper
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    if x.dtype == torch.float32 and _has_fast_bfloat16(x.device.type):
+        x = x.bfloat16()
     for _ in range(5):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if is_tall else x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return (x.mT if is_tall else x).to(matrices.dtype)
+
+
+@functools.cache
+def _has_fast_bfloat16(device: str) -> bool:
+    """Return whether matrix products in bfloat16 are faster than in float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device == "cpu" and bool(is_supported())
 
 
 def create_optimizers(
