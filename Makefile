@@ -1,18 +1,25 @@
 # make demo     train a small model and draw samples from it and from the trained MNIST model
 # make test     run the tests
+# make test-min run some tests with the oldest supported version of every dependency but PyTorch
 # make bench    measure the speed, in about four minutes
 # make lint     check style and types
 # make clean    remove everything that these targets create
 
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test bench lint clean
+# These use every dependency, in about a minute.
+MIN_TESTS := tests/test_seeding.py tests/test_export.py tests/commands/test_evaluate.py \
+	tests/commands/test_main.py tests/commands/test_train.py tests/data/test_house_numbers.py \
+	tests/data/test_picture_files.py tests/data/test_svhn.py tests/figures tests/storage/test_hub.py
+
+.PHONY: demo test test-min bench lint clean
 
 # A second thread speeds up networks of this size by a quarter, but slows them down several times
 # when another process needs the core.
-demo test: export OMP_NUM_THREADS = 1
+demo test test-min: export OMP_NUM_THREADS = 1
 
 demo: .venv/installed
 	rm -rf out/demo
@@ -21,7 +28,11 @@ demo: .venv/installed
 	$(BIN)/draw sample mnist --out out/demo/trained
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# Without the checks of type annotations: some versions of jaxtyping's plugin reject single files.
+test-min: .venv-min/installed
+	.venv-min/bin/python -m pytest -q -o addopts= $(PARALLEL) $(MIN_TESTS)
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
@@ -34,14 +45,18 @@ lint: .venv/dev
 .venv/installed: EXTRAS :=
 .venv/dev: EXTRAS := [dev]
 
+.venv-min/installed: EXTRAS := [tensorboard,mp4,onnx,svhn,test]
+.venv/installed .venv/dev: constraints.txt
+.venv-min/installed: constraints-min.txt
+
 # Installs the CPU builds of PyTorch if their index is reachable; pip would retry for minutes.
-.venv/installed .venv/dev: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+.venv/installed .venv/dev .venv-min/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
 	index=$$($(PYTHON) -c "import urllib.request as r; r.urlopen('$(CPU_TORCH)/torch/', timeout=5); \
 		print('--extra-index-url $(CPU_TORCH)')" 2>/dev/null || true); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index \
-		--constraint constraints.txt --editable '.$(EXTRAS)'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $$index \
+		--constraint $(filter constraints%,$^) --editable '.$(EXTRAS)'
 	touch $@
 
 clean:
-	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-min out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -170,7 +170,8 @@ class GlimpseClassifier(
 
         Raises:
             ConfigError: if the images do not have the model's shape.
-            DataError: if the images have another dtype or, on the CPU, values outside [0, 1].
+            DataError: if the images have another dtype or, on the CPU, values that are NaN or
+                outside [0, 1].
         """
         check_images(x, self.config.image_shape, self.h_0.dtype)
         if kernels.use_fused(self, x=x):

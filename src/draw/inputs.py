@@ -1,5 +1,7 @@
 """Checks of the tensors that users pass to a network."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -12,8 +14,6 @@ TOLERANCE = 1e-3  # a resized picture may exceed [0, 1] by rounding
 def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     """Check the shape, the dtype and the range of a batch of images.
 
-    NaN passes, because it is visible in the results.
-
     Args:
         x: the batch.
         shape: the (C, H, W) that the model takes.
@@ -21,8 +21,8 @@ def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> 
 
     Raises:
         ConfigError: if the shape differs.
-        DataError: if the dtype differs, or if values are outside [0, 1]. Values are checked on the
-            CPU only, because reading them would wait for a GPU.
+        DataError: if the dtype differs, or if values are NaN or outside [0, 1]. Values are checked
+            on the CPU only, because reading them would wait for a GPU.
 
     >>> check_images(torch.ones(5, 1, 8, 8), (1, 8, 8), torch.float32)
     """
@@ -34,7 +34,7 @@ def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> 
     if not _is_dtype_allowed(x, dtype):
         raise DataError(_describe(x, dtype))
     values = value_range(x)
-    if values and (values[0] < -TOLERANCE or values[1] > 1 + TOLERANCE):
+    if values and not (values[0] >= -TOLERANCE and values[1] <= 1 + TOLERANCE):  # or NaN
         raise DataError(_describe(x, x.dtype))
 
 
@@ -66,7 +66,8 @@ def check_noise(name: str, noise: Tensor, batch_size: int, like: Tensor, latent_
 def value_range(x: Tensor) -> tuple[float, float] | None:
     """Return the smallest and largest value of a plain tensor on the CPU, otherwise None.
 
-    The result is also None while a function is traced or transformed, and for empty tensors.
+    Both are NaN if any value is NaN. The result is also None while a function is traced or
+    transformed, and for empty tensors.
     """
     if torch.compiler.is_compiling():
         return None
@@ -99,6 +100,11 @@ def _describe(x: Tensor, dtype: torch.dtype) -> str:
     values = value_range(x)
     low, high = values or (0, 255 if x.dtype in INTEGERS else 1)
     given = f" and range {low:.4g} to {high:.4g}" if values else ""
+    if math.isnan(low):
+        return (
+            f"the images have dtype {_name(x.dtype)} and contain NaN; they must be {_name(dtype)} "
+            f"in [0, 1]: remove the images with NaN, or replace it with torch.nan_to_num"
+        )
     convert = "float()" if dtype == torch.float32 else f"to({dtype})"
     fix = "images" if x.dtype == dtype else f"images.{convert}"
     if low >= -TOLERANCE and high <= 1 + TOLERANCE:

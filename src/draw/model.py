@@ -201,7 +201,8 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         Raises:
             ConfigError: if the images do not have the model's shape, or if `eps` does not have the
                 shape [T, B, Z] or the model's dtype.
-            DataError: if the images have another dtype or, on the CPU, values outside [0, 1].
+            DataError: if the images have another dtype or, on the CPU, values that are NaN or
+                outside [0, 1].
         """
         check_images(x, self.config.image_shape, self.canvas_0.dtype)
         if eps is None:

@@ -25,7 +25,7 @@ from draw.commands.main import main
 from draw.data.folder import split_pictures
 from draw.errors import ConfigError
 
-from .conftest import TINY, checkpoints, contents, frame_count, train, weights
+from .conftest import TINY, change_run, checkpoints, contents, frame_count, train, weights
 
 FIGURES = [
     "curves.png",
@@ -388,6 +388,18 @@ def test_resume_accepts_the_original_options(training, run, finished, draw, monk
     monkeypatch.chdir(run)
     assert draw(*training, "--resume", "--out", ".").status == 0
     assert weights(Path()) == finished.weights()
+
+
+def test_a_run_resumes_after_its_images_moved(pictures, run, finished, draw, refused):
+    (run / "checkpoints" / "000000004.safetensors").unlink()
+    change_run(run, data_dir="gone")
+    assert "gone is not a folder" in refused("train", "--resume", "--out", run)
+    shutil.copytree(pictures, "moved")
+    assert draw("train", "--resume", "--out", run, "--data-dir", "moved").status == 0
+    assert weights(run) == finished.weights()
+    recorded = json.loads((run / "run.json").read_text())["config"]["data_dir"]
+    assert recorded == str(Path("moved").absolute())
+    assert draw("train", "--resume", "--out", run).status == 0
 
 
 def test_resume_with_a_preset_starts_a_new_run(training, finished, draw):

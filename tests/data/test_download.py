@@ -24,6 +24,11 @@ BLOCK = download.CHUNK_BYTES  # cutting a response here loses no bytes
 CONTENT = hashlib.shake_256(b"draw").digest(5 * BLOCK - 100)
 
 
+def zipped(content: bytes, level: int = 9) -> bytes:
+    """Compress bytes, always to the same bytes, because the names of tests contain them."""
+    return gzip.compress(content, level, mtime=0)
+
+
 def cached() -> dict[str, int]:
     """The files in the cache, without locks, and their sizes."""
     files = (path for path in cache_dir().rglob("*") if path.is_file() and path.suffix != ".lock")
@@ -115,7 +120,7 @@ def test_find_searches_data_dir_then_the_environment_then_the_cache(
 
 @pytest.mark.parametrize("level", [0, 9])
 def test_find_checks_the_uncompressed_bytes_of_a_gz(tmp_path: Path, level: int) -> None:
-    (tmp_path / "digits.gz").write_bytes(gzip.compress(CONTENT, level))
+    (tmp_path / "digits.gz").write_bytes(zipped(CONTENT, level))
     file, source = remote("digits", CONTENT), Source(tmp_path)
     assert source.find(file) == tmp_path / "digits.gz"
     assert source.read(file) == CONTENT
@@ -136,12 +141,12 @@ def test_find_ignores_a_folder_with_the_name_of_the_file(tmp_path: Path) -> None
         ("digits", CONTENT + b"\0", f"has more than {len(CONTENT)} bytes"),
         ("digits", b"", "has 0 bytes"),
         ("digits", b"\0" + CONTENT[1:], "SHA-256"),
-        ("digits.gz", gzip.compress(CONTENT)[:-1000], "cannot be decompressed"),
-        ("digits.gz", gzip.compress(CONTENT) + b"padding", "cannot be decompressed"),
-        ("digits.gz", gzip.compress(CONTENT + bytes(1 << 25), 1), "has more than"),
-        ("digits.gz", gzip.compress(CONTENT[:-1]), f"has {len(CONTENT) - 1} bytes"),
-        ("digits.gz", gzip.compress(b"\0" + CONTENT[1:]), "SHA-256"),
-        ("digits.gz", gzip.compress(b"a" * 99)[:10] + b"\xff" * 99, "cannot be decompressed"),
+        ("digits.gz", zipped(CONTENT)[:-1000], "cannot be decompressed"),
+        ("digits.gz", zipped(CONTENT) + b"padding", "cannot be decompressed"),
+        ("digits.gz", zipped(CONTENT + bytes(1 << 25), 1), "has more than"),
+        ("digits.gz", zipped(CONTENT[:-1]), f"has {len(CONTENT) - 1} bytes"),
+        ("digits.gz", zipped(b"\0" + CONTENT[1:]), "SHA-256"),
+        ("digits.gz", zipped(b"a" * 99)[:10] + b"\xff" * 99, "cannot be decompressed"),
         ("digits.gz", CONTENT, "cannot be decompressed"),
     ],
 )
@@ -171,7 +176,7 @@ def test_without_a_published_checksum_only_the_size_is_checked(tmp_path: Path) -
 def test_a_download_is_cached_as_served_and_used_again(
     server: Server, cache: Path, name: str
 ) -> None:
-    content = gzip.compress(CONTENT) if name.endswith(".gz") else CONTENT
+    content = zipped(CONTENT) if name.endswith(".gz") else CONTENT
     file = remote("digits", CONTENT, server.serve(name, content))
     for _ in range(2):
         assert Source().get(file) == cache / name
@@ -183,7 +188,7 @@ def test_a_download_is_cached_as_served_and_used_again(
 def test_an_archive_is_checked_and_cached_without_decompression(
     server: Server, cache: Path
 ) -> None:
-    packed = gzip.compress(CONTENT)
+    packed = zipped(CONTENT)
     file = remote("set.tar.gz", packed, server.serve("set.tar.gz", packed))
     assert Source().get(file).read_bytes() == packed
 
@@ -221,7 +226,7 @@ def test_nothing_is_requested_if_downloads_are_forbidden(
         ("digits", CONTENT + b"?", f"more than {len(CONTENT)} bytes"),
         ("digits", b"<html>Log in</html>", "19 bytes"),
         ("digits", b"", "0 bytes"),
-        ("digits.gz", gzip.compress(CONTENT[1:]), "bytes"),
+        ("digits.gz", zipped(CONTENT[1:]), "bytes"),
         ("digits.gz", CONTENT, "cannot be decompressed"),
     ],
 )
@@ -419,9 +424,9 @@ def test_a_member_that_is_too_large_is_an_error(tmp_path: Path) -> None:
         GOOD[:-8] + bytes([GOOD[-8] ^ 1]) + GOOD[-7:],
         GOOD[:20] + bytes([GOOD[20] ^ 255]) + GOOD[21:],
         gzip.decompress(GOOD),
-        gzip.compress(b"no archive" * 1000),
-        gzip.compress(gzip.decompress(GOOD)[:700]),
-        gzip.compress(os.urandom(20 << 10)),
+        zipped(b"no archive" * 1000),
+        zipped(gzip.decompress(GOOD)[:700]),
+        zipped(os.urandom(20 << 10)),
     ],
     ids=[
         *("empty", "cut in half", "last byte cut", "wrong checksum", "altered"),

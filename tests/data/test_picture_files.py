@@ -350,8 +350,8 @@ def test_a_gigantic_picture_is_refused_before_it_is_decoded(
     tmp_path: Path, kind: str, side: int
 ) -> None:
     (tmp_path / "x.png").write_bytes(declaring(kind, side))
-    pixels = f"{side**2} pixels"
-    with pytest.raises(DataError, match=rf"x\.png .*{pixels}.* exceeds limit"):
+    reason = f"{side**2} pixels.* exceeds limit|could not create decoder"  # in Pillow 11
+    with pytest.raises(DataError, match=rf"x\.png .*({reason})"):
         load_picture(tmp_path / "x.png", (1, 28, 28))
 
 

@@ -5,7 +5,10 @@ import hashlib
 import io
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +161,24 @@ def maps() -> str:
     if not path.exists():
         pytest.skip("this system does not list mapped files")
     return path.read_text()
+
+
+def test_concurrent_starts_cut_out_the_house_numbers_once(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(tmp_path, *COUNTS)
+    calls: list[str] = []
+
+    def pack_slowly(sources: Any, packed: Path, progress: Any) -> None:
+        calls.append(packed.name)
+        time.sleep(0.2)  # so that the other thread starts meanwhile
+        house_numbers.pack(sources, packed, progress)
+
+    monkeypatch.setattr(svhn, "pack", pack_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda _: load("svhn", "test", data_dir=tmp_path), range(2))
+    assert torch.equal(one.pixels, other.pixels)
+    assert calls == ["svhn-test.packed"]
 
 
 def test_progress_reports_both_passes(tmp_path: Path) -> None:

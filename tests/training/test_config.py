@@ -101,6 +101,7 @@ def test_whole_floats_numpy_scalars_and_strings_are_converted(monkeypatch):
     assert type(config.model.glimpses) is type(config.model.read_size) is int
     assert config.data_dir == Path("pictures")
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())), "it").steps == 10
+    assert type(ClassifierConfig(classes=np.int64(7), read_size=3.0).classes) is int
 
 
 @pytest.mark.parametrize(

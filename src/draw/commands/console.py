@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import tyro
 from huggingface_hub.utils import logging as hub_logging
@@ -108,6 +109,8 @@ def prepare_device(name: str, *, tf32: bool = False) -> str:
     Raises:
         ConfigError: if the device does not exist or is not supported.
     """
+    for dtype in (np.half, np.single, np.double, np.longdouble):
+        np.finfo(dtype)  # NumPy before 2.4 would warn about later calls; the results are cached
     torch.set_flush_denormal(True)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -129,16 +132,17 @@ def progress_bar() -> progress.Progress:
 
     It appears only on a terminal, and disappears when finished.
     """
+    shown = sys.stderr.isatty() and is_main()
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
         progress.TextColumn("left"),
-        console=Console(highlight=False, soft_wrap=True, stderr=True),
+        console=Console(highlight=False, soft_wrap=True, stderr=True, quiet=not shown),
         transient=True,
         redirect_stdout=False,  # standard output may be a file
-        disable=not (sys.stderr.isatty() and is_main()),
+        disable=not shown,
     )
 
 

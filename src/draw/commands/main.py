@@ -14,6 +14,7 @@ from pathlib import Path
 
 from draw import __version__
 from draw.errors import ConfigError, DrawError, is_out_of_memory
+from draw.storage.files import cache_dir
 
 COMMANDS = {
     "train": "Train a model from a preset.",
@@ -92,19 +93,25 @@ def _run(arguments: list[str]) -> int:
         hint = f"did you mean {similar[0]}? " if similar else ""
         raise ConfigError(f"there is no command {command!r} ({hint}see draw --help)")
     _log_to_stderr()
+    _prepare_matplotlib()
     status: int = import_module(f"draw.commands.{command}").main(rest)
     return status
 
 
 def _prepare_process() -> None:
-    """Make output and figures independent of the environment."""
-    os.environ["MPLBACKEND"] = "agg"  # notebooks name backends that may not be installed here
+    """Make output independent of the environment."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):  # escape what the encoding lacks
             stream.reconfigure(errors="backslashreplace")
+
+
+def _prepare_matplotlib() -> None:
+    os.environ["MPLBACKEND"] = "agg"  # notebooks name backends that may not be installed here
+    if os.path.expanduser("~") == "~":  # noqa: PTH111  # before 3.11 it needs a home folder
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_dir() / "matplotlib"))
 
 
 def _log_to_stderr() -> None:

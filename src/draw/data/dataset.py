@@ -1,6 +1,7 @@
 """A set of images, in memory or memory-mapped, and the minibatches drawn from it."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -190,6 +191,11 @@ def _describe_pixels(pixels: Any) -> str:
         fix, given = "torch.as_tensor(pixels)", f"{given} ({type(pixels).__name__})"
         pixels = torch.as_tensor(pixels)
     low, high = value_range(pixels) or (0, 255)
+    if math.isnan(low):
+        return (
+            f"the pixels have dtype {given} and contain NaN; they must be a uint8 tensor from 0 to "
+            f"255: remove the images with NaN, or replace it with torch.nan_to_num"
+        )
     if low >= 0 and high <= 1 and pixels.dtype != torch.uint8:
         fix = f"(255 * {fix}).round()"
     elif low < 0 or high > 255:
