@@ -44,6 +44,15 @@ def test_write_atomic_creates_the_file_and_its_parent_folders(tmp_path: Path) ->
     assert names(tmp_path / "a" / "b") == ["x.bin"]
 
 
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every function that saves a picture, a film or a model writes through `atomic_path`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_atomic(Path("~/films/a.gif"), b"film")
+    assert (tmp_path / "films/a.gif").read_bytes() == b"film"
+    assert names(tmp_path) == ["films"]
+
+
 @pytest.mark.parametrize("data", [b"new", b""])
 def test_write_atomic_replaces_a_longer_file(old: Path, data: bytes) -> None:
     write_atomic(old, data)

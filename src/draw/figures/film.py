@@ -247,7 +247,7 @@ def _save_mp4(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms:
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command += ["-r", str(1000 / frame_ms), "-i", "-", "-vf", ",".join(filters)]
     command += ["-c:v", "libx264", "-crf", "18", "-movflags", "+faststart", "-f", "mp4"]
-    command += [f"file:{path}"]  # without file:, 10:30.mp4 would be a URL
+    command += [str(path.absolute())]  # a relative path such as 10:30.mp4 would be a URL
     with tempfile.TemporaryFile() as log:  # a full pipe would block ffmpeg
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as ffmpeg:
             with suppress(BrokenPipeError):  # ffmpeg ended early; its exit status says why

@@ -73,11 +73,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file, which replaces `path` atomically if the block succeeds.
 
     Readers of `path` see either the old or the new file, never part of one. Temporary files have
-    unique names, so concurrent writers do not interfere.
+    unique names, so concurrent writers do not interfere. `~` stands for the user's home folder.
 
     Raises:
+        ConfigError: if there is no such home folder.
         OSError: if the disk is full or not writable; the old file is then unchanged.
     """
+    path = expand_user(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     os.close(handle)
