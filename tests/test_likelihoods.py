@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import Generator
 
-from draw.likelihoods import LIKELIHOODS, Bernoulli, DiscretisedLogistic
+from draw import likelihoods
+from draw.likelihoods import LIKELIHOODS, Bernoulli, CoupledLogistic, DiscretisedLogistic
 from tests import twin
 
 LEVELS = torch.arange(256, dtype=torch.float64) / 255
@@ -131,20 +133,92 @@ def test_the_logistic_mean_is_the_median_level():
     assert (below < 0.5 + 1e-9).all()
 
 
-@pytest.mark.parametrize(("name", "planes"), [("bernoulli", 1), ("logistic", 2)])
-def test_the_mean_is_a_picture_in_the_range_0_to_1(name, planes):
+# ---------------------------------------------------------------------- coupled channels
+
+
+def test_the_coupled_logistic_equals_the_twin():
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 256, (5, 3, 4, 6)) / 255
+    x[:, :, 0] = generator.integers(0, 2, (5, 3, 6))  # include black and white
+    canvas = 2 * generator.standard_normal((5, 9, 4, 6))
+    got = CoupledLogistic().log_likelihood(*map(torch.from_numpy, (x, canvas)))
+    expected = [twin.discretised_logistic(*pair) for pair in zip(x, canvas, strict=True)]
+    np.testing.assert_allclose(got, expected, rtol=1e-10)
+
+
+def test_the_masses_of_all_colours_of_a_pixel_sum_to_one(monkeypatch):
+    """With 8 levels, a pixel has 512 colours."""
+    monkeypatch.setattr(likelihoods, "LEVELS", 8)
+    monkeypatch.setattr(likelihoods, "HALF", 1 / 14)
+    levels = torch.arange(8, dtype=torch.float64) / 7
+    colours = torch.cartesian_prod(levels, levels, levels).view(512, 3, 1, 1)
+    for canvas in 3 * torch.randn(20, 9, 1, 1, dtype=torch.float64):
+        masses = CoupledLogistic().log_likelihood(colours, canvas.expand(512, -1, -1, -1)).exp()
+        assert float(masses.sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_the_coupled_logistic_of_a_grey_image_is_the_logistic():
+    x, canvas = LEVELS.view(-1, 1, 16, 16), torch.randn(1, 2, 16, 16, dtype=torch.float64)
+    independent, coupled = (LIKELIHOODS[name] for name in ("logistic", "coupled-logistic"))
+    assert torch.equal(coupled.log_likelihood(x, canvas), independent.log_likelihood(x, canvas))
+
+
+def test_correlated_channels_cost_less_with_coupled_channels():
+    grey = torch.randint(0, 256, (100, 1, 4, 4), generator=Generator().manual_seed(0)) / 255
+    x = grey.expand(-1, 3, -1, -1)  # the channels are equal
+    independent = DiscretisedLogistic().log_likelihood(x, torch.zeros(100, 6, 4, 4))
+    coupled = CoupledLogistic().log_likelihood(x, torch.zeros(100, 9, 4, 4))
+    assert (coupled > independent + 10).all()
+
+
+@pytest.mark.parametrize("value", [1e4, 1e30])
+def test_the_coupled_logistic_is_finite_for_extreme_canvases(value):
+    canvas = (value * torch.randn(8, 9, 4, 4)).requires_grad_()
+    nats = CoupledLogistic().log_likelihood(torch.rand(8, 3, 4, 4).round(), canvas)
+    nats.sum().backward()
+    assert nats.isfinite().all()
+    assert canvas.grad.isfinite().all()
+
+
+# ---------------------------------------------------------------------- samples and means
+
+
+@pytest.mark.parametrize(
+    ("name", "K"), [("bernoulli", 3), ("logistic", 6), ("coupled-logistic", 9)]
+)
+def test_samples_have_the_probabilities_of_the_likelihood(name, K, monkeypatch):
+    """Compare the frequencies of the colours of a pixel with two or three levels per channel."""
+    n = 2 if name == "bernoulli" else 3
+    monkeypatch.setattr(likelihoods, "LEVELS", n)
+    monkeypatch.setattr(likelihoods, "HALF", 1 / (2 * n - 2))
+    levels = torch.arange(n, dtype=torch.float64) / (n - 1)
+    colours = torch.cartesian_prod(levels, levels, levels).view(-1, 3, 1, 1)
+    canvas = torch.randn(K, 1, 1, dtype=torch.float64, generator=Generator().manual_seed(3))
+    likelihood, count = LIKELIHOODS[name], 200_000
+    expected = likelihood.log_likelihood(colours, canvas.expand(len(colours), -1, -1, -1)).exp()
+    x = likelihood.sample(canvas.expand(count, -1, -1, -1), Generator().manual_seed(0))
+    found = (x == colours[:, None]).all(dim=(2, 3, 4)).sum(1) / count
+    assert float(found.sum()) == pytest.approx(1)
+    stderr = (expected * (1 - expected) / count).sqrt()
+    assert ((found - expected).abs() < 5 * stderr + 1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "K"), [("bernoulli", 3), ("logistic", 6), ("coupled-logistic", 9)]
+)
+def test_the_mean_is_a_picture_in_the_range_0_to_1(name, K):
     likelihood = LIKELIHOODS[name]
-    assert likelihood.planes == planes
-    canvas = 100 * torch.randn(2, 4, 3 * planes, 5, 6)
+    assert likelihood.canvas_channels(3) == K
+    canvas = 100 * torch.randn(2, 4, K, 5, 6)
     picture = likelihood.mean(canvas)
     assert picture.shape == (2, 4, 3, 5, 6)
     assert ((picture >= 0) & (picture <= 1)).all()
     assert likelihood.mean(canvas[0, 0]).shape == (3, 5, 6)
 
 
-def test_the_means_of_both_likelihoods_have_the_same_slope_at_zero():
+def test_the_means_of_all_likelihoods_have_the_same_slope_at_zero():
     """The slope is 1/4, so strokes of the same size have the same effect."""
     for likelihood in LIKELIHOODS.values():
-        canvas = torch.zeros(likelihood.planes, 1, 1, requires_grad=True)
+        canvas = torch.zeros(likelihood.canvas_channels(1), 1, 1, requires_grad=True)
         likelihood.mean(canvas).sum().backward()
         assert float(canvas.grad[0]) == 0.25

@@ -108,9 +108,10 @@ def bernoulli(x: np.ndarray, c: np.ndarray) -> float:
 
 
 def discretised_logistic(x: np.ndarray, c: np.ndarray) -> float:
-    """Compute log D(x | c) with 256 levels (Salimans et al. 2017); c has shape [2C, H, W].
+    """Compute log D(x | c) with 256 levels (Salimans et al. 2017).
 
-    It uses decimal numbers, because a mass can be smaller than the smallest float64.
+    c has shape [2C, H, W], or [9, H, W] if the three channels of x are coupled. The function uses
+    decimal numbers, because a mass can be smaller than the smallest float64.
     """
 
     def logistic(v: float) -> Decimal:
@@ -120,6 +121,10 @@ def discretised_logistic(x: np.ndarray, c: np.ndarray) -> float:
     for index in np.ndindex(*x.shape):
         channel, *pixel = index
         mu = 0.5 + c[index] / 4
+        if len(c) == 9:
+            a, b, g = (math.tanh(c[(6 + i, *pixel)] / 4 + 0.5) for i in range(3))
+            red, green = (x[(i, *pixel)] - 0.5 - c[(i, *pixel)] / 4 for i in range(2))
+            mu += (0, a * red, b * red + g * green)[channel]
         stretch = c[(len(x) + channel, *pixel)]
         s = 0.1 * math.exp(stretch / (1 + abs(stretch) / 7))
         k = round(255 * x[index])
@@ -140,7 +145,7 @@ def mean(c: np.ndarray, likelihood: str) -> np.ndarray:
     """Return the mean picture of a canvas."""
     if likelihood == "bernoulli":
         return np.asarray(sigmoid(c))
-    return np.clip(0.5 + c[: len(c) // 2] / 4, 0, 1)
+    return np.clip(0.5 + c[: 3 if len(c) == 9 else len(c) // 2] / 4, 0, 1)
 
 
 def draw(

@@ -1,14 +1,14 @@
 """The distributions D(x | c_T) of eq. 9, listed in `LIKELIHOODS`.
 
-Each likelihood defines how many canvas channels it needs per image channel, the mean picture of a
-canvas, and the log likelihood of an image.
+Each likelihood defines how many canvas channels an image needs, the mean picture of a canvas, the
+log likelihood of an image, and how to sample one. The first C canvas channels hold the mean.
 """
 
 import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softsign
 
 LEVELS = 256  # intensities k / 255 with k from 0 to 255
@@ -26,10 +26,11 @@ class Bernoulli:
         density of x and cannot be converted to bits per dimension.
     """
 
-    planes = 1  # canvas channels per image channel
-    clamped = (
-        False  # the mean is a sigmoid, not a clamped linear function; read by the fused engines
-    )
+    clamped = False  # the mean is a sigmoid, not clamped and linear; the fused engines read this
+
+    def canvas_channels(self, channels: int) -> int:
+        """Return the number of canvas channels K of images with C channels."""
+        return channels
 
     def mean(self, canvas: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:
         """Return the mean picture in [0, 1], which eq. 3 subtracts and pictures show."""
@@ -46,11 +47,17 @@ class Bernoulli:
         nats = binary_cross_entropy_with_logits(canvas, x, reduction="none")
         return -nats.sum(dim=(-3, -2, -1))  # -L_x of eq. 9
 
+    def sample(
+        self, canvas: Float[Tensor, "*batch C H W"], generator: Generator | None = None
+    ) -> Float[Tensor, "*batch C H W"]:
+        """Sample binary pixels from D(X | c) (eq. 16)."""
+        return torch.bernoulli(self.mean(canvas), generator=generator)
+
 
 class DiscretisedLogistic:
     """A logistic distribution discretised to 256 intensities (Salimans et al. 2017, 2.1).
 
-    The first C of the 2C canvas channels give the location mu = 1/2 + c/4, the others the scale s.
+    The first C canvas channels give the location mu = 1/2 + c/4, the next C the scale s.
     Level k has the mass between (k - 1/2)/255 and (k + 1/2)/255; black also has all mass below and
     white all mass above, so that the 256 masses sum to one. The bound is therefore a bound on the
     probability of discrete outcomes, and can be converted to bits per dimension.
@@ -62,18 +69,21 @@ class DiscretisedLogistic:
         0.1 for c = 0, stays between 0.0001 and 110, and its slope falls no faster than 1/c^2.
     """
 
-    planes = 2
     clamped = True
 
-    def mean(self, canvas: Float[Tensor, "*batch K H W"]) -> Float[Tensor, "*batch K//2 H W"]:
+    def canvas_channels(self, channels: int) -> int:
+        """Return the number of canvas channels K of images with C channels."""
+        return 2 * channels
+
+    def mean(self, canvas: Float[Tensor, "*batch K H W"]) -> Float[Tensor, "*batch C H W"]:
         """Return the location mu as a picture in [0, 1].
 
         It is the median of the distribution, and its mean except for mass clipped at 0 and 1.
         """
-        return (0.5 + canvas.chunk(2, dim=-3)[0] / 4).clamp(0, 1)
+        return self._split(canvas)[0].clamp(0, 1)
 
     def log_likelihood(
-        self, x: Float[Tensor, "*batch C H W"], canvas: Float[Tensor, "*batch 2*C H W"]
+        self, x: Float[Tensor, "*batch C H W"], canvas: Float[Tensor, "*batch K H W"]
     ) -> Float[Tensor, "*batch"]:
         """Compute log D(x | c) in nats per image (`-L_x` of eq. 9).
 
@@ -88,9 +98,8 @@ class DiscretisedLogistic:
         >>> float(DiscretisedLogistic().log_likelihood(x, canvas).exp().sum().round(decimals=4))
         1.0
         """
-        location, stretch = canvas.chunk(2, dim=-3)
-        mu = 0.5 + location / 4
-        log_s = math.log(INITIAL_SCALE) + MAX_LOG_SCALE * softsign(stretch / MAX_LOG_SCALE)
+        mu, log_s, coupling = self._split(canvas)
+        mu = self._couple(x, mu, coupling)
         precision = torch.exp(-log_s)  # 1 / s
         below = logsigmoid((x + HALF - mu) * precision)  # log of the mass below the upper edge
         above = logsigmoid((mu - x + HALF) * precision)  # log of the mass above the lower edge
@@ -98,9 +107,66 @@ class DiscretisedLogistic:
         nats = torch.where(x < HALF, below, torch.where(x > 1 - HALF, above, between))
         return nats.sum(dim=(-3, -2, -1))
 
+    def sample(
+        self, canvas: Float[Tensor, "*batch K H W"], generator: Generator | None = None
+    ) -> Float[Tensor, "*batch C H W"]:
+        """Sample intensities k / 255 from D(X | c) (eq. 16), one channel after the other."""
+        mu, log_s, coupling = self._split(canvas)
+        u = torch.rand(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
+        noise = log_s.exp() * u.logit()
+        x = mu
+        for channel in range(mu.shape[-3]):  # each depends on those before it
+            values = (self._couple(x, mu, coupling) + noise).select(-3, channel)
+            levels = ((LEVELS - 1) * values.clamp(0, 1)).round() / (LEVELS - 1)
+            x = x.select_scatter(levels, -3, channel)
+        return x
 
-Likelihood = Bernoulli | DiscretisedLogistic
+    def _split(self, canvas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mu and log s, [..., C, H, W], and the remaining channels of the canvas."""
+        K = canvas.shape[-3]
+        C = next(C for C in range(1, K + 1) if self.canvas_channels(C) == K)
+        location, stretch, coupling = torch.split(canvas, [C, C, K - 2 * C], dim=-3)
+        log_s = math.log(INITIAL_SCALE) + MAX_LOG_SCALE * softsign(stretch / MAX_LOG_SCALE)
+        return 0.5 + location / 4, log_s, coupling
+
+    def _couple(self, x: Tensor, mu: Tensor, coupling: Tensor) -> Tensor:
+        """Return the location of each channel given the channels before it: here mu."""
+        return mu
+
+
+class CoupledLogistic(DiscretisedLogistic):
+    """A discretised logistic whose channels depend on each other (after Salimans et al. 2017, 2.2).
+
+    Green and blue are correlated with the residuals of the channels before them:
+
+        mu_R, mu_G + a (R - mu_R), mu_B + b (R - mu_R) + c (G - mu_G)
+
+    Further canvas channels hold the coefficients, one for each pair of channels, through
+    tanh(c/4 + 1/2), which is 0.46 where the canvas is zero. The masses of all colours of a pixel
+    sum to one. For grey images, it is the discretised logistic.
+
+    Note:
+        Salimans et al. 2017 add multiples of R and G themselves. With residuals, the first canvas
+        channels remain the picture that eq. 3 subtracts.
+    """
+
+    def canvas_channels(self, channels: int) -> int:
+        """Return the number of canvas channels K of images with C channels."""
+        return 2 * channels + channels * (channels - 1) // 2
+
+    def _couple(self, x: Tensor, mu: Tensor, coupling: Tensor) -> Tensor:
+        residuals = (x - mu).unbind(-3)
+        coefficients = iter(torch.tanh(coupling / 4 + 0.5).unbind(-3))
+        locations = list(mu.unbind(-3))
+        for channel in range(len(locations)):
+            for before in range(channel):
+                locations[channel] = locations[channel] + next(coefficients) * residuals[before]
+        return torch.stack(locations, dim=-3)
+
+
+Likelihood = Bernoulli | DiscretisedLogistic | CoupledLogistic
 LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Bernoulli(),
     "logistic": DiscretisedLogistic(),
+    "coupled-logistic": CoupledLogistic(),
 }

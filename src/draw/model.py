@@ -1,4 +1,4 @@
-"""DRAW: an encoder that reads and a decoder that writes, glimpse by glimpse (paper 2 and 3).
+"""DRAW: an encoder that reads and a decoder that writes, glimpse by glimpse (sections 2 and 3).
 
 The recurrence (eqs. 1-8) is in `encode_step` and `decode_step`, pure functions of tensors.
 `forward` and `generate` are loops over them. By default a fused engine in C++ or Triton, if it is
@@ -30,7 +30,9 @@ from draw.trace import EncodeOutput, State, Trace
 
 @dataclass(frozen=True, kw_only=True)
 class DRAWConfig:
-    """Configuration of a `DRAW` network; the defaults are the paper's MNIST network (table 3).
+    """Configuration of a `DRAW` network.
+
+    The default values are those of the paper's MNIST network (table 3).
 
     Raises:
         ConfigError: if a value is outside its range.
@@ -50,7 +52,7 @@ class DRAWConfig:
     latent_size: int = 100  # dimensions of each z_t
     read_size: int | None = 2  # patch size N of read; None reads without attention (eq. 17)
     write_size: int | None = 5  # patch size N of write; None writes without attention (eq. 18)
-    likelihood: Literal["bernoulli", "logistic"] = "bernoulli"  # D(x | c_T) of eq. 9
+    likelihood: Literal["bernoulli", "logistic", "coupled-logistic"] = "bernoulli"  # D of eq. 9
 
     def __post_init__(self) -> None:
         convert_fields(self, "model.")
@@ -64,7 +66,8 @@ class DRAWConfig:
     @property
     def canvas_shape(self) -> tuple[int, int, int]:
         """(K, H, W)."""
-        return self.channels * LIKELIHOODS[self.likelihood].planes, self.height, self.width
+        K = LIKELIHOODS[self.likelihood].canvas_channels(self.channels)
+        return K, self.height, self.width
 
     def build(self) -> "DRAW":
         """Create the network, with random initial weights."""
@@ -125,8 +128,8 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         """Return the learned c_0, h_enc_0 and h_dec_0, expanded to the batch.
 
         Note:
-            The paper learns these three and does not mention the initial LSTM cells, which are
-            learned here as well.
+            The paper learns these three and does not mention the initial cell states, which
+            are also learned here.
         """
         start = (self.canvas_0, self.h_enc_0, self.c_enc_0, self.h_dec_0, self.c_dec_0)
         return State(*(p.expand(batch_size, *p.shape) for p in start))
@@ -201,7 +204,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         Raises:
             ConfigError: if the images do not have the model's shape, or if `eps` does not have the
                 shape [T, B, Z] or the model's dtype.
-            DataError: if the images have another dtype or, on the CPU, values that are NaN or
+            DataError: if the images have a different dtype or, on the CPU, values that are NaN or
                 outside [0, 1].
         """
         check_images(x, self.config.image_shape, self.canvas_0.dtype)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from draw.attention import Window
 from draw.errors import TraceError
@@ -16,9 +16,9 @@ class State(NamedTuple):
 
     canvas: Tensor  # [B, K, H, W]
     h_enc: Tensor  # [B, hidden]
-    c_enc: Tensor  # [B, hidden], cell of the encoder LSTM
+    c_enc: Tensor  # [B, hidden], cell state of the encoder LSTM
     h_dec: Tensor  # [B, hidden]
-    c_dec: Tensor  # [B, hidden], cell of the decoder LSTM
+    c_dec: Tensor  # [B, hidden], cell state of the decoder LSTM
 
 
 class EncodeOutput(NamedTuple):
@@ -59,6 +59,10 @@ class Trace:
     def mean(self) -> Float[Tensor, "B C H W"]:
         """The final canvas as a picture in [0, 1]: the mean of D(x | c_T), as in the paper."""
         return self.likelihood.mean(self.canvas)  # eq. 16, the mean instead of a sample
+
+    def sample(self, generator: Generator | None = None) -> Float[Tensor, "B C H W"]:
+        """Sample pictures from D(x | c_T) (eq. 16)."""
+        return self.likelihood.sample(self.canvas, generator)
 
     @property
     def means(self) -> Float[Tensor, "T B C H W"]:

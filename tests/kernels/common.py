@@ -16,6 +16,7 @@ from draw.trace import Trace
 SMALL = {"height": 9, "width": 13, "glimpses": 4, "hidden_size": 20, "latent_size": 7}
 COLOUR = {"channels": 3}
 LOGISTIC = {"channels": 3, "likelihood": "logistic"}  # the canvas has more channels than the image
+COUPLED = LOGISTIC | {"likelihood": "coupled-logistic"}
 SIZES = [(None, None), (2, None), (None, 3), (2, 5)]  # patch sizes of read and write
 VALUES = ("canvas", "z", "mu", "log_sigma", "kl", "log_likelihood")
 TOLERANCE = 1e-5

@@ -64,6 +64,7 @@ def install_engine(monkeypatch, **functions):
         ({"read_size": None, "write_size": None}, 5),
         ({"channels": 3, "glimpses": 1}, 5),
         ({"likelihood": "logistic"}, 5),
+        ({"likelihood": "coupled-logistic", "channels": 3}, 5),
         ({"height": 2, "width": 70, "hidden_size": 300}, 5),  # larger than the sizes checked
     ],
     ids=str,

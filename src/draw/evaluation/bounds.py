@@ -30,6 +30,7 @@ DESCRIPTIONS = {
     ("bernoulli", "dynamic"): "Bernoulli, dynamic binarisation",
     ("bernoulli", "none"): "Bernoulli, intensities as probabilities (no bits per dimension)",
     ("logistic", "none"): "256 levels, discretised logistic",
+    ("coupled-logistic", "none"): "256 levels, discretised logistic with coupled channels",
 }
 
 
@@ -90,7 +91,7 @@ def evaluate(
 
     Raises:
         ConfigError: if a number of samples is below 1, or the likelihood does not fit the images.
-        RunError: if `out` holds other files or another evaluation, or is damaged.
+        RunError: if `out` holds other files or a different evaluation, or is damaged.
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig

@@ -24,7 +24,7 @@ class EvalCache:
         shapes: the shape of each quantity per image, by name.
 
     Raises:
-        RunError: if the folder holds other files or another evaluation.
+        RunError: if the folder holds other files or a different evaluation.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class EvalCache:
                 changed = ", ".join(key for key in settings if known.get(key) != settings[key])
                 reason = f"different {changed}" if changed else "of another version"
                 raise RunError(
-                    f"{folder} holds another evaluation ({reason}); choose another folder with "
+                    f"{folder} holds a different evaluation ({reason}); choose another folder with "
                     f"--out"
                 )
 

@@ -8,10 +8,10 @@
     config.json        the configuration of the model
     generate.py        generates images from these files
 
-All tensors are float32, and their first dimension is the batch, of any size. `canvas` has the
-channels of the image, doubled for the discretised logistic likelihood. `mean` is the
-canvas as an image in [0, 1], and `kl` [B] is in nats. A window [B, 5] holds g_x, g_y, delta and
-sigma in pixels (the centre of the first pixel is 1), and gamma.
+All tensors are float32, and their first dimension is the batch, of any size. `canvas` has as many
+channels as the likelihood needs. `mean` is the canvas as an image in [0, 1], and `kl` [B] is in
+nats. A window [B, 5] holds g_x, g_y, delta and sigma in pixels (the centre of the first pixel is
+1), and gamma.
 """
 
 import copy

@@ -12,6 +12,7 @@ from draw.objectives import elbo
 
 from ..common import (
     COLOUR,
+    COUPLED,
     EXTREMES,
     LOGISTIC,
     SIZES,
@@ -28,7 +29,7 @@ from ..engine_tests import EngineTests
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the engine cannot be built here")
 
-KINDS = [{}, COLOUR, LOGISTIC]
+KINDS = [{}, COLOUR, LOGISTIC, COUPLED]
 
 
 @pytest.fixture(params=[1, 2, 5])

@@ -21,6 +21,7 @@ from draw.objectives import elbo
 from .. import common
 from ..common import (
     COLOUR,
+    COUPLED,
     LOGISTIC,
     SIZES,
     compare,
@@ -49,7 +50,7 @@ class TestGPU(EngineTests):
         *((n_read, n_write, {}) for n_read, n_write in [*SIZES, (1, 1), (3, 2)]),
         (2, 5, COLOUR),
         (3, 2, LOGISTIC),
-        (None, None, LOGISTIC),
+        (None, None, COUPLED),
     ],
     ids=str,
 )
