@@ -1,4 +1,4 @@
-"""Selective attention: a grid of Gaussian filters that moves and zooms (paper 3.2, eqs. 19-29).
+"""Selective attention: a grid of Gaussian filters that moves and zooms (section 3.2, eqs. 19-29).
 
 Pure functions over tensors. The module imports nothing else from this package, so that it can be
 reused in another model. `N` is the patch size, `A` the image width, `B` the image height. Pixel
@@ -147,19 +147,19 @@ def box(window: Window, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def full_image_params(height: int, width: int, n: int, *, for_write: bool) -> Float[Tensor, "5"]:
     """Return the parameters of a window that covers the whole image; training starts from it.
 
-    The N cells tile the longer side, and sigma is half a stride, so that neighbouring filters
-    overlap and together cover every pixel. With zero parameters and N = 2, four filters of sigma 1
-    would cover only the corner pixels.
+    The N filters, each one stride wide, tile the longer side, and sigma is half a stride, so that
+    neighbouring filters overlap and together cover every pixel. With zero parameters and N = 2,
+    four filters of sigma 1 would cover only the corner pixels.
 
     Args:
         height, width: the image size in pixels.
         n: the patch size N.
         for_write: scale the intensity for `write`, so that a patch of ones writes ones on average.
-            A write filter spreads one cell of the patch over many pixels; with gamma = 1 the first
-            strokes would be too faint to learn from.
+            A write filter spreads one pixel of the patch over many image pixels; with gamma = 1 the
+            first strokes would be too faint to learn from.
 
     Note:
-        Both axes share one stride, so on an oblong image the cells beyond the shorter side
+        Both axes share one stride, so on an oblong image the filters beyond the shorter side
         accumulate at its edges.
 
     >>> window = Window.from_params(full_image_params(28, 28, 2, for_write=True), 28, 28, 2)

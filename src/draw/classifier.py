@@ -22,7 +22,9 @@ from draw.storage.json_config import convert_fields
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """Configuration of a `GlimpseClassifier`; the defaults are the paper's (table 3).
+    """Configuration of a `GlimpseClassifier`.
+
+    The default values are those of the paper (table 3).
 
     Raises:
         ConfigError: if a value is outside its range.
@@ -170,7 +172,7 @@ class GlimpseClassifier(
 
         Raises:
             ConfigError: if the images do not have the model's shape.
-            DataError: if the images have another dtype or, on the CPU, values that are NaN or
+            DataError: if the images have a different dtype or, on the CPU, values that are NaN or
                 outside [0, 1].
         """
         check_images(x, self.config.image_shape, self.h_0.dtype)

@@ -111,7 +111,7 @@ def test_another_evaluation_is_an_error(model, tmp_path, change, names, monkeypa
     change = dict(change)
     monkeypatch.setattr(bounds, "MAX_ROWS", change.pop("max_rows", bounds.MAX_ROWS))
     with pytest.raises(
-        RunError, match=rf"another evaluation \(different {names}\); choose another"
+        RunError, match=rf"a different evaluation \(different {names}\); choose another"
     ):
         evaluate(**arguments | change)
 

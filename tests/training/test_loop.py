@@ -240,7 +240,7 @@ def test_a_run_on_other_data_is_an_error(tmp_path):
 def test_a_run_with_another_configuration_is_an_error(tmp_path):
     run_to_end(CONFIG, tmp_path / "run", stop_at=1)
     other = replace(CONFIG, steps=24)
-    with pytest.raises(ConfigError, match=r"another configuration \(steps was 12\)"):
+    with pytest.raises(ConfigError, match=r"a different configuration \(steps was 12\)"):
         next(train(other, RunFolder(tmp_path / "run"), random_images(), random_images()))
 
 

@@ -50,7 +50,7 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
     About 80% of the images are for training, 10% for validation and 10% for testing. The hash of an
     image's path in the folder determines its split, so adding images does not move existing ones.
     Small folders are the exception: if a split would be empty, the images are sorted by hash and
-    divided, and adding images can then move others to another split.
+    divided, and adding images can then move others to a different split.
 
     Subfolders and symbolic links are followed; an image or folder with several links counts once.
     Files and folders whose name starts with a dot are ignored. The formats are PNG, JPEG, WebP and

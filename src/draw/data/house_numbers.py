@@ -79,7 +79,7 @@ def read_boxes(content: bytes, origin: str, progress: Progress | None = None) ->
     and `bbox`; `bbox` has the fields `left`, `top`, `width` and `height`, one value per digit.
 
     Raises:
-        DataError: if the file is damaged or has another structure.
+        DataError: if the file is damaged or has a different structure.
     """
     h5py = import_h5py()
     boxes: dict[str, Box] = {}
@@ -171,7 +171,7 @@ def _checked(array: Any, max_size: int) -> Any:
     if not 0 < size <= max_size or chunk > MAX_NUMBERS:
         raise ValueError(f"an array has {size} values in chunks of {chunk}")
     if array.external or array.is_virtual:
-        raise ValueError("an array is stored in another file")
+        raise ValueError("an array is stored in a different file")
     if array.dtype.kind not in "uf" and not import_h5py().check_ref_dtype(array.dtype):
         raise ValueError(f"an array holds {array.dtype}")
     return array

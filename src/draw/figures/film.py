@@ -125,9 +125,9 @@ def looking(
 def save_film(path: Path, film: Sequence[Image.Image], *, fps: float, hold_ms: int) -> None:
     """Save a film as GIF, WebP or MP4, depending on the suffix of the file.
 
-    A GIF has 32 shades of grey or 253 colours. WebP rounds intensities to multiples of 3, an error
-    of at most 1 in 255. Both preserve the colours of window borders exactly. MP4 needs the extra
-    `mp4` and blurs colours slightly.
+    A GIF has 32 shades of grey or 253 colours. In WebP, intensities are rounded to multiples of 3,
+    an error of at most 1 in 255. Both preserve the colours of window borders exactly. MP4 needs the
+    extra `mp4` and blurs colours slightly.
 
     Args:
         path: the file.

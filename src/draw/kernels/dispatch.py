@@ -155,14 +155,15 @@ def _tensor_reason(model: Any, x: Tensor | None, noise: Tensor | None) -> str | 
 def _gradient_reason(
     model: Any, x: Tensor | None, noise: Tensor | None, record: bool
 ) -> str | None:
-    """Check that no gradient is needed except that of the final results for the parameters."""
+    """Check that only gradients of the final results with respect to parameters are needed."""
     if not torch.is_grad_enabled():
         return None
     if any(tensor is not None and tensor.requires_grad for tensor in (x, noise)):
-        return "the fused engine has no gradients with respect to images or noise"
+        return "the fused engine cannot compute gradients with respect to images or noise"
     if (record or x is None) and any(p.requires_grad for p in model.parameters()):
         return (
-            "the fused engine has no gradients of recorded or generated traces; use torch.no_grad()"
+            "the fused engine cannot backpropagate through recorded or generated traces (without "
+            "gradients, under torch.no_grad(), it can run them)"
         )
     return None
 

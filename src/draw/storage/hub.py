@@ -80,7 +80,7 @@ class Pretrained(PyTorchModelHubMixin):
                 logged. Shapes must agree in either case, as in `load_state_dict`.
 
         Raises:
-            ModelError: if a file is missing or corrupt, or describes another model.
+            ModelError: if a file is missing or corrupt, or describes a different model.
             ConfigError: if the device is unknown or not available.
         """
         try:

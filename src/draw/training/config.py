@@ -107,7 +107,7 @@ class TrainConfig:
 
     @cached_property
     def stages(self) -> list[Stage]:
-        """The stages of training, each with twice as many glimpses as the one before.
+        """The stages of training: glimpses double from `start_glimpses` up to `model.glimpses`.
 
         All stages process about the same number of glimpses, so the early ones take more steps.
 

@@ -71,7 +71,7 @@ def train(
 
     Raises:
         ConfigError: if the images do not fit the network, the model of `start_from` is a different
-            network, or the run was started with another configuration.
+            network, or the run was started with a different configuration.
         ModelError: if the model of `start_from` does not exist or is damaged.
         RunError: if ten gradients in a row are not finite, or if the run folder holds other files,
             a damaged checkpoint or a run on other data.
@@ -147,7 +147,7 @@ def _steps(
             unlogged.clear()
         if validating:
             yield _validate(state, config, run, validation, world)
-        # Several processes on GPUs agree to stop only when they read results, which waits anyway.
+        # Several processes on GPUs agree on stopping when they read results and wait for the GPU.
         stopping = (world.size == 1 or reading) and world.any(stop(), state.model.device)
         if saving or stopping:
             yield from read()
@@ -252,7 +252,10 @@ def _full_precision() -> Iterator[None]:
 
 
 def _summary(steps: list[StepResult], config: TrainConfig) -> dict[str, Any]:
-    """Average the steps since the last line of the log; skipped steps count only as time."""
+    """Average the steps since the last line of the log.
+
+    Skipped steps count in the speed and the CPU time only.
+    """
     last, taken = steps[-1], [step for step in steps if step.is_finite]
     return {
         "step": last.step,

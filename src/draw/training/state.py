@@ -142,7 +142,7 @@ def restore_checkpoint(run: RunFolder, state: TrainState) -> bool:
     """Load the newest checkpoint into a state; return False if there is none.
 
     Raises:
-        RunError: if the checkpoint cannot be read, is corrupt or belongs to another network.
+        RunError: if the checkpoint cannot be read, is corrupt or belongs to a different network.
     """
     checkpoints = run.saved_checkpoints()
     if checkpoints:
@@ -178,7 +178,7 @@ def check_same_config(run: RunFolder, config: TrainConfig) -> None:
     The folder of the data may differ; `check_same_data` compares the digests of the data.
 
     Raises:
-        ConfigError: if the run was started with another configuration; lists the differences.
+        ConfigError: if the run was started with a different configuration; lists the differences.
     """
     before, after = read_config(run).to_dict(), config.to_dict()
     if config.start_from and str(Path(config.start_from).absolute()) == before["start_from"]:
@@ -189,8 +189,8 @@ def check_same_config(run: RunFolder, config: TrainConfig) -> None:
     changed = [f"{key} was {value}" for key, value in before.items() if after.get(key) != value]
     if changed:
         raise ConfigError(
-            f"{run.path} was started with another configuration ({', '.join(changed)}); resume it "
-            f"unchanged with draw train --resume --out {shlex.quote(str(run.path))}, or start a "
+            f"{run.path} was started with a different configuration ({', '.join(changed)}); resume "
+            f"it unchanged with draw train --resume --out {shlex.quote(str(run.path))}, or start a "
             f"new run with --out"
         )
 

@@ -66,7 +66,7 @@ def train_step(
     loss = torch.zeros((), device=x.device)
     for rows in microbatches(config, world):
         nats = model.objective(x[rows], labels[rows], eps[:, rows])  # [rows]
-        negative = -nats.sum()  # not the mean: the classifier limits the gradient of each image
+        negative = -nats.sum()  # microbatches and shards can differ in size
         negative.backward()  # type: ignore[no-untyped-call]
         loss += negative.detach()
     sums = [loss, *(p.grad for p in model.parameters() if p.grad is not None)]

@@ -1,4 +1,4 @@
-// Selective attention and its gradients, for one image of the batch (paper 3.2, eqs. 19-29).
+// Selective attention and its gradients, for one image of the batch (section 3.2, eqs. 19-29).
 //
 // Rows of images and of filters are padded to `stride` floats, a multiple of 16. The padding of
 // the filters is zero, so that the padding of the images does not affect any result.

@@ -55,7 +55,7 @@ def torch_functions() -> tuple[int, ...]:
     """Return the addresses of `TORCH_FUNCTIONS` in PyTorch's own library.
 
     Raises:
-        OSError: if the library has another name in this build of PyTorch.
+        OSError: if the library has a different name in this build of PyTorch.
         AttributeError: if the library does not export one of the functions.
     """
     library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))

@@ -1,4 +1,4 @@
-"""Filter banks and their gradients (paper 3.2, eqs. 19-26) in Triton, one tile at a time.
+"""Filter banks and their gradients (section 3.2, eqs. 19-26) in Triton, one tile at a time.
 
 `N` is the patch size and `P` the size of the tile that holds a patch. Filters beyond N are centred
 on the window, and patches are zero there. All numbers are float32.
