@@ -83,7 +83,7 @@ def write_and_read_backward(
     if WRITE:
         if layout.n_write > 0:
             at, d_at = o + layout.write, d_o + layout.write
-            glimpse_backward(dc, dc, o, at, dc, d_o, d_at, False, layout)
+            glimpse_backward(dc, None, o, at, dc, d_o, d_at, False, layout)
         else:  # the gradient of `add_to_canvas`
             copy(dc, d_o, layout.canvas)
 
@@ -116,7 +116,10 @@ def write_canvas(
 @triton.jit
 @no_type_check
 def read_glimpse(image, image_hat, params, r, layout: tl.constexpr):
-    """Compute r = gamma F_y I F_x^T for each channel of image and error image (eq. 27)."""
+    """Compute r = gamma F_y I F_x^T for each channel of image and error image (eq. 27).
+
+    The error image of a classifier is None.
+    """
     C: tl.constexpr = layout.C
     N: tl.constexpr = layout.n_read
     P: tl.constexpr = tile_size(N)
@@ -124,14 +127,15 @@ def read_glimpse(image, image_hat, params, r, layout: tl.constexpr):
     norm_x, _, _ = moments(mu_x, sigma2, layout.W)
     norm_y, _, _ = moments(mu_y, sigma2, layout.H)
     cell, is_cell = cells(N)
-    for s in range(2 * C):
+    for s in range(C if image_hat is None else 2 * C):
         glimpse = tl.zeros([P, P], tl.float32)
         for x in range(0, layout.W, TILE):
             U = tl.zeros([P, TILE], tl.float32)
             for y in range(0, layout.H, TILE):
                 place, inside = pixels(s % C, y, x, layout)
                 tile = tl.load(image + place, mask=inside & (s < C), other=0.0)
-                tile += tl.load(image_hat + place, mask=inside & (s >= C), other=0.0)
+                if image_hat is not None:
+                    tile += tl.load(image_hat + place, mask=inside & (s >= C), other=0.0)
                 U += product(filters(mu_y, sigma2, norm_y, y, layout.H), tile)
             glimpse += product(U, tl.trans(filters(mu_x, sigma2, norm_x, x, layout.W)))
         tl.store(r + s * N * N + cell, gamma * glimpse, mask=is_cell)
@@ -153,8 +157,9 @@ def glimpse_backward(
     """Compute the gradients of `read_glimpse`, or of `write_canvas` if READ is False.
 
     Both are gradients of sum Q scale F_y I F_x^T over the channels I of the images. To read, Q is
-    dr, scale is gamma, and the gradient of the error image is added to the canvas's. To write, Q is
-    w, I is d_canvas, scale is 1 / gamma, and the gradient of Q is that of w.
+    dr, scale is gamma, and the gradient of the error image, if there is one, is added to the
+    canvas's. To write, Q is w, I is d_canvas, scale is 1 / gamma, and the gradient of Q is that of
+    w.
     """
     C: tl.constexpr = layout.C if READ else layout.K
     N: tl.constexpr = layout.n_read if READ else layout.n_write
@@ -167,7 +172,7 @@ def glimpse_backward(
     d_y = tl.zeros([P], tl.float32)
     d_log_sigma2 = tl.zeros([P], tl.float32)
     d_log_scale = 0.0
-    for s in range(2 * C if READ else C):
+    for s in range(C if image_hat is None else 2 * C):
         Q = tl.load(patch + s * N * N + cell, mask=is_cell, other=0.0)
         Q = Q * gamma if READ else Q / gamma
         glimpse = tl.zeros([P, P], tl.float32)
@@ -178,7 +183,8 @@ def glimpse_backward(
             for y in range(0, layout.H, TILE):
                 place, inside = pixels(s % C, y, x, layout)
                 tile = tl.load(image + place, mask=inside & (s < C), other=0.0)
-                tile += tl.load(image_hat + place, mask=inside & (s >= C), other=0.0)
+                if image_hat is not None:
+                    tile += tl.load(image_hat + place, mask=inside & (s >= C), other=0.0)
                 F_y = filters(mu_y, sigma2, norm_y, y, layout.H)
                 U += product(F_y, tile)
                 by_mu, by_sigma2 = filters_backward(
@@ -193,7 +199,7 @@ def glimpse_backward(
                 )
                 d_y += by_mu
                 d_log_sigma2 += by_sigma2
-                if READ:
+                if image_hat is not None:
                     d_hat = product(tl.trans(F_y), spread)
                     is_error = inside & (s >= C)
                     store_canvas_backward(

@@ -167,10 +167,12 @@ def emit(h, weight, bias, out, B, layout: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def encoder_inputs_backward(d_gates, weight, dX, B, layout: tl.constexpr):
-    """Compute the gradients of r_t and h_enc_{t-1}, and add to that of h_dec_{t-1}.
+def encoder_inputs_backward(
+    d_gates, weight, dX, B, layout: tl.constexpr, ACCUMULATED: tl.constexpr
+):
+    """Compute the gradients of the encoder's inputs, columns of dX.
 
-    The three are columns of dX.
+    The first `ACCUMULATED` columns already hold a part of their gradient.
     """
     K: tl.constexpr = 4 * layout.hidden
     N: tl.constexpr = layout.enc_inputs
@@ -179,7 +181,7 @@ def encoder_inputs_backward(d_gates, weight, dX, B, layout: tl.constexpr):
     d = product(d_gates, weight, rows, has_row, columns, has_column, K, N, layout)
     place = dX + rows[:, None] * layout.row + columns[None, :]
     inside = has_row[:, None] & has_column[None, :]
-    d += tl.load(place, mask=inside & (columns < layout.hidden)[None, :], other=0.0)
+    d += tl.load(place, mask=inside & (columns < ACCUMULATED)[None, :], other=0.0)
     tl.store(place, d, mask=inside)
 
 

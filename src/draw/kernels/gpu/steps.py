@@ -185,7 +185,7 @@ def encode_step_backward(g: Backward, t: int) -> None:
         **PRODUCT_OPTIONS,
     )
     products.encoder_inputs_backward[grid(B, at.enc_inputs)](
-        *(g.d_enc[t], w.W_enc, g.dX[:, at.h_dec :], B, at), **PRODUCT_OPTIONS
+        *(g.d_enc[t], w.W_enc, g.dX[:, at.h_dec :], B, at, at.hidden), **PRODUCT_OPTIONS
     )
 
 
