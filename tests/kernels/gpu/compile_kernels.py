@@ -1,9 +1,10 @@
 """Compile the kernels for GPUs that need not be present: `compile_kernels.py 80:mnist:high ...`.
 
 Each argument is a compute capability, a preset and a precision of matrix products. The script runs
-the host side of a training step, an evaluation and a generation on CPU tensors, with a driver that
-reports a GPU of that capability, and compiles each kernel instead of launching it. It prints a JSON
-list of the kernels: name, registers, bytes of stack (spilled registers) and of shared memory.
+the host side of a training step, an evaluation and, for DRAW, a generation on CPU tensors, with a
+driver that reports a GPU of that capability, and compiles each kernel instead of launching it. It
+prints a JSON list of the kernels: name, registers, bytes of stack (spilled registers) and of shared
+memory.
 """
 
 import json
@@ -20,7 +21,6 @@ from triton.runtime.jit import JITFunction
 
 from draw.kernels import loops, self_check
 from draw.model import DRAW
-from draw.objectives import elbo
 from draw.training.presets import PRESETS
 
 
@@ -56,13 +56,15 @@ def compiled(*settings: str) -> list:
         capability, preset, precision = setting.split(":")
         triton.runtime.driver.set_active(Driver(int(capability)))
         torch.set_float32_matmul_precision(precision)
-        model = DRAW(replace(PRESETS[preset]().model, glimpses=2))
+        model = replace(PRESETS[preset]().model, glimpses=2).build()
         model.engine = "fused"
         x = torch.rand(128, *model.config.image_shape)
-        elbo(model(x)).sum().backward()
+        labels, eps = torch.zeros(128, dtype=torch.long), torch.randn(model.noise_shape(128))
+        model.objective(x, labels, eps).sum().backward()
         with torch.no_grad():
             model(x)
-            model.generate(128)
+            if isinstance(model, DRAW):
+                model.generate(128)
     return list(found.values())
 
 

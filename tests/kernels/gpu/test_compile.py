@@ -9,8 +9,12 @@ from pathlib import Path
 KERNELS = {
     *("lstm_forward", "sample", "emit", "write_and_read", "write_and_read_backward"),
     *("lstm_backward", "decoder_inputs_backward", "encoder_inputs_backward"),
+    *("read", "read_backward"),
 }
-SETTINGS = ["80:mnist:high", "90:cifar10:highest"]  # capability, preset, precision
+SETTINGS = [  # capability, preset, precision
+    *("80:mnist:high", "90:cifar10:highest"),
+    *("80:cluttered-100:high", "90:cluttered-60:highest"),
+]
 
 
 def test_kernels_compile_without_spilling():

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from draw.kernels.classifier import Shape as ClassifierShape
 from draw.kernels.layout import RecordedSteps, Results, Shape
 
 MAX_PATCH = 64  # larger tiles would not fit into the registers
@@ -22,13 +23,15 @@ def unavailable_reason() -> str | None:
     return None
 
 
-def unsupported_reason(shape: Any, device: torch.device) -> str | None:
-    """Return why the engine does not support this network, size or GPU, or None."""
-    if not isinstance(shape, Shape):
-        return "the fused engine only runs classifiers on the CPU"
-    if max(shape.n_read, shape.n_write) > MAX_PATCH:
+def unsupported_reason(shape: Shape | ClassifierShape, device: torch.device) -> str | None:
+    """Return why the engine does not support this size or GPU, or None."""
+    layouts = importlib.import_module("draw.kernels.gpu.layout")
+    if isinstance(shape, Shape):
+        layout, patch = layouts.Layout.of(shape), max(shape.n_read, shape.n_write)
+    else:
+        layout, patch = layouts.ClassifierLayout.of(shape), shape.n
+    if patch > MAX_PATCH:
         return f"on a GPU the fused engine supports patches up to {MAX_PATCH} x {MAX_PATCH}"
-    layout = importlib.import_module("draw.kernels.gpu.layout").Layout.of(shape)
     if max(shape.B, 4 * shape.hidden) * max(layout.row, layout.out, 4 * shape.hidden) >= 2**31:
         return "the batch is too large for the 32-bit indices of the fused engine"
     if device.type == "cuda" and torch.version.cuda is None:

@@ -6,6 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
+from draw.kernels.classifier import Shape as ClassifierShape
 from draw.kernels.layout import Shape
 
 # Chosen by calculation for 132 multiprocessors and 128 rows. Autotuning would block the GPU and
@@ -52,7 +53,6 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, shape: Shape) -> "Layout":
         pixels, hidden = shape.H * shape.W, shape.hidden
-        precision = "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
         h_dec = _padded(shape.Z)
         r = h_dec + hidden
         h_enc = r + shape.C * (2 * shape.n_read**2 or pixels)  # without attention, x is in b_enc
@@ -63,7 +63,37 @@ class Layout(NamedTuple):
         sizes = (shape.C, shape.K, shape.H, shape.W, hidden, shape.Z, shape.n_read, shape.n_write)
         offsets = (h_dec - shape.Z, h_dec, r, h_enc, row, write, read, out)
         lengths = (shape.C * pixels, shape.K * pixels, h_enc + hidden - h_dec, shape.Z + hidden)
-        return cls(*sizes, shape.clamped, precision, *offsets, *lengths)
+        return cls(*sizes, shape.clamped, _precision(), *offsets, *lengths)
+
+
+class ClassifierLayout(NamedTuple):
+    """The sizes of a classifier, with the names of `Layout`; its LSTM is the encoder.
+
+    X_t = [r_t | h_{t-1}] holds the inputs of the LSTM, and out_t is the read window.
+    """
+
+    C: int
+    H: int
+    W: int
+    hidden: int
+    n_read: int
+    precision: str
+    h: int
+    row: int
+    out: int
+    image: int
+    enc_inputs: int
+
+    @classmethod
+    def of(cls, shape: ClassifierShape) -> "ClassifierLayout":
+        r, hidden, pixels = shape.C * shape.n**2, shape.hidden, shape.H * shape.W
+        sizes = (shape.C, shape.H, shape.W, hidden, shape.n)
+        row = _padded(r + hidden)
+        return cls(*sizes, _precision(), r, row, 5, shape.C * pixels, r + hidden)
+
+
+def _precision() -> str:
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def _padded(n: int) -> int:
