@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from draw import evaluation
+from draw.classifier import ClassifierConfig
 from draw.commands.console import prepare_device
 from draw.data import Batches
 from draw.errors import RunError
@@ -22,6 +23,9 @@ from draw.training.state import TrainState, restore_checkpoint, save_checkpoint
 from draw.training.step import MAX_SKIPPED_IN_ROW, Stepper
 from tests.training.tiny import CONFIG, BrokenBatches, assert_close, random_images, take_steps
 
+CLASSIFIER = replace(
+    CONFIG, model=ClassifierConfig(height=8, width=8, glimpses=3, hidden_size=8, read_size=2)
+)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 
@@ -68,9 +72,10 @@ class NoSynchronisation(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("engine", ["plain", "fused"])
-def test_a_step_on_the_device_never_waits(engine, monkeypatch):
+@pytest.mark.parametrize("config", [CONFIG, CLASSIFIER], ids=["DRAW", "classifier"])
+def test_a_step_on_the_device_never_waits(config, engine, monkeypatch):
     monkeypatch.setitem(loops.ENGINES, DEVICE, "draw.kernels.gpu")
-    config = replace(CONFIG, batch_size=1, model=replace(CONFIG.model, glimpses=1))
+    config = replace(config, batch_size=1, model=replace(config.model, glimpses=1))
     batches = Batches(random_images(), 1, 0)
     state = on_device(config, DEVICE)
     state.model.engine = engine
@@ -200,14 +205,15 @@ def test_tf32_is_used_in_training_on_a_gpu_only(device, tf32, precision, monkeyp
 
 @needs_gpu
 @pytest.mark.parametrize("engine", ["plain", "fused"])
-def test_captured_steps_equal_eager_steps(engine, monkeypatch):
+@pytest.mark.parametrize("config", [CONFIG, CLASSIFIER], ids=["DRAW", "classifier"])
+def test_captured_steps_equal_eager_steps(config, engine, monkeypatch):
     """Including skipped steps before and after the capture."""
     results = []
     for warm_up_calls in (3, 99):
         monkeypatch.setattr(cuda_graph, "WARM_UP_CALLS", warm_up_calls)
-        state = TrainState.create(CONFIG, "cuda")
+        state = TrainState.create(config, "cuda")
         state.model.engine = engine
-        events = take_steps(Stepper(state, CONFIG, BrokenBatches({1, 7})), 12)
+        events = take_steps(Stepper(state, config, BrokenBatches({1, 7})), 12)
         results.append((state, events))
     (captured, events), (eager, expected) = results
     assert_close(captured, eager)

@@ -35,7 +35,7 @@ UNEVEN = replace(CONFIG, batch_size=5, steps=6)  # two processes take two and th
 def random_images(count: int = 10, binarisation: str = "dynamic") -> Images:
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
-    return Images(pixels=pixels, binarisation=binarisation)
+    return Images(pixels=pixels, labels=torch.arange(count) % 10, binarisation=binarisation)
 
 
 def run_to_end(config: TrainConfig, path: Path, stop_at: int | None = None) -> TrainState:
