@@ -182,3 +182,15 @@ def test_load_converts_a_folder_to_the_shape_and_reports_progress(tmp_path: Path
     }
     assert len(reports) == 30
     assert data.load("folder", "test", data_dir=tmp_path).shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize("name", ["digits5k", "folder"])
+def test_training_and_validation_images_as_one_split(name, tmp_path):
+    for i in range(40):
+        Image.new("L", (9, 9), i).save(tmp_path / f"{i}.png")
+    parts = [data.load(name, split, data_dir=tmp_path) for split in ("train", "valid")]
+    both = data.load(name, "train+valid", data_dir=tmp_path)
+    assert torch.equal(both.pixels, torch.cat([part.pixels for part in parts]))
+    assert both.binarisation == parts[0].binarisation
+    assert (both.labels is None) == (name == "folder")
+    assert both.digest() not in {part.digest() for part in parts}

@@ -79,6 +79,10 @@ def test_mnist_validation_is_the_last_10000_of_the_published_training_set(
     np.testing.assert_array_equal(torch.cat([train.labels, valid.labels]).numpy(), labels)
     corners = torch.cat([train.pixels, valid.pixels])[:, 0, 0, 0]
     np.testing.assert_array_equal(corners.numpy(), pixels[:, 0, 0])
+    both = load("mnist", "train+valid")
+    assert torch.equal(both.pixels[:, 0, 0, 0], corners)
+    cluttered = load("cluttered-60", "train+valid")
+    assert (len(cluttered), len(cluttered.transform.digits)) == (60_000, 60_000)
 
 
 @pytest.mark.parametrize("compressed", [None, False, True])

@@ -19,7 +19,7 @@ import torch
 
 import draw
 from draw.errors import ConfigError, RunError
-from draw.evaluation import evaluate
+from draw.evaluation import EvalResult, evaluate
 from draw.storage.run_folder import RunFolder
 from draw.training import loop
 from draw.training.loop import Validation, train
@@ -77,7 +77,7 @@ def test_events_log_and_files_agree(tmp_path):
     assert [e.step for e in steps] == list(range(1, 13))
     assert [e.step for e in validations] == [4, 8, 12]
     best = max(e.result.nats for e in validations)
-    assert [e for e in validations if e.is_best][-1].result.nats == best
+    assert [e for e in validations if e.is_saved][-1].result.nats == best
     first, *_, last = (json.loads(line) for line in run.log_file.read_text().splitlines())
     assert first["valid_elbo_nats"] == validations[0].result.nats
     logged = next(r for r in run.records() if "train_elbo_nats" in r)
@@ -94,6 +94,20 @@ def test_a_run_in_stages_saves_a_model_with_all_glimpses(tmp_path):
     list(train(VARIANTS["stages"], run, images, images))
     assert [record["glimpses"] for record in run.records()] == [1, 2, 3, 3]  # steps 4, 8, 12, 12
     assert draw.load(run.path).config == CONFIG.model
+
+
+def test_a_run_on_the_validation_images_saves_its_last_model(tmp_path, monkeypatch):
+    falling = iter([-1.0, -2.0, -3.0])
+
+    def validate(*_: object, **__: object) -> EvalResult:
+        return EvalResult(nats=next(falling), stderr=0.1, images=8, also={})
+
+    monkeypatch.setattr(loop, "validate", validate)
+    run, images = RunFolder(tmp_path / "run"), random_images()
+    events = list(train(replace(CONFIG, train_on="train+valid"), run, images, images))
+    assert [event.is_saved for event in events if isinstance(event, Validation)] == [True] * 3
+    saved = draw.load(run.path).state_dict()
+    assert all(torch.equal(saved[name], v) for name, v in events[-1].ema.state_dict().items())
 
 
 def test_skipped_steps_do_not_count_in_the_means_of_the_log(tmp_path, monkeypatch):

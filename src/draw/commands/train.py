@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from draw import figures
 from draw.commands import console, options, render, report, tensorboard
-from draw.data import Images
+from draw.data import TRAIN_AND_VALID, Images
 from draw.distributed import is_main, process_group
 from draw.errors import ConfigError, require
 from draw.model import DRAW
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
     device = console.prepare_device(args.device, tf32=True)
     with process_group(device) as world:
         with world.local_main_first(), console.progress_bar() as bar:
-            images = config.load_images("train", console.reporter(bar))
+            images = config.load_images(config.train_on, console.reporter(bar))
             validation = config.load_images("valid", console.reporter(bar))
             if config.data == "folder":  # report damaged images now, not in a later evaluation
                 config.load_images("test", console.reporter(bar))
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
         with console.progress_bar() as bar, console.handle_stop_signals(stop.handle):
             console.say(
                 f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
-                f"batch size {config.batch_size}, {config.model.glimpses} glimpses; "
+                f"batch size {config.batch_size}, {_glimpses(config)} glimpses; "
                 f"saving to {run.path}",
                 bar,
             )
@@ -180,19 +180,26 @@ def _watch(
                 text += f"  {event.skipped} skipped"
             bar.update(task, completed=event.step, description=text)
         else:
-            console.say(_describe(event), bar)
+            console.say(_describe(event, config), bar)
             if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
                 _save_samples(event.ema, path, validation, config.seed)
     return event is None or event.step == config.steps  # resuming a finished run has no events
 
 
-def _describe(event: Validation) -> str:
+def _glimpses(config: TrainConfig) -> str:
+    """Return the numbers of glimpses of all stages, such as "16, then 32, then 64"."""
+    return ", then ".join(str(stage.glimpses) for stage in config.stages)
+
+
+def _describe(event: Validation, config: TrainConfig) -> str:
     loss = report.plus_minus(-event.result.nats, event.result.stderr, digits=2)
     text = f"step {event.step:>6,}   validation loss {loss} nats"
     if "error" in event.result.also:
         text += f", error {event.result.also['error']:.2%}"
-    return text + ("   best so far" if event.is_best else "")
+    if config.train_on == TRAIN_AND_VALID:
+        return f"{text} (on training images)"
+    return text + ("   best so far" if event.is_saved else "")
 
 
 def _save_samples(model: Network, path: Path, validation: Images, seed: int) -> None:
@@ -227,7 +234,8 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
         saved = {"glimpses.png": "glimpses (green) on validation images, wrong predictions in red"}
     curves = figures.curves(run.records(), config.model.metric)
     figures.save_plot(run.path / "curves.png", curves)
-    console.say(f"done; the model with the best validation loss is in {run.model}. Also saved:")
+    which = "last" if config.train_on == TRAIN_AND_VALID else "best"
+    console.say(f"done; the {which} model is in {run.model}. Also saved:")
     for name, caption in (saved | {"curves.png": "learning curve"}).items():
         console.say(f"  {run.path / name!s:<40} {caption}")
 

@@ -8,6 +8,7 @@ archives of house numbers, for which none was published.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from draw.data import (
     binarized_mnist,
@@ -24,9 +25,19 @@ from draw.data.picture_files import load_picture
 from draw.errors import DataError
 from draw.storage.files import expand_user
 
-__all__ = ["DATASETS", "SPLITS", "Batches", "Images", "Transform", "load", "load_picture"]
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "TRAIN_AND_VALID",
+    "Batches",
+    "Images",
+    "Transform",
+    "load",
+    "load_picture",
+]
 
 SPLITS = ("train", "valid", "test")
+TRAIN_AND_VALID = "train+valid"  # both as one split, for a final run without validation images
 
 DATASETS: dict[str, Callable[..., Images]] = {
     "digits5k": digits5k.digits5k,
@@ -40,6 +51,8 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "svhn-cropped": svhn.svhn_cropped,
     "folder": folder.folder,
 }
+# These know the split `train+valid`, because they compose images of digits from the whole split.
+FROM_MNIST = (mnist.mnist, synthetic.cluttered_100, synthetic.cluttered_60, synthetic.two_digits)
 
 
 def load(
@@ -55,7 +68,7 @@ def load(
 
     Args:
         name: a key of `DATASETS`.
-        split: `train`, `valid` or `test`.
+        split: `train`, `valid`, `test`, or `train+valid` for the first two together.
         shape: the required (C, H, W) of the images. A `folder` converts its images to this shape,
             by default (1, 28, 28).
         data_dir: the folder to search first; for `folder`, the folder of your images.
@@ -71,9 +84,13 @@ def load(
     """
     if name not in DATASETS:
         raise DataError(f"unknown data set {name!r}; choose from {', '.join(DATASETS)}")
-    if split not in SPLITS:
+    if split not in (*SPLITS, TRAIN_AND_VALID):
         raise DataError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
     function = DATASETS[name]
+    if split == TRAIN_AND_VALID and function not in FROM_MNIST:
+        options: dict[str, Any] = {"shape": shape, "data_dir": data_dir, "fetch": fetch}
+        first, second = (load(name, s, progress=progress, **options) for s in split.split("+"))
+        return first.join(second)
     if name == "folder":
         function = partial(function, shape=shape or (1, mnist.SIDE, mnist.SIDE))
     data_dir = None if data_dir is None else expand_user(data_dir)

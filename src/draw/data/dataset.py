@@ -157,6 +157,14 @@ class Images:
         labels = None if self.labels is None else self.labels[chosen]
         return replace(self, pixels=self.pixels[chosen], labels=labels, known_digest=None)
 
+    def join(self, other: "Images") -> "Images":
+        """Append images of the same kind, without a transform."""
+        labels = None
+        if self.labels is not None and other.labels is not None:
+            labels = torch.cat([self.labels, other.labels])
+        pixels = torch.cat([self.pixels, other.pixels])
+        return replace(self, pixels=pixels, labels=labels, known_digest=None)
+
 
 class Batches:
     """The minibatches of a run, by step. Each epoch visits every image once, in a new order.

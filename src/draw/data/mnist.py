@@ -44,7 +44,7 @@ def mnist(split: str, source: Source) -> Images:
     image_file, label_file = FILES["test" if split == "test" else "train"]
     pixels = np.frombuffer(source.read(image_file), np.uint8, offset=16).reshape(-1, SIDE, SIDE)
     labels = np.frombuffer(source.read(label_file), np.uint8, offset=8)
-    part = {"train": slice(50_000), "valid": slice(50_000, None), "test": slice(None)}[split]
+    part = {"train": slice(50_000), "valid": slice(50_000, None)}.get(split, slice(None))
     return grey_digits(pixels[part], labels[part])
 
 

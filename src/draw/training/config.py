@@ -46,6 +46,8 @@ class TrainConfig:
     data: str = "digits5k"  # name of a data set; `draw data list` lists them
     # folder in which to look for data first; for the data set `folder`, the folder of your images
     data_dir: Path | None = None
+    # images to train on; with the validation images, the run saves its last weights, not the best
+    train_on: Literal["train", "train+valid"] = "train"
     start_from: str | None = None  # trained model (name, folder or Hub id) to start from
     steps: int = 10_000  # total optimizer steps
     # train with this many glimpses first and double them in stages of equal cost; this is faster

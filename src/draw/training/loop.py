@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from draw import data
 from draw.data import Batches, Images
 from draw.distributed import SINGLE, World
 from draw.errors import ConfigError
@@ -35,7 +36,7 @@ class Validation:
 
     step: int
     result: EvalResult
-    is_best: bool
+    is_saved: bool  # whether `run.model` holds these weights: they are the best so far
     ema: Network
 
 
@@ -55,13 +56,13 @@ def train(
     `draw.train` is a generator. Given an existing run folder, it resumes from the newest checkpoint
     with bit-exact results. A new run writes run.json after the first step; if this step fails, for
     example because memory is exhausted, the folder is removed again. At the end, `run.model` holds
-    the EMA weights with the best validation result. Closing the generator discards the steps since
-    the last checkpoint.
+    the EMA weights with the best validation result, or the last ones if `config.train_on` includes
+    the validation images. Closing the generator discards the steps since the last checkpoint.
 
     Args:
         config: the training configuration.
         run: the run folder.
-        training, validation: the images; `config.data` should be the name of their data set.
+        training, validation: the images that `config.data` and `config.train_on` name.
         device: the device to train on.
         engine: which code runs the network, see `DRAW.engine`.
         stop: called after every step (every 50 steps if several processes train on GPUs); if it
@@ -219,9 +220,10 @@ def _validate(
     with _full_precision():
         result = validate(state.ema, validation, seed=config.seed, world=world)
     is_best = result.nats > (-math.inf if state.best_nats is None else state.best_nats)
-    if is_best:
+    is_saved = is_best or config.train_on == data.TRAIN_AND_VALID  # no validation images are left
+    if is_saved:
         state.best_nats = result.nats
-    if is_best and world.is_main:
+    if is_saved and world.is_main:
         state.ema.save(run.model)
     if world.is_main:
         record = {
@@ -233,7 +235,7 @@ def _validate(
             "valid_images": result.images,
         }
         run.log(record)
-    return Validation(step=state.step, result=result, is_best=is_best, ema=state.ema)
+    return Validation(step=state.step, result=result, is_saved=is_saved, ema=state.ema)
 
 
 @contextlib.contextmanager
