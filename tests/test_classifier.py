@@ -10,9 +10,11 @@ from torch import Generator
 
 from draw.attention import box
 from draw.classifier import (
+    MAX_WINDOW_GRADIENT,
     ClassifierConfig,
     ClassifierOutput,
     GlimpseClassifier,
+    GradientLimit,
     log_probability,
 )
 from draw.data import Batches, Images
@@ -64,15 +66,18 @@ def test_gradcheck_of_every_parameter():
     assert all(value.grad.abs().max() > 0 for value in values)
 
 
-def window_gradients(model: GlimpseClassifier, loss_scale: float = 1) -> torch.Tensor:
+def window_gradients(
+    model: GlimpseClassifier, loss_scale: float = 1, max_norm: float = MAX_WINDOW_GRADIENT
+) -> torch.Tensor:
     """Return each image's gradient with respect to the bias of its windows, [5, 5]."""
     x = torch.rand(5, 1, 9, 11, generator=Generator().manual_seed(1)).to(model.h_0.dtype)
     labels = torch.arange(5) % 4
     rows = []
     for b in range(len(x)):
         model.zero_grad()
-        nats = log_probability(model(x[b : b + 1]), labels[b : b + 1])
-        (loss_scale * nats).sum().backward()
+        limit = GradientLimit(max_norm)
+        nats = log_probability(model(x[b : b + 1], limit=limit), labels[b : b + 1])
+        (loss_scale * limit.watch(nats)).sum().backward()
         rows.append(model.read_window.bias.grad.clone())
     return torch.stack(rows)
 
@@ -84,11 +89,9 @@ def test_large_window_gradients_of_an_image_are_clipped(scale, is_small):
         model.read_window.weight.zero_()  # no gradient flows from a window to earlier glimpses
         model.head.weight.mul_(scale)
     clipped = window_gradients(model)
-    limit = model.max_window_gain * 2 * math.sqrt(2)  # two glimpses; softmax - label
-    model.max_window_gain = math.inf
-    unclipped = window_gradients(model)
-    assert (clipped.norm(dim=1) <= limit).all()
-    assert (unclipped.norm(dim=1).max() <= limit) == is_small
+    unclipped = window_gradients(model, max_norm=math.inf)
+    assert (clipped.norm(dim=1) <= 2 * MAX_WINDOW_GRADIENT).all()  # two glimpses
+    assert (unclipped.norm(dim=1).max() <= 2 * MAX_WINDOW_GRADIENT) == is_small
     assert torch.equal(clipped, unclipped) == is_small
 
 
@@ -103,6 +106,20 @@ def test_the_limit_of_window_gradients_does_not_depend_on_the_scale_of_the_loss(
     model.engine = engine
     gradients = window_gradients(model)
     torch.testing.assert_close(window_gradients(model, loss_scale), loss_scale * gradients)
+
+
+def test_the_objective_limits_the_gradients_of_windows():
+    model, x = tiny_classifier(glimpses=1), torch.rand(2, 1, 9, 11, dtype=torch.float64)
+    model.head.weight.data.mul_(10_000)
+    norms = []
+    for nats in (
+        model.objective(x, torch.tensor([0, 1]), torch.empty(0, 2)),
+        log_probability(model(x), torch.tensor([0, 1])),
+    ):
+        model.zero_grad()
+        (-nats).sum().backward()
+        norms.append(model.read_window.bias.grad.norm())
+    assert norms[0] <= 2 * MAX_WINDOW_GRADIENT < norms[1]
 
 
 def test_the_first_glimpse_covers_the_image_and_does_not_depend_on_it():

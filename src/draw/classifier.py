@@ -19,6 +19,8 @@ from draw.layers import check_sizes, lstm, window_layer
 from draw.storage.hub import Pretrained
 from draw.storage.json_config import convert_fields
 
+MAX_WINDOW_GRADIENT = 30.0  # nats, see `GradientLimit`
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
@@ -41,7 +43,7 @@ class ClassifierConfig:
     channels: int = 1  # 1 for grey, 3 for colour
     glimpses: int = 8  # number of glimpses T
     hidden_size: int = 256  # units of the LSTM
-    read_size: int = 12  # patch size N of read
+    read_size: int = 12  # size N of the read patch
     classes: int = 10  # number of classes
 
     def __post_init__(self) -> None:
@@ -73,37 +75,48 @@ class ClassifierOutput(NamedTuple):
 
 
 class GradientLimit:
-    """Limit the gradient of each image's windows relative to that of its logits.
+    """Clip the gradient of each image's log probability with respect to its windows.
 
-    In the backward pass, the gradient with respect to the five parameters of a window is clipped
-    to a norm of `max_gain` times that of the gradient with respect to the image's logits. The
-    factor depends neither on the scale of the loss nor on other images.
+    During backpropagation, the gradient with respect to the five parameters of each window is
+    clipped to a norm of `max_norm` times the gradient of the loss with respect to the image's log
+    probability. The limit therefore does not depend on the scale of the loss.
+
+    Args:
+        max_norm: the largest norm, in nats.
 
     Note:
         Graves 2013 clips derivatives inside a network; the paper does not mention it. The norm is
         usually far smaller, but a sharp window makes it large, every earlier glimpse multiplies
         it, and a few images can then dominate the update and make training diverge
         (experiments/study-cluttered).
+
+    >>> model = GlimpseClassifier(ClassifierConfig(height=20, width=20, glimpses=3))
+    >>> limit = GradientLimit()
+    >>> output = model(torch.rand(5, 1, 20, 20), limit=limit)
+    >>> nats = limit.watch(log_probability(output, torch.tensor([0, 1, 2, 3, 9])))
+    >>> (-nats.mean()).backward()
     """
 
-    def __init__(self, max_gain: float) -> None:
-        self.max_gain = max_gain
-        self.max_norm: Tensor | None = None  # [B]; None if the loss does not depend on the logits
+    def __init__(self, max_norm: float = MAX_WINDOW_GRADIENT) -> None:
+        self.max_norm = max_norm
+        self.max_norms: Tensor | None = None  # [B], of each image, in units of the loss
 
-    def observe_logits(self, d_logits: Tensor | None) -> None:
-        """Store the limits of the images; the backward pass computes this gradient first.
+    def watch(self, nats: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Record the gradient with respect to these log probabilities, which scales the limit."""
+        if nats.requires_grad:
+            nats.register_hook(self._measure)  # type: ignore[no-untyped-call]
+        return nats
 
-        Autograd passes None if the loss does not depend on the logits.
-        """
-        if d_logits is not None:  # [T, B, classes]
-            self.max_norm = self.max_gain * d_logits.norm(dim=(0, 2))
+    def _measure(self, d_nats: Tensor | None) -> None:
+        if d_nats is not None:  # autograd passes None if the loss does not depend on it
+            self.max_norms = self.max_norm * d_nats.abs()
 
     def __call__(self, d_params: Tensor | None) -> Tensor | None:
-        """Clip the gradients [B, 5] of the windows of one glimpse."""
-        if d_params is None or self.max_norm is None:
+        """Clip the gradients [B, 5] with respect to the windows of one glimpse."""
+        if d_params is None or self.max_norms is None:
             return d_params
         norm = d_params.norm(dim=1)
-        factor = torch.where(norm > self.max_norm, self.max_norm / norm, 1)
+        factor = torch.where(norm > self.max_norms, self.max_norms / norm, 1)
         return d_params * factor[:, None]
 
 
@@ -123,7 +136,6 @@ class GlimpseClassifier(
     """
 
     engine: kernels.Engine = "auto"  # "plain", "fused", or "auto": fused where possible
-    max_window_gain = 100.0  # limits the gradients of windows, see `GradientLimit`
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -146,29 +158,32 @@ class GlimpseClassifier(
         return LSTMState(*(p.expand(batch_size, -1) for p in (self.h_0, self.c_0)))
 
     def step(
-        self, x: Float[Tensor, "B C H W"], state: LSTMState, limit: GradientLimit
+        self, x: Float[Tensor, "B C H W"], state: LSTMState, limit: GradientLimit | None = None
     ) -> tuple[LSTMState, Window]:
         """Read one patch and update the LSTM (eqs. 21-27, without x_hat).
 
         Args:
             x: images in [0, 1].
             state: the state after glimpse t - 1.
-            limit: limits the gradient of the window in the backward pass.
+            limit: clips the gradient with respect to the window in the backward pass.
         """
         _, H, W = self.config.image_shape
         n = self.config.read_size
         params = self.read_window(state.h)  # eq. 21, from h_{t-1}
-        if params.requires_grad:
+        if limit is not None and params.requires_grad:
             params.register_hook(limit)
         window = Window.from_params(params, H, W, n)
         r = attention.read(x, window, n).flatten(1)  # eq. 27
         return LSTMState(*self.cell(r, tuple(state))), window
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> ClassifierOutput:
+    def forward(
+        self, x: Float[Tensor, "B C H W"], *, limit: GradientLimit | None = None
+    ) -> ClassifierOutput:
         """Classify images after T glimpses.
 
         Args:
             x: images in [0, 1], with the dtype of the parameters.
+            limit: clips gradients in the backward pass; `objective` uses one.
 
         Raises:
             ConfigError: if the images do not have the model's shape.
@@ -177,16 +192,14 @@ class GlimpseClassifier(
         """
         check_images(x, self.config.image_shape, self.h_0.dtype)
         if kernels.use_fused(self, x=x):
-            return ClassifierOutput(*kernels.classify(self, x))
-        limit, state = GradientLimit(self.max_window_gain), self.initial_state(len(x))
+            return ClassifierOutput(*kernels.classify(self, x, limit))
+        state = self.initial_state(len(x))
         states, windows = [], []
         for _ in range(self.config.glimpses):
             state, window = self.step(x, state, limit)
             states.append(state.h)
             windows.append(window)
         logits = self.head(torch.stack(states))
-        if logits.requires_grad:
-            logits.register_hook(limit.observe_logits)
         return ClassifierOutput(logits, Window(*map(torch.stack, zip(*windows, strict=True))))
 
     def objective(
@@ -199,7 +212,8 @@ class GlimpseClassifier(
         >>> model.objective(x, labels, torch.empty(model.noise_shape(5))).shape
         torch.Size([5])
         """
-        return log_probability(self(x), labels)
+        limit = GradientLimit()
+        return limit.watch(log_probability(self(x, limit=limit), labels))
 
     def noise_shape(self, batch_size: int) -> tuple[int, int]:
         """Return the shape of the noise for a batch: (0, B), because there is no latent."""

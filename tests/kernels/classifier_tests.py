@@ -68,6 +68,10 @@ def compare(
         assert torch.equal(model(x).logits, fused.logits)
     loss(exact).backward()
     loss(fused).backward()
+    compare_gradients(model, truth)
+
+
+def compare_gradients(model: GlimpseClassifier, truth: GlimpseClassifier) -> None:
     for (name, got), expected in zip(model.named_parameters(), truth.parameters(), strict=True):
         if expected.grad is None or not expected.grad.any():
             assert got.grad is None or not got.grad.any(), name
@@ -100,7 +104,16 @@ class ClassifierTests:
     def test_gradients_beyond_the_limit(self):
         model = self.network()
         model.head.weight.data.mul_(10_000)
-        compare(model, batch=2)
+        truth = copy.deepcopy(model).double()
+        truth.engine = "plain"
+        x, labels = images(model, 2), torch.tensor([0, 1], device=model.device)
+        for network, batch in ((model, x), (truth, x.double())):
+            network.objective(batch, labels, torch.empty(0, 2)).mean().backward()
+        compare_gradients(model, truth)
+        clipped = model.read_window.bias.grad.norm()
+        model.zero_grad()
+        nats(model(x)).div(2).backward()
+        assert model.read_window.bias.grad.norm() > 2 * clipped
 
     @pytest.mark.parametrize("extreme", EXTREMES, ids=str)
     def test_extreme_windows_have_finite_gradients(self, extreme):

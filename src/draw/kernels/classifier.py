@@ -49,8 +49,11 @@ class Shape:
         return cls(config.glimpses, B, C, H, W, config.hidden_size, config.read_size)
 
 
-def classify(model: Any, x: Tensor) -> tuple[Tensor, Window]:
+def classify(model: Any, x: Tensor, limit: Any = None) -> tuple[Tensor, Window]:
     """Read images and classify them as `GlimpseClassifier.forward` does.
+
+    Args:
+        limit: a `draw.classifier.GradientLimit` or None.
 
     Returns:
         The logits [T, B, classes] and the windows, with fields [T, B].
@@ -58,8 +61,7 @@ def classify(model: Any, x: Tensor) -> tuple[Tensor, Window]:
     head, weights = (model.head.weight, model.head.bias), Weights.of(model)
     shape, x = Shape.of(model.config, x), x.contiguous()
     if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
-        gain = model.max_window_gain
-        logits, params = Glimpses.apply(shape, gain, x, *head, *weights)  # type: ignore
+        logits, params = Glimpses.apply(shape, limit, x, *head, *weights)  # type: ignore
     else:
         h, params, _ = engine_for(x.device.type).run_forward(shape, weights, x, keep=False)
         logits = _logits(h, *head)
@@ -73,7 +75,7 @@ class Glimpses(torch.autograd.Function):
     def forward(
         ctx: Any,
         shape: Shape,
-        max_gain: float,
+        limit: Any,
         x: Tensor,
         W_head: Tensor,
         b_head: Tensor,
@@ -81,7 +83,7 @@ class Glimpses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         engine = engine_for(x.device.type)
         h, params, activations = engine.run_forward(shape, Weights(*weights), x, keep=True)
-        ctx.shape, ctx.max_gain, ctx.threads = shape, max_gain, torch.get_num_threads()
+        ctx.shape, ctx.limit, ctx.threads = shape, limit, torch.get_num_threads()
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(h, params, W_head, *weights, *activations)
         return _logits(h, W_head, b_head), params
@@ -93,11 +95,11 @@ class Glimpses(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         h, params, W_head, *rest = ctx.saved_tensors
         weights, activations = Weights(*rest[:6]), rest[6:]
-        max_norm = d_h = d_W_head = d_b_head = None
+        d_h = d_W_head = d_b_head = None
+        max_norms = None if ctx.limit is None else ctx.limit.max_norms
         if d_logits is not None:
             rows = d_logits.flatten(0, 1)
             d_h, d_W_head, d_b_head = rows @ W_head, rows.t() @ h.flatten(0, 1), rows.sum(0)
-            max_norm = ctx.max_gain * d_logits.norm(dim=(0, 2))
         gradients = engine_for(h.device.type).run_backward(
             ctx.shape,
             weights,
@@ -105,7 +107,7 @@ class Glimpses(torch.autograd.Function):
             activations,
             d_h=d_h,
             d_params=None if d_params is None else d_params.contiguous(),
-            max_norm=max_norm,
+            max_norm=None if max_norms is None else max_norms.contiguous(),
             threads=ctx.threads,
         )
         return None, None, None, d_W_head, d_b_head, *gradients
