@@ -26,14 +26,14 @@ class Bernoulli:
         density of x and cannot be converted to bits per dimension.
     """
 
-    clamped = False  # the mean is a sigmoid, not clamped and linear; the fused engines read this
+    clamped = False  # the mean is a sigmoid; the fused engines read this
 
     def canvas_channels(self, channels: int) -> int:
         """Return the number of canvas channels K of images with C channels."""
         return channels
 
     def mean(self, canvas: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:
-        """Return the mean picture in [0, 1], which eq. 3 subtracts and pictures show."""
+        """Return the mean image in [0, 1], which eq. 3 subtracts and figures show."""
         return torch.sigmoid(canvas)
 
     def log_likelihood(
@@ -141,7 +141,7 @@ class CoupledLogistic(DiscretisedLogistic):
 
         mu_R, mu_G + a (R - mu_R), mu_B + b (R - mu_R) + c (G - mu_G)
 
-    Further canvas channels hold the coefficients, one for each pair of channels, through
+    The remaining canvas channels give the coefficients, one per pair of channels, as
     tanh(c/4 + 1/2), which is 0.46 where the canvas is zero. The masses of all colours of a pixel
     sum to one. For grey images, it is the discretised logistic.
 

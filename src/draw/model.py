@@ -1,8 +1,8 @@
 """DRAW: an encoder that reads and a decoder that writes, glimpse by glimpse (sections 2 and 3).
 
 The recurrence (eqs. 1-8) is in `encode_step` and `decode_step`, pure functions of tensors.
-`forward` and `generate` are loops over them. By default a fused engine in C++ or Triton, if it is
-available, replaces these loops in float32. It does not reflect edits to this file, so set
+`forward` and `generate` call them at each glimpse. By default a fused engine in C++ or Triton, if
+it is available, replaces these loops in float32. It does not reflect edits to this file, so set
 `model.engine = "plain"` (`--engine plain`) before you edit a line here or in `draw.attention`.
 
 `B` is the batch size, `T` the number of glimpses, `H` and `W` the height and width of the image,
@@ -50,9 +50,10 @@ class DRAWConfig:
     glimpses: int = 64  # number of glimpses T
     hidden_size: int = 256  # units of each LSTM
     latent_size: int = 100  # dimensions of each z_t
-    read_size: int | None = 2  # patch size N of read; None reads without attention (eq. 17)
-    write_size: int | None = 5  # patch size N of write; None writes without attention (eq. 18)
-    likelihood: Literal["bernoulli", "logistic", "coupled-logistic"] = "bernoulli"  # D of eq. 9
+    read_size: int | None = 2  # size N of the read patch; None: without attention (eq. 17)
+    write_size: int | None = 5  # size N of the write patch; None: without attention (eq. 18)
+    # likelihood D(x | c_T) of eq. 9
+    likelihood: Literal["bernoulli", "logistic", "coupled-logistic"] = "bernoulli"
 
     def __post_init__(self) -> None:
         convert_fields(self, "model.")

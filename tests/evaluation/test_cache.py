@@ -102,7 +102,7 @@ def test_the_cache_records_the_engine_that_ran(model, tmp_path):
         ({"images": random_images(count=9)}, "images"),
         ({"images": random_images("dynamic")}, "images, binarisation"),
         ({"model": DRAW(replace(CONFIG, write_size=1))}, "model"),
-        ({"max_rows": 6}, "images_a_part"),
+        ({"max_rows": 6}, "images_per_batch"),
     ],
 )
 def test_another_evaluation_is_an_error(model, tmp_path, change, names, monkeypatch):

@@ -103,7 +103,7 @@ def prepare_device(name: str, *, tf32: bool = False) -> str:
 
     `auto` selects a GPU if one is available. With several processes, `auto` and `cuda` assign a GPU
     to each. On a CPU, denormal numbers (the tails of the filters) are flushed to zero, because they
-    are slow. With `tf32`, a GPU rounds the factors of matrix products to TF32 (10 bits); sums and
+    are slow. With `tf32`, a GPU rounds the inputs of matrix products to TF32 (10 bits); sums and
     the recurrent state stay in float32.
 
     Raises:

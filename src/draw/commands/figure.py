@@ -33,7 +33,7 @@ class Options:
     """
 
     name: Annotated[tyro.conf.Positional[str], options.arg("NAME")]
-    """figure number (1, or 3 to 12), `all` for every figure of the model, or `list`"""
+    """figure number (1, or 3 to 12), `all` for every figure that MODEL supports, or `list`"""
     model: options.OptionalModel = None
     image: Annotated[options.File, options.arg(default="a digit for 3, a portrait for 4")] = None
     """image for figures 3 and 4"""

@@ -42,7 +42,7 @@ class Options:
     data_dir: options.DataDir = None
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=Output)
     binarise: options.Flag = False
-    """round pixels to 0 or 1; automatic for runs and bundled models of binary images"""
+    """round pixels to 0 or 1; on by default for runs and bundled models trained on binary images"""
     seed: int = 0
     """random seed for the latent noise"""
     device: options.Device = "auto"

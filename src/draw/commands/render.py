@@ -28,15 +28,13 @@ MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the
 class Style:
     """Appearance of images and films."""
 
-    columns: Annotated[int | None, arg("INT", default="makes the picture roughly square")] = None
+    columns: Annotated[int | None, arg("INT", default="for a roughly square picture")] = None
     """images per row of a grid or film"""
     scale: Annotated[
-        int | None, arg("INT", default=f"makes images about {TILE_PIXELS} pixels wide")
+        int | None, arg("INT", default=f"for images about {TILE_PIXELS} pixels wide")
     ] = None
     """screen pixels per image pixel"""
-    fps: Annotated[float | None, arg("FLOAT", default=f"makes the film {FILM_SECONDS} s long")] = (
-        None
-    )
+    fps: Annotated[float | None, arg("FLOAT", default=f"for a film of {FILM_SECONDS} s")] = None
     """frames per second of the film, which has one frame per glimpse"""
     hold_ms: int = 1_500
     """milliseconds for which the film shows the finished images"""

@@ -28,7 +28,7 @@ class Options:
     """random seed for the latent noise"""
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=Output)
     data: options.Data = None
-    """data set in which to find the nearest training images; one that you name is downloaded"""
+    """data set to search for the nearest training images; downloaded if you name one"""
     data_dir: options.DataDir = None
     device: options.Device = "auto"
     engine: options.EngineChoice = "auto"

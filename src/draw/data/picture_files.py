@@ -21,8 +21,8 @@ from draw.errors import ConfigError, DataError, one_line
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # for others, such as EPS, Pillow runs programs
 MAX_PIXELS = 89_478_485  # per image; the default of Pillow and of DRAW_MAX_PIXELS
 MAX_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY  # decompressed text in a PNG
-MAX_AHEAD = 2  # images decoded ahead of their use, per thread
-# Identifies how images are decoded. Increase the number with each change of `_fit`, so that cached
+MAX_AHEAD = 2  # images decoded in advance, per thread
+# Identifies how images are decoded. Increment the version whenever `_fit` changes, so that cached
 # images are decoded again.
 DECODER = f"Pillow {PIL.__version__}, version 1"
 ORIENTATION = 0x0112  # the EXIF tag
@@ -49,7 +49,7 @@ def load_picture(
 ) -> tuple[UInt8[Tensor, "C H W"], str | None]:
     """Load one image as a tensor: rotate it upright, resize it to cover `shape`, crop its centre.
 
-    The content determines the format: PNG, JPEG, WebP or GIF. Of an animation, the first frame is
+    The content determines the format: PNG, JPEG, WebP or GIF. For an animation, the first frame is
     used. Transparent pixels are blended with black.
 
     Args:
@@ -114,7 +114,7 @@ def max_pixels() -> int:
 def strict_pillow() -> Iterator[None]:
     """Ignore Pillow's warnings about damage that it repairs, and refuse images that are too large.
 
-    Compressed text in a PNG may be as large as all text together; by default, Pillow allows 1 MiB.
+    The limit for one compressed text in a PNG (1 MiB in Pillow) becomes that for all text in it.
     Warning filters and Pillow's limits are global, so do not call this in concurrent threads.
     """
     before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
@@ -187,7 +187,7 @@ def _fit(path: Path, mode: str, size: tuple[int, int], enlarge: bool) -> tuple[I
         original = f"{upright.width} x {upright.height} {opened.mode}"
     if upright.has_transparency_data:
         original += " with transparency"
-    if upright.mode.startswith("I"):  # `convert` would clip 16 bits per pixel
+    if upright.mode.startswith("I"):  # `convert` would clip 16-bit values
         shades = np.asarray(upright).astype(np.float64)
         shades[shades == upright.info.get("transparency", -1)] = 0
         upright = Image.fromarray((shades / 257).astype(np.uint8))

@@ -21,7 +21,7 @@ from draw.storage.tensors import weights_digest
 from draw.trace import Trace
 
 MAX_ELEMENTS = 2**21  # pixels times channels evaluated in parallel, which limits memory
-GPU_FACTOR = 8  # times as many parallel trajectories on a GPU, where launching takes 15 ms
+GPU_FACTOR = 8  # a GPU evaluates more in parallel, because launching its kernels takes 15 ms
 MAX_BATCH_TRAJECTORIES = 2**17  # per batch; an interruption loses at most one batch
 
 # Descriptions of p(x) by (likelihood, binarisation); other combinations are invalid.
@@ -80,17 +80,18 @@ def evaluate(
         model: the model.
         images: the images.
         samples: samples per image over which the ELBO is averaged.
-        importance_samples: one or several values of k for the IWAE bound. All use the samples of
-            the largest k; a smaller k is averaged over all disjoint groups of k samples, which
-            reduces its variance and keeps its expectation.
-        seed: random seed for the noise and a dynamic binarisation.
+        importance_samples: one or more values of k for the IWAE bound. All use the samples of the
+            largest k; for a smaller k, the bound is averaged over all disjoint groups of k samples,
+            which reduces its variance and does not change its expectation.
+        seed: random seed for the noise and for dynamic binarisation.
         progress: called with (samples done, total samples).
         world: the processes that share the images; the result does not depend on their number.
         out: a folder for the results of each batch. If a call is interrupted, another one with the
             same arguments resumes from this folder and gives the same result.
 
     Raises:
-        ConfigError: if a number of samples is below 1, or the likelihood does not fit the images.
+        ConfigError: if a number of samples is below 1, or the likelihood is incompatible with the
+            images.
         RunError: if `out` holds other files or a different evaluation, or is damaged.
 
     >>> from draw.data import load
@@ -113,7 +114,7 @@ def evaluate(
     cache = None
     if out is not None:
         settings = {"samples": samples, "importance_samples": ks, "seed": seed}
-        settings |= {"images_a_part": batch_size}
+        settings |= {"images_per_batch": batch_size}
         cache = EvalCache(out, _identity(model, images, batch_size) | settings, shapes, world)
     done, total = 0, len(images) * per_image
 
@@ -166,7 +167,7 @@ def describe_likelihood(config: DRAWConfig, images: Images) -> str:
     """Describe what p(x) is for a model and images.
 
     Raises:
-        ConfigError: if the likelihood does not fit the images.
+        ConfigError: if the likelihood is incompatible with the images.
 
     >>> grey = Images(pixels=torch.zeros(5, 1, 28, 28, dtype=torch.uint8))
     >>> describe_likelihood(DRAWConfig(likelihood="logistic"), grey)

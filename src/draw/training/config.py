@@ -57,7 +57,7 @@ class TrainConfig:
     microbatches: int = 1  # parts into which each process splits its shard, to save memory
     optimizer: Optimizer = "adam"  # muon: Muon for the LSTM weights, AdamW for the rest
     learning_rate: float = 1e-3  # peak learning rate
-    warmup_steps: int = 300  # linear warm-up steps (at most a quarter of all), then cosine decay
+    warmup_steps: int = 300  # steps of linear warm-up, at most a quarter; then cosine decay
     weight_decay: float = 0.0  # decoupled weight decay, applied to matrices only
     clip_norm: float = 5.0  # maximum gradient norm
     ema_decay: float = 0.9995  # EMA decay of the weights; 0 disables the EMA

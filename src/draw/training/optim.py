@@ -1,6 +1,6 @@
 """Optimizers: AdamW, or Muon for the LSTM weights and AdamW for the rest.
 
-The step of both can run entirely on the device, so that it can be part of a CUDA graph.
+Both can take a step entirely on the device, so that it can be part of a CUDA graph.
 """
 
 import functools
@@ -67,7 +67,7 @@ def orthogonalise(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n
     """Move the singular values of each matrix towards one, in five Newton-Schulz iterations.
 
     The polynomial of Jordan et al. 2024 has the steepest slope at zero. Singular values above 1/500
-    of the matrix norm end between 0.68 and 1.2; smaller ones grow by a factor of up to 484. The
+    of the matrix norm end up between 0.68 and 1.2; smaller ones grow by a factor of up to 484. The
     iterations tolerate rounding, so float32 matrices are multiplied in bfloat16 where that is
     faster.
 

@@ -9,7 +9,7 @@ from draw.training.config import TrainConfig
 
 
 def quick() -> TrainConfig:
-    """A small model of 4,000 bundled digits; trains in one to two minutes on one CPU core."""
+    """A small model trained on 4,000 bundled digits; takes one to two minutes on one CPU core."""
     return TrainConfig(
         model=DRAWConfig(glimpses=16, latent_size=32, read_size=5, write_size=5),
         data="digits5k",
@@ -97,7 +97,7 @@ def two_digits() -> TrainConfig:
 
 
 def svhn() -> TrainConfig:
-    """Section 4.4: house numbers, intensities as probabilities; published about -5,071 nats."""
+    """Section 4.4: house numbers; published log p(x) about -5,071 nats."""
     return TrainConfig(
         model=DRAWConfig(
             height=54,

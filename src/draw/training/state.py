@@ -78,17 +78,17 @@ class TrainState(Counters):
             for parameter in model.get_submodule("patch").parameters():
                 parameter.mul_(model.config.glimpses / glimpses)
         self.set_glimpses(glimpses)
-        self.best_nats = None  # the model that a run saves has the glimpses of the last stage
+        self.best_nats = None  # a run saves the best model of its last stage
 
     def set_glimpses(self, glimpses: int) -> None:
-        """Set the number of glimpses that the weights belong to."""
+        """Set the number of glimpses for which the weights were trained."""
         for model in (self.model, self.ema):
             model.config = replace(model.config, glimpses=glimpses)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, the EMA and the optimizer state under flat names."""
         named = self._weights()
-        if self.step > self.skipped:  # before the first update, optimizers have no state or zeros
+        if self.step > self.skipped:  # before, the state is empty or zero
             for name, parameter in self.model.named_parameters():
                 for optimizer in self.optimizers:
                     for key, value in optimizer.state.get(parameter, {}).items():
@@ -205,6 +205,6 @@ def check_same_data(run: RunFolder, digests: dict[str, str]) -> None:
     changed = [name for name, value in digests.items() if before.get(name) != value]
     if changed:
         raise RunError(
-            f"{run.path} was started on other data ({', '.join(changed)} changed) and cannot be "
-            f"resumed exactly; start a new run with --out"
+            f"{run.path} was started on different data ({', '.join(changed)} changed) and cannot "
+            f"be resumed exactly; start a new run with --out"
         )

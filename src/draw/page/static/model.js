@@ -2,7 +2,7 @@
  * DRAW: an encoder that reads and a decoder that writes, glimpse by glimpse (sections 2 and 3).
  *
  * The same network as `model.py`, with the same names. The two pure functions `encodeStep` and
- * `decodeStep` contain all the mathematics; `forward` and `generate` are loops over them. Every
+ * `decodeStep` contain all the mathematics; `forward` and `generate` call them at each glimpse. Every
  * array is flat float32 [batch, ...] in row-major order.
  */
 
