@@ -194,6 +194,9 @@ def _training(results: Results) -> str:
         last = " of the last run"
     training = [one for one in results["measured"] if one["split"] == "train"]
     count = f", {training[0]['images_in_split']:,} training images" if training else ""
+    chosen = f"highest validation {metric}"
+    if config.get("train_on", "train") != "train":
+        chosen, count = "last weights of the run", f"{count} (including the validation images)"
     facts = [
         f"Data: {results['trained_on']}{count}",
         f"Hardware: {results['hardware']}",
@@ -202,7 +205,7 @@ def _training(results: Results) -> str:
         f"{results['images_per_second']:,} images per second",
         f"Seed{last}: {config['seed']}",
         f"Weights: exponential moving average (EMA) at step {results['step']:,} of "
-        f"{results['steps']:,}{last}, with the highest validation {metric}; "
+        f"{results['steps']:,}{last}, with the {chosen}; "
         f"{results['parameters']:,} parameters, stored as {results['stored_as']}",
     ]
     if last:

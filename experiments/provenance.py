@@ -60,7 +60,9 @@ def describe(
         hardware = f"{before['hardware']}; then {hardware}"
         seconds += before["training_seconds"]
     key = f"valid_{config.model.metric}_nats"
-    best = max((r for r in records if r.get(key) is not None), key=lambda r: r[key])
+    saved = [r for r in records if r.get(key) is not None]
+    saved = [r for r in saved if r.get("glimpses") == saved[-1].get("glimpses")]  # last stage
+    best = max(saved, key=lambda r: r[key]) if config.train_on == "train" else saved[-1]
     return {
         "name": name,
         "kind": config.model.network,

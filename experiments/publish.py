@@ -32,7 +32,7 @@ from draw import figures, zoo
 from draw.classifier import GlimpseClassifier
 from draw.commands import console, evaluate, render
 from draw.errors import DrawError, RunError
-from draw.storage.files import dump_json, write_atomic
+from draw.storage.files import dump_json, read_json, write_atomic
 from draw.storage.run_folder import RunFolder
 from draw.training.state import read_config
 
@@ -161,9 +161,11 @@ def measure(name: str, *, test: bool, device: str = "auto") -> None:
     partial = PARTIAL_RESULTS / name / results["weights_sha256"][:12] / on.type
     done = [one["command"] for one in results["measured"]]
     kind = results["kind"]
+    config = read_json(file.parent / "run.json")["config"]
+    trained_on_valid = config.get("train_on", "train") != "train"
     for options in EVALUATIONS[kind] + (TEST_EVALUATIONS[kind] if test else ()):
         command = f"draw evaluate {name} {options}"
-        if command in done:
+        if command in done or (trained_on_valid and "--split valid" in options):
             continue
         print(command, flush=True)
         arguments = [str(file.parent), *options.split(), "--device", device]
@@ -194,7 +196,10 @@ def draw_pictures(run: RunFolder, name: str) -> None:
     folder.mkdir(exist_ok=True)
     shutil.copy(run.log_file, folder)
     config = read_config(run)
-    figures.save_plot(folder / "curves.png", figures.curves(run.records(), config.model.metric))
+    figures.save_plot(
+        folder / "curves.png",
+        figures.curves(run.records(), config.model.metric, held_out=config.train_on == "train"),
+    )
     model = zoo.load(zoo.BUNDLED / name)
     if isinstance(model, GlimpseClassifier):
         images = config.load_images("valid").subset(8, config.seed)

@@ -2,6 +2,7 @@
 
 import copy
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -211,3 +212,9 @@ def test_images_of_another_shape_or_with_pixels_0_and_1_are_not_trained_on(confi
 def test_images_of_another_shape_are_not_evaluated(model):
     with pytest.raises(ConfigError, match="this model takes"):
         evaluate(model, Images(pixels=PIXELS.mT))
+
+
+def test_images_that_are_not_tensors_are_an_error(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    with pytest.raises(DataError, match=r"ndarray; pass torch\.as_tensor\(images\)"):
+        DRAW(CONFIG)(UNIT.numpy())

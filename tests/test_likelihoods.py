@@ -163,6 +163,15 @@ def test_the_coupled_logistic_of_a_grey_image_is_the_logistic():
     assert torch.equal(coupled.log_likelihood(x, canvas), independent.log_likelihood(x, canvas))
 
 
+def test_the_mean_picture_is_that_of_samples_even_where_a_channel_is_saturated():
+    """The scale is small, so that little mass is clipped at 0 and 1."""
+    canvas = torch.tensor([6.0, 0.0, 0.0, -9, -9, -9, 0, 0, 0]).view(9, 1, 1)
+    samples = CoupledLogistic().sample(
+        canvas.expand(20_000, -1, -1, -1), Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(samples.mean(0), CoupledLogistic().mean(canvas), rtol=0, atol=0.01)
+
+
 def test_correlated_channels_cost_less_with_coupled_channels():
     grey = torch.randint(0, 256, (100, 1, 4, 4), generator=Generator().manual_seed(0)) / 255
     x = grey.expand(-1, 3, -1, -1)  # the channels are equal

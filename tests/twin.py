@@ -123,7 +123,7 @@ def discretised_logistic(x: np.ndarray, c: np.ndarray) -> float:
         mu = 0.5 + c[index] / 4
         if len(c) == 9:
             a, b, g = (math.tanh(c[(6 + i, *pixel)] / 4 + 0.5) for i in range(3))
-            red, green = (x[(i, *pixel)] - 0.5 - c[(i, *pixel)] / 4 for i in range(2))
+            red, green = (x[(i, *pixel)] - np.clip(0.5 + c[(i, *pixel)] / 4, 0, 1) for i in (0, 1))
             mu += (0, a * red, b * red + g * green)[channel]
         stretch = c[(len(x) + channel, *pixel)]
         s = 0.1 * math.exp(stretch / (1 + abs(stretch) / 7))

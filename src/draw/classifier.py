@@ -157,7 +157,7 @@ class GlimpseClassifier(
         """Return the learned h_0 and c_0, expanded to the batch."""
         return LSTMState(*(p.expand(batch_size, -1) for p in (self.h_0, self.c_0)))
 
-    def step(
+    def encode_step(
         self, x: Float[Tensor, "B C H W"], state: LSTMState, limit: GradientLimit | None = None
     ) -> tuple[LSTMState, Window]:
         """Read one patch and update the LSTM (eqs. 21-27, without x_hat).
@@ -196,7 +196,7 @@ class GlimpseClassifier(
         state = self.initial_state(len(x))
         states, windows = [], []
         for _ in range(self.config.glimpses):
-            state, window = self.step(x, state, limit)
+            state, window = self.encode_step(x, state, limit)
             states.append(state.h)
             windows.append(window)
         logits = self.head(torch.stack(states))

@@ -21,11 +21,13 @@ def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> 
 
     Raises:
         ConfigError: if the shape differs.
-        DataError: if the dtype differs, or if values are NaN or outside [0, 1]. Values are checked
-            on the CPU only, because reading them would wait for a GPU.
+        DataError: if it is not a tensor, if the dtype differs, or if values are NaN or outside
+            [0, 1]. Values are checked on the CPU only, because reading them would wait for a GPU.
 
     >>> check_images(torch.ones(5, 1, 8, 8), (1, 8, 8), torch.float32)
     """
+    if not isinstance(x, Tensor):
+        raise DataError(f"the images are a {type(x).__name__}; pass torch.as_tensor(images)")
     if tuple(x.shape[1:]) != shape:
         raise ConfigError(
             f"the images have shape {tuple(x.shape)}; this model takes "

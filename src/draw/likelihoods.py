@@ -139,8 +139,9 @@ class CoupledLogistic(DiscretisedLogistic):
 
     Green and blue are correlated with the residuals of the channels before them:
 
-        mu_R, mu_G + a (R - mu_R), mu_B + b (R - mu_R) + c (G - mu_G)
+        mu_R, mu_G + a (R - m_R), mu_B + b (R - m_R) + c (G - m_G)
 
+    where m is mu clamped to [0, 1], the mean picture.
     The remaining canvas channels give the coefficients, one per pair of channels, as
     tanh(c/4 + 1/2), which is 0.46 where the canvas is zero. The masses of all colours of a pixel
     sum to one. For grey images, it is the discretised logistic.
@@ -155,7 +156,7 @@ class CoupledLogistic(DiscretisedLogistic):
         return 2 * channels + channels * (channels - 1) // 2
 
     def _couple(self, x: Tensor, mu: Tensor, coupling: Tensor) -> Tensor:
-        residuals = (x - mu).unbind(-3)
+        residuals = (x - mu.clamp(0, 1)).unbind(-3)
         coefficients = iter(torch.tanh(coupling / 4 + 0.5).unbind(-3))
         locations = list(mu.unbind(-3))
         for channel in range(len(locations)):

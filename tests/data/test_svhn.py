@@ -146,6 +146,16 @@ def test_validation_and_test_images_are_central_crops(cache: Path) -> None:
     assert torch.equal(load("svhn", "valid").pixels, noise[:1, :, 5:-5, 5:-5])
 
 
+def test_training_and_validation_images_as_one_split(cache: Path) -> None:
+    pixels = torch.randint(0, 256, (9, 3, 64, 64), dtype=torch.uint8)
+    cache.mkdir(parents=True)
+    (cache / "svhn-train-extra.packed").write_bytes(pixels.numpy().tobytes() + bytes(TAIL_BYTES))
+    both, train = load("svhn", "train+valid"), load("svhn", "train")
+    assert (len(both), both.shape) == (len(train) + len(load("svhn", "valid")), (3, 54, 54))
+    assert torch.equal(both.pixels[len(both) - len(train) :], train.pixels)
+    assert both.batch(torch.arange(2)).shape == (2, 3, 54, 54)
+
+
 def test_the_images_are_mapped_not_read(tmp_path: Path, cache: Path) -> None:
     unpack(tmp_path, *COUNTS)
     before = maps().count("svhn-train-extra.packed")

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 
 from draw.data import Images
-from draw.errors import ConfigError
+from draw.errors import ConfigError, DataError, RunError
 from draw.evaluation import bounds, evaluate
 from draw.evaluation.batched import MAX_ROWS
 from draw.model import DRAW, DRAWConfig
@@ -94,7 +96,7 @@ def test_a_smaller_k_does_not_change_the_largest(model):
 
 @pytest.mark.parametrize("arguments", [{"samples": 0}, {"importance_samples": [0, 5]}])
 def test_zero_samples_are_an_error(model, arguments):
-    with pytest.raises(ConfigError, match="each must be at least 1"):
+    with pytest.raises(ConfigError, match="must be at least 1"):
         evaluate(model, random_images(), **arguments)
 
 
@@ -158,3 +160,49 @@ def test_progress_is_reported(model):
     assert calls == [(10, 10)]
     evaluate(model, random_images(), importance_samples=[2, 3], progress=lambda *c: calls.append(c))
     assert calls[1:] == [(10, 40), (40, 40)]
+
+
+# ---------------------------------------------------------------------- arguments
+
+
+def test_numpy_integers_are_accepted(tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    model, images = DRAW(CONFIG), random_images(count=4)
+    expected = evaluate(model, images, samples=2, importance_samples=[1, 3], seed=5)
+    ks = [np.int64(1), np.int32(3)]
+    result = evaluate(
+        *(model, images),
+        samples=np.int64(2),
+        importance_samples=ks,
+        seed=np.uint8(5),
+        out=tmp_path / "out",
+    )
+    assert result == expected
+    assert evaluate(model, images, importance_samples=np.int64(3)).iwae[0].k == 3
+
+
+@pytest.mark.parametrize(
+    "values", [{"samples": 1.5}, {"samples": 0}, {"importance_samples": [0]}, {"seed": -1}], ids=str
+)
+def test_other_numbers_are_errors(values, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    with pytest.raises(ConfigError, match=r"is not an integer|must be at least"):
+        evaluate(DRAW(CONFIG), random_images(count=2), **values)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_images_and_nearly_black_images_are_errors(count, tmp_path):
+    pixels = torch.ones(count, *CONFIG.image_shape, dtype=torch.uint8)
+    with pytest.raises(DataError, match=r"there are no images|pixels of the images range from 0"):
+        evaluate(DRAW(CONFIG), Images(pixels=pixels), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tilde_in_out_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = DRAW(CONFIG)
+    for _ in range(2):  # the second call resumes
+        evaluate(model, random_images(count=2), out=Path("~/out"))
+    with pytest.raises(RunError, match="different seed"):
+        evaluate(model, random_images(count=2), seed=1, out=Path("~/out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -56,3 +56,11 @@ def test_validations_that_are_not_finite_are_ignored(tmp_path, bad):
     ]
     assert is_colour(curves(tmp_path, records), VALID).any()
     assert curves(tmp_path, records[:1]).width > 100
+
+
+def test_the_title_is_the_result_of_the_saved_model():
+    values = [(1, 16, -80.0), (2, 32, -90.0), (3, 32, -95.0)]  # step, glimpses, nats
+    records = [{"step": s, "glimpses": g, "valid_elbo_nats": nats} for s, g, nats in values]
+    assert "best validation ELBO -90.00" in figures.curves(records).axes[0].get_title()
+    title = figures.curves(records, held_out=False).axes[0].get_title()
+    assert title == "last training ELBO -95.00 nats"

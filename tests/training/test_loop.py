@@ -247,7 +247,7 @@ def test_a_truncated_checkpoint_is_named_and_its_deletion_resumes_from_the_previ
 
 def test_a_run_on_other_data_is_an_error(tmp_path):
     run_to_end(CONFIG, tmp_path / "run", stop_at=1)
-    with pytest.raises(RunError, match=r"other data \(training changed\)"):
+    with pytest.raises(RunError, match=r"different data \(training changed\)"):
         next(train(CONFIG, RunFolder(tmp_path / "run"), random_images(11), random_images()))
 
 
@@ -310,5 +310,5 @@ def test_a_fresh_start_from_changed_weights_is_an_error(tmp_path):
     run = RunFolder(tmp_path / "run")
     next(train(config, run, images, images))  # closed before its first checkpoint
     CONFIG.model.build().save(tmp_path / "start")  # other random weights
-    with pytest.raises(RunError, match=r"other data \(start changed\)"):
+    with pytest.raises(RunError, match=r"different data \(start changed\)"):
         next(train(config, run, images, images))

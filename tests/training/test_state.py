@@ -179,7 +179,7 @@ def test_another_configuration_is_an_error_that_lists_the_differences(run):
 
 def test_other_data_are_an_error_that_lists_the_differences(run):
     check_same_data(run, {"training": "12ab", "validation": "34cd"})
-    with pytest.raises(RunError, match=r"other data \(validation changed\)"):
+    with pytest.raises(RunError, match=r"different data \(validation changed\)"):
         check_same_data(run, {"training": "12ab", "validation": "56ef"})
 
 

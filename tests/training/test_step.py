@@ -172,7 +172,9 @@ def test_a_new_stage_keeps_the_size_of_the_final_canvas():
             torch.nn.init.zeros_(parameter)
     before = state.model.generate(2).canvas
     assert before.abs().max() > 0
+    state.ema.load_state_dict(state.model.state_dict())
     state.start_stage(3)
-    trace = state.model.generate(2)
-    assert len(trace.z) == 3
-    torch.testing.assert_close(trace.canvas, before)
+    for model in (state.model, state.ema):
+        trace = model.generate(2)
+        assert len(trace.z) == 3
+        torch.testing.assert_close(trace.canvas, before)

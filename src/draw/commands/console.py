@@ -116,7 +116,10 @@ def prepare_device(name: str, *, tf32: bool = False) -> str:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         visible = max(1, torch.cuda.device_count())  # some launchers show one GPU to each process
-        name = f"cuda:{int(os.environ['LOCAL_RANK']) % visible}"
+        try:
+            name = f"cuda:{int(os.environ['LOCAL_RANK']) % visible}"
+        except ValueError as error:
+            raise ConfigError("LOCAL_RANK is not a number; unset it") from error
     try:
         torch.empty(0, device=name)
         torch.Generator(name)

@@ -132,7 +132,10 @@ def _curves(args: Options, path: Path) -> None:
         raise ConfigError(
             f"figure 11 needs a training log, and {args.model} has none; name a run folder"
         )
-    figures.save_plot(path, figures.curves(run.records(), config.model.metric))
+    figures.save_plot(
+        path,
+        figures.curves(run.records(), config.model.metric, held_out=config.train_on == "train"),
+    )
 
 
 def _neighbours(args: Options, path: Path) -> None:

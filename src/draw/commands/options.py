@@ -78,6 +78,7 @@ def load_images(
     if config is not None and name in (None, config.data):
         name = config.data
         data_dir = data_dir or config.data_dir
+        split = config.train_on if split == "train" else split
     if name is None:
         raise ConfigError(
             "this model does not record its training data; name a data set with --data"

@@ -232,7 +232,7 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
         saved = {"glimpses.png": "glimpses (green) on validation images, wrong predictions in red"}
-    curves = figures.curves(run.records(), config.model.metric)
+    curves = figures.curves(run.records(), config.model.metric, held_out=config.train_on == "train")
     figures.save_plot(run.path / "curves.png", curves)
     which = "last" if config.train_on == TRAIN_AND_VALID else "best"
     console.say(f"done; the {which} model is in {run.model}. Also saved:")

@@ -51,8 +51,8 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "svhn-cropped": svhn.svhn_cropped,
     "folder": folder.folder,
 }
-# These know the split `train+valid`, because they compose images of digits from the whole split.
-FROM_MNIST = (mnist.mnist, synthetic.cluttered_100, synthetic.cluttered_60, synthetic.two_digits)
+# These know the split `train+valid`, because their training images are transformed.
+TRANSFORMED = {"mnist", "cluttered-100", "cluttered-60", "two-digits", "svhn"}
 
 
 def load(
@@ -87,7 +87,7 @@ def load(
     if split not in (*SPLITS, TRAIN_AND_VALID):
         raise DataError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
     function = DATASETS[name]
-    if split == TRAIN_AND_VALID and function not in FROM_MNIST:
+    if split == TRAIN_AND_VALID and name not in TRANSFORMED:
         options: dict[str, Any] = {"shape": shape, "data_dir": data_dir, "fetch": fetch}
         first, second = (load(name, s, progress=progress, **options) for s in split.split("+"))
         return first.join(second)

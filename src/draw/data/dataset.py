@@ -92,6 +92,20 @@ class Images:
         C, H, W = self.pixels.shape[1:]
         return C, H, W
 
+    def check_usable(self) -> None:
+        """Check for mistakes that training and evaluation would not notice.
+
+        Raises:
+            DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
+        """
+        if not len(self):
+            raise DataError("there are no images")
+        if int(self.pixels[:CHUNK_IMAGES].max()) == 1:
+            raise DataError(
+                "the pixels of the images range from 0 to 1; they must be from 0 to 255: pass "
+                "255 * pixels"
+            )
+
     def batch(
         self, indices: Int[Tensor, " B"], generator: Generator | None = None
     ) -> Float[Tensor, "B C H W"]:
@@ -158,7 +172,7 @@ class Images:
         return replace(self, pixels=self.pixels[chosen], labels=labels, known_digest=None)
 
     def join(self, other: "Images") -> "Images":
-        """Append images of the same kind, without a transform."""
+        """Append images of the same kind, without a transform; copies them into memory."""
         labels = None
         if self.labels is not None and other.labels is not None:
             labels = torch.cat([self.labels, other.labels])

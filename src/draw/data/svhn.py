@@ -72,8 +72,9 @@ def svhn(split: str, source: Source) -> Images:
             pack(sources, packed, source.progress)
     pixels = unpack(packed, SHAPE).pixels
     held_out = max(1, len(pixels) * VALIDATION_IMAGES // PUBLISHED_IMAGES)
-    if split == "train":
-        return Images(pixels=pixels[held_out:], transform=RandomCrop((3, CROP, CROP)))
+    if split.startswith("train"):  # or train+valid
+        pixels = pixels[held_out:] if split == "train" else pixels
+        return Images(pixels=pixels, transform=RandomCrop((3, CROP, CROP)))
     if split == "valid":
         pixels = pixels[:held_out]
     edge = (pixels.shape[-1] - CROP) // 2

@@ -1,6 +1,7 @@
 """Evaluate the bounds of DRAW on log p(x), averaged over a set of images."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,9 @@ def evaluate(
             same arguments resumes from this folder and gives the same result.
 
     Raises:
-        ConfigError: if a number of samples is below 1, or the likelihood is incompatible with the
-            images.
+        ConfigError: if a number of samples is not an integer or below 1, or the likelihood is
+            incompatible with the images.
+        DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
         RunError: if `out` holds other files or a different evaluation, or is damaged.
 
     >>> from draw.data import load
@@ -101,10 +103,12 @@ def evaluate(
     >>> result.images, [bound.k for bound in result.iwae]
     (8, [1, 4])
     """
-    ks = [importance_samples] if isinstance(importance_samples, int) else importance_samples
-    ks = sorted(set(ks))
-    if min(samples, *ks, 1) < 1:
-        raise ConfigError(f"samples is {samples} and k is {ks}; each must be at least 1")
+    several = (
+        importance_samples if isinstance(importance_samples, Sequence) else [importance_samples]
+    )
+    ks = sorted({_count(k) for k in several})
+    samples, seed = _count(samples), _count(seed, least=0)
+    images.check_usable()  # before anything is written
     likelihood = describe_likelihood(model.config, images)
     rows = max(1, min(MAX_ROWS, MAX_ELEMENTS // math.prod(images.shape)))
     per_image = samples + max(ks, default=0)
@@ -161,6 +165,23 @@ def evaluate(
         bits_per_dim=bits_per_dim(elbo_nats, math.prod(images.shape)) if discrete else None,
         iwae=tuple(ImportanceBound(k, *mean_and_stderr(measured[f"iwae_{k}"])) for k in ks),
     )
+
+
+def _count(value: Any, least: int = 1) -> int:
+    """Convert an integer of any type, such as NumPy's.
+
+    Raises:
+        ConfigError: if it is not an integer, or too small.
+    """
+    try:
+        count = operator.index(value)
+    except TypeError as error:
+        raise ConfigError(f"{value!r} is not an integer") from error
+    if count < least:
+        raise ConfigError(
+            f"the number of samples or the seed is {count}; it must be at least {least}"
+        )
+    return count
 
 
 def describe_likelihood(config: DRAWConfig, images: Images) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from draw.distributed import World
 from draw.errors import ConfigError, ModelError, RunError
-from draw.storage.files import dump_json, is_vacant, read_json, write_atomic
+from draw.storage.files import dump_json, expand_user, is_vacant, read_json, write_atomic
 from draw.storage.tensors import read_tensors
 
 SETTINGS = "evaluation.json"
@@ -34,7 +34,8 @@ class EvalCache:
         shapes: dict[str, tuple[int, ...]],
         world: World,
     ) -> None:
-        self.folder, self.shapes = folder, shapes
+        self.folder = folder = expand_user(folder)
+        self.shapes = shapes
         with world.local_main_first():
             was_vacant = is_vacant(folder)
             if not (folder / SETTINGS).exists():  # another machine may have just written it

@@ -46,6 +46,7 @@ def classify(
 
     Raises:
         ConfigError: if the images have no labels, or labels outside the model's classes.
+        DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
 
     >>> from draw.classifier import ClassifierConfig
     >>> from draw.data import load

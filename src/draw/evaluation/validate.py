@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.data import Images
-from draw.data.dataset import CHUNK_IMAGES
 from draw.distributed import SINGLE, World
-from draw.errors import ConfigError, DataError
+from draw.errors import ConfigError
 from draw.evaluation.bounds import describe_likelihood, evaluate
 from draw.evaluation.classification import classify, labels_of
 from draw.model import DRAW, DRAWConfig
@@ -43,18 +42,14 @@ def check_images_fit(config: DRAWConfig | ClassifierConfig, images: Images) -> N
     Raises:
         ConfigError: if the images do not have the network's shape, the likelihood does not fit the
             images, or the labels are missing or do not fit the classes.
-        DataError: if the pixels are 0 and 1 instead of 0 and 255.
+        DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
     """
     if images.shape != config.image_shape:
         raise ConfigError(
             f"the images have shape (C, H, W) = {images.shape}; the network takes "
             f"{config.image_shape}: set model.channels, model.height and model.width"
         )
-    if len(images) and int(images.pixels[:CHUNK_IMAGES].max()) == 1:
-        raise DataError(
-            "the pixels of the images range from 0 to 1; they must be from 0 to 255: pass "
-            "255 * pixels"
-        )
+    images.check_usable()
     if isinstance(config, ClassifierConfig):
         labels_of(images, config.classes)
     else:

@@ -191,12 +191,16 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     return figure
 
 
-def curves(records: list[dict[str, Any]], metric: str = "elbo") -> Figure:
+def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: bool = True) -> Figure:
     """Plot the learning curve of a run (figure 11).
 
     Args:
         records: the lines of metrics.jsonl.
         metric: "elbo" or "log_likelihood".
+        held_out: whether the run did not train on the validation images.
+
+    The title is the result of the saved model: the best one of the last stage, or the last one if
+    the run trained on the validation images.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -210,12 +214,15 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo") -> Figure:
         axes.plot(steps, nats, color="#b0b0b0", linewidth=1, label="training")
     if valid:
         steps, nats, _ = zip(*valid, strict=True)
-        axes.plot(steps, nats, color="#c0392b", marker="o", ms=3, label="validation")
-        _, best, record = max(valid, key=lambda point: point[1])
+        label = "validation" if held_out else "EMA on training images"
+        axes.plot(steps, nats, color="#c0392b", marker="o", ms=3, label=label)
+        last = [v for v in valid if v[2].get("glimpses") == valid[-1][2].get("glimpses")]
+        _, best, record = max(last, key=lambda point: point[1]) if held_out else last[-1]
+        what = "best validation" if held_out else "last training"
         stderr = record.get(f"valid_{metric}_stderr")
         value = f"{best:.2f}" if stderr is None else f"{best:.2f} ± {stderr:.2f}"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
-        axes.set_title(f"best validation {METRICS[metric]} {value} nats{images}", fontsize=10)
+        axes.set_title(f"{what} {METRICS[metric]} {value} nats{images}", fontsize=10)
         low = min(nats)
         margin = 0.1 * (best - low) + min(5, abs(best) / 10)
         axes.set_ylim(low - margin, best + margin)

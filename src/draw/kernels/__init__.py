@@ -1,6 +1,6 @@
 """The fused engine: the loop over all glimpses as one function, in C++ (CPU) or Triton (GPU).
 
-The engine computes what `DRAW.encode_step`, `DRAW.decode_step` and `GlimpseClassifier.step`
+The engine computes what `DRAW.encode_step`, `DRAW.decode_step` and `GlimpseClassifier.encode_step`
 compute, and the gradients. It has its own copy of the equations, so it only runs a model whose
 methods, layers and likelihood are exactly those that its class defines: overriding a method,
 replacing or hooking a layer, or setting another likelihood makes the plain engine run instead (see

@@ -15,7 +15,7 @@ from draw.likelihoods import LIKELIHOODS
 Engine = Literal["auto", "plain", "fused"]
 Network = TypeVar("Network", bound=type[nn.Module])
 
-METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step", "step")
+METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step")
 LAYER_FORWARDS = {cls: cls.forward for cls in (nn.Linear, nn.LSTMCell)}  # to detect monkey-patching
 LAYER_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 

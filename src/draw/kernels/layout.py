@@ -129,7 +129,7 @@ class Results(NamedTuple):
     kl: Tensor | None  # [T, B]
 
 
-class RecordedSteps(NamedTuple):
+class RecordedGlimpses(NamedTuple):
     """The canvas and the window parameters of every glimpse."""
 
     canvases: Tensor  # [T, B, K, H, W]

@@ -20,7 +20,7 @@ from draw import zoo
 from draw.errors import ConfigError
 from draw.model import DRAW
 from draw.page.trace_file import write_trace_file
-from draw.storage.files import cache_dir, is_vacant, read_json, write_atomic
+from draw.storage.files import cache_dir, expand_user, is_vacant, read_json, write_atomic
 from draw.storage.hub import CONFIG, WEIGHTS
 
 STATIC = Path(__file__).parent / "static"
@@ -49,6 +49,7 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
     ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
     models.json
     """
+    folder = expand_user(folder)
     if folder.is_dir() and not is_vacant(folder) and not _is_site(folder):
         raise ConfigError(f"{folder} contains files that are not a page; choose a new folder")
     for name, model in models.items():

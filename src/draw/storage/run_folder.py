@@ -181,8 +181,9 @@ class RunFolder:
 
         The log is replaced, not rewritten in place, in case it is a link or a pipe.
         """
-        for path in list(filter(is_partial, self.path.rglob("*"))):
-            path.unlink(missing_ok=True)
+        for folder in (self.path, self.model, self.checkpoints):  # other commands write elsewhere
+            for path in filter(is_partial, list(folder.glob("*"))):
+                path.unlink(missing_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
         lines = [dump_json(record, indent=None) for record in kept]
         write_atomic(self.log_file, "".join(lines).encode())

@@ -191,7 +191,8 @@ class Stepper:
 def schedule(config: TrainConfig, step: int) -> float:
     """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay.
 
-    The decay follows the number of processed glimpses, of which each stage has the same share.
+    The warm-up follows the steps. The decay follows the number of processed glimpses, of which each
+    stage has the same share, so with stages the rate stays at its peak between them.
     """
     stage, share = config.stage_at(step), config.steps / len(config.stages)
     elapsed = share * config.stages.index(stage)

@@ -63,8 +63,8 @@ def test_a_sharp_window_far_from_the_centre():
 
 
 class OtherStep(GlimpseClassifier):
-    def step(self, x, state, limit):
-        return super().step(torch.zeros_like(x), state, limit)
+    def encode_step(self, x, state, limit):
+        return super().encode_step(torch.zeros_like(x), state, limit)
 
 
 def replace_step(model):
@@ -82,7 +82,7 @@ def replace_cell(model):
 @pytest.mark.parametrize(
     ("modify", "reason"),
     [
-        (replace_step, "OtherStep.step is replaced"),
+        (replace_step, "OtherStep.encode_step is replaced"),
         (hook_head, "layer head has a hook"),
         (replace_cell, "parameters differ"),
     ],

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from draw.kernels.cpu import build, recurrence
-from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
+from draw.kernels.layout import RecordedGlimpses, Results, Shape, Weights
 
 
 def unavailable_reason() -> str | None:
@@ -21,12 +21,12 @@ def unsupported_reason(shape: Any, device: torch.device) -> str | None:
 
 def run(
     *, shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, record: bool
-) -> tuple[Results, RecordedSteps | None]:
+) -> tuple[Results, RecordedGlimpses | None]:
     """Run the recurrence without gradients, keeping intermediate values only if recorded."""
     steps = None
     if record:
         params = noise.new_empty(2, shape.T, shape.B, 5)
-        steps = RecordedSteps(
+        steps = RecordedGlimpses(
             canvases=noise.new_empty(shape.T, shape.B, shape.K, shape.H, shape.W),
             read_params=params[0] if x is not None and shape.n_read else None,
             write_params=params[1] if shape.n_write else None,

@@ -18,7 +18,7 @@ struct Weights {
     }
 };
 
-// Mirrored by `Job` in classifier.py, field by field.
+// Mirrored by `ClassifierJob` in classifier.py, field by field.
 struct Job {
     int64_t T, B, C, H, W, hidden, n, threads, keep;
     Runtime runtime;
@@ -89,12 +89,12 @@ struct Forward {
     float* U(long t, long i, long c) const { return a.U[t] + i * job.U() + c * job.n * image.stride; }
 
     void start();
-    void step(long t);
+    void encode_step(long t);
     void read(const Filters& f, long t, long i, float* r) const;
 
     void run() {
         start();
-        for (long t = 0; t < job.T; ++t) step(t);
+        for (long t = 0; t < job.T; ++t) encode_step(t);
     }
 };
 
@@ -107,7 +107,7 @@ struct Backward : Forward {
           d(job.gradients.shifted(k * job.gradient_stride)) {}
 
     void start_backward();
-    void step_backward(long t);
+    void encode_step_backward(long t);
     void read_backward(const Filters& f, long t, long i, const float* dr) const;
     void limit(float* d_params, long i) const;
     void add_weight_gradients();
@@ -116,7 +116,7 @@ struct Backward : Forward {
         clear(d.W, job.gradient_stride);
         clear(g.dX, b * row);
         clear(g.d_c, b * hidden);
-        for (long t = job.T - 1; t >= 0; --t) step_backward(t);
+        for (long t = job.T - 1; t >= 0; --t) encode_step_backward(t);
         add_weight_gradients();
         start_backward();
     }
@@ -139,7 +139,7 @@ inline void Backward::start_backward() {
     }
 }
 
-inline void Forward::step(long t) {
+inline void Forward::encode_step(long t) {
     for (long i = 0; i < b; ++i) {
         float *X = a.X[t] + i * row, *params = at(job.params, t, i, 5);
         for (long k = 0; k < 5; ++k)
@@ -156,7 +156,7 @@ inline void Forward::step(long t) {
     }
 }
 
-inline void Backward::step_backward(long t) {
+inline void Backward::encode_step_backward(long t) {
     float* d_gates = g.d_gates + t * b * job.gates();
     for (long i = 0; i < b; ++i) {
         float* dh = g.dX + i * row + r;

@@ -21,7 +21,7 @@ struct Weights {
     }
 };
 
-// Mirrored by `Job` in recurrence.py, field by field.
+// Mirrored by `DrawJob` in recurrence.py, field by field.
 struct Job {
     int64_t T, B, C, K, H, W, hidden, Z, n_read, n_write;  // n = 0: without attention
     int64_t clamped, threads, keep;  // keep: keep the activations for the gradients

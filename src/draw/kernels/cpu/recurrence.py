@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from draw.kernels.cpu import build
 from draw.kernels.cpu.job import Job, allocate, pointers, transposed
-from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
+from draw.kernels.layout import RecordedGlimpses, Results, Shape, Weights
 
 SIZES = "T B C K H W hidden Z n_read n_write clamped".split()  # attributes of a Shape
 POINTERS = pointers(Weights)
@@ -26,7 +26,7 @@ class DrawJob(Job):
         *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads", "parallel")),
         *((name, POINTERS) for name in ("weights", "transposed")),
         *((name, ctypes.c_void_p) for name in ("x", "eps", "workspace", *Results._fields)),
-        *((name, ctypes.c_void_p) for name in RecordedSteps._fields),
+        *((name, ctypes.c_void_p) for name in RecordedGlimpses._fields),
         *((f"d_{name}", ctypes.c_void_p) for name in Results._fields),
         ("gradients", POINTERS),
         ("gradient_stride", ctypes.c_int64),
@@ -43,7 +43,7 @@ def run_forward(
     *,
     x: Tensor | None,
     noise: Tensor,
-    steps: RecordedSteps | None = None,
+    steps: RecordedGlimpses | None = None,
     keep: bool = False,
 ) -> tuple[Results, Tensor]:
     """Run the recurrence; return the results and the workspace.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from draw.kernels.classifier import Shape as ClassifierShape
-from draw.kernels.layout import RecordedSteps, Results, Shape
+from draw.kernels.layout import RecordedGlimpses, Results, Shape
 
 MAX_PATCH = 64  # larger tiles would not fit into the registers
 MIN_CAPABILITY = (8, 0)  # the first with TF32
@@ -41,9 +41,9 @@ def unsupported_reason(shape: Shape | ClassifierShape, device: torch.device) -> 
     return None
 
 
-def run(**inputs: Any) -> tuple[Results, RecordedSteps | None]:
+def run(**inputs: Any) -> tuple[Results, RecordedGlimpses | None]:
     """See `recurrence.run`, which is imported late because it imports Triton."""
-    results: tuple[Results, RecordedSteps | None] = _recurrence().run(**inputs)
+    results: tuple[Results, RecordedGlimpses | None] = _recurrence().run(**inputs)
     return results
 
 

@@ -6,34 +6,34 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from draw.kernels.gpu import steps
-from draw.kernels.gpu.steps import Activations, Backward, Forward
-from draw.kernels.layout import RecordedSteps, Results, Shape, Weights
+from draw.kernels.gpu import glimpse
+from draw.kernels.gpu.glimpse import Activations, Backward, Forward
+from draw.kernels.layout import RecordedGlimpses, Results, Shape, Weights
 
 
 def run_forward(f: Forward) -> None:
     """Launch the kernels of T glimpses."""
-    steps.start(f)
+    glimpse.start(f)
     for t in range(f.shape.T):
-        steps.emit(f, t)
-        steps.write_and_read(f, t)
+        glimpse.emit(f, t)
+        glimpse.write_and_read(f, t)
         if f.x is None:
             f.X[t % f.slots, :, f.at.z : f.at.h_dec] = f.z[t]
         else:
-            steps.encode_step(f, t)
-        steps.decode_step(f, t)
-    steps.emit(f, f.shape.T)
-    steps.write_and_read(f, f.shape.T)
+            glimpse.encode_step(f, t)
+        glimpse.decode_step(f, t)
+    glimpse.emit(f, f.shape.T)
+    glimpse.write_and_read(f, f.shape.T)
 
 
 def run_backward(g: Backward) -> Weights:
     """Launch the kernels of T glimpses backward; return the gradients of the weights."""
-    steps.write_and_read_backward(g, g.shape.T)
+    glimpse.write_and_read_backward(g, g.shape.T)
     for t in reversed(range(g.shape.T)):
-        steps.decode_step_backward(g, t)
-        steps.encode_step_backward(g, t)
-        steps.write_and_read_backward(g, t)
-    return steps.weight_gradients(g)
+        glimpse.decode_step_backward(g, t)
+        glimpse.encode_step_backward(g, t)
+        glimpse.write_and_read_backward(g, t)
+    return glimpse.weight_gradients(g)
 
 
 class Recurrence(torch.autograd.Function):
@@ -68,7 +68,7 @@ def run_with_gradients(shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -
 
 def run(
     *, shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, record: bool
-) -> tuple[Results, RecordedSteps | None]:
+) -> tuple[Results, RecordedGlimpses | None]:
     """Run the recurrence without gradients, keeping intermediate values only if recorded."""
     slots = shape.T + 1 if record else 2
     f = Forward(shape, weights, x=x, noise=noise, slots=slots, keep=False)
@@ -82,7 +82,7 @@ def run(
         return results, None
     read = f.out[:-1, :, at.read : at.read + 5] if x is not None and shape.n_read else None
     write = f.out[1:, :, at.write : at.write + 5] if shape.n_write else None
-    return results, RecordedSteps(f.canvas[1:], read_params=read, write_params=write)
+    return results, RecordedGlimpses(f.canvas[1:], read_params=read, write_params=write)
 
 
 def _kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
