@@ -482,3 +482,10 @@ def test_a_gigantic_picture_among_many_is_refused(paths: list[Path]) -> None:
     paths[20].write_bytes(declaring("PNG", 12_000))
     results = list(decode_all(paths, (1, 8, 8)))
     assert "exceeds limit" in str(results[20])
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("L", (4, 4), 200).save(tmp_path / "grey.png")
+    pixels, _ = load_picture(Path("~/grey.png"), (1, 4, 4))
+    assert pixels.unique().tolist() == [200]

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from draw.errors import ConfigError, DataError, one_line
+from draw.storage.files import expand_user
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # for others, such as EPS, Pillow runs programs
 MAX_PIXELS = 89_478_485  # per image; the default of Pillow and of DRAW_MAX_PIXELS
@@ -71,7 +72,7 @@ def load_picture(
     ([255, 0, 0], '6 x 4 RGB converted to 2 x 2 RGB')
     """
     with strict_pillow():
-        pixels, note = _decode(path, shape, enlarge)
+        pixels, note = _decode(expand_user(path), shape, enlarge)
     return torch.from_numpy(pixels), note
 
 
