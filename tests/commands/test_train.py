@@ -127,7 +127,7 @@ def test_image_shapes(pictures, draw, options, shape):
     result = draw(*arguments, "--out", "run")
     assert result.status == 0
     C, H, W = shape
-    assert "10 of 10 training images" in result.err
+    assert "10 training images: 10 resized and cropped" in result.err
     assert f"{W} x {H} " in result.err
     assert load("run").config.image_shape == shape
     with Image.open("run/samples/000000004.png") as opened:

@@ -387,8 +387,35 @@ def test_a_second_start_decodes_nothing_and_equals_the_first(
     assert torch.equal(first.pixels, second.pixels)
     assert first.known_digest == second.digest() == Images(pixels=first.pixels.clone()).digest()
     count = len(first)
-    message = f"{count} of {count} training images resized, cropped or converted to 2 x 2 RGB"
+    message = f"{count} training images: {count} converted to RGB"
     assert caplog.messages == [message] * 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_conversions_are_counted_and_transparency_becomes_white(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, channels: int
+) -> None:
+    album = tmp_path / "album"
+    fill(album, range(40))  # grey, 2 x 2
+    for number in range(20):
+        Image.new("RGB", (4 + number, 3), "red").save(album / f"red{number}.png")
+        clear = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
+        clear.save(album / f"clear{number}.png")
+    with caplog.at_level(logging.INFO, "draw"):
+        images = load(album, shape=(channels, 2, 2))
+    found = folder.split_pictures(album, Counter())["train"]
+    grey, red, clear = (
+        sum(p.path.name.startswith(start) for p in found) for start in ("", "red", "clear")
+    )
+    grey -= red + clear
+    widths = [4 + int(p.path.stem[3:]) for p in found if p.path.name.startswith("red")]
+    converted = {1: f"{red + clear} converted to grey", 3: f"{grey} converted to RGB"}[channels]
+    assert caplog.messages == [
+        f"{len(found)} training images: {red} resized and cropped to 2 x 2 (from 2 x 2 to "
+        f"{max(widths)} x 3), {converted}, {clear} with transparency blended with white"
+    ]
+    white = (images.pixels == 255).flatten(1).all(1)
+    assert int(white.sum()) == clear
 
 
 def test_only_added_pictures_are_decoded(

@@ -29,7 +29,9 @@ UNSUPPORTED = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif"
 NAMES = {"train": "training", "valid": "validation", "test": "test"}  # of splits, in messages
 BUCKETS = 10  # of hashes: one for the test, one for validation, the others for training
 KEY_BYTES = hashlib.sha256().digest_size
-RECORD_BYTES = KEY_BYTES + 1  # the key of an image, and 1 if it was converted, else 0
+RECORD = np.dtype(  # of an image: its key and what it was before it was converted
+    [("key", f"V{KEY_BYTES}"), ("size", "<u4", 2), ("is_grey", "?"), ("is_transparent", "?")]
+)
 
 Row = tuple[int, bytes, np.ndarray]  # index of the image in its split, record, pixels
 
@@ -97,14 +99,25 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
             f"none of the {len(pictures)} {NAMES[split]} images in {data_dir} could be decoded; "
             f"replace or delete them"
         )
-    converted = int(packed.records[:, KEY_BYTES].sum())
-    if converted:
-        colour = "grey" if shape[0] == 1 else "RGB"
-        log.info(
-            "%s of %s %s images resized, cropped or converted to %s x %s %s",
-            *(converted, len(packed.pixels), NAMES[split], shape[2], shape[1], colour),
-        )
+    if converted := _describe_conversion(packed, shape):
+        noun = "image" if len(packed.pixels) == 1 else "images"
+        log.info("%s %s %s: %s", len(packed.pixels), NAMES[split], noun, converted)
     return Images(pixels=packed.pixels, known_digest=packed.tail.hex())
+
+
+def _describe_conversion(packed: Packed, shape: tuple[int, int, int]) -> str:
+    """Describe how many images were converted and why, or return an empty string."""
+    C, H, W = shape
+    records = np.frombuffer(packed.records.numpy().tobytes(), RECORD)
+    sizes = records["size"]
+    small, large = (sizes[f(sizes.prod(axis=1, dtype=np.uint64))] for f in (np.argmin, np.argmax))
+    original = " to ".join(dict.fromkeys("{} x {}".format(*size) for size in (small, large)))
+    counts = {
+        f"resized and cropped to {W} x {H} (from {original})": (sizes != (W, H)).any(axis=1).sum(),
+        f"converted to {'RGB' if C == 3 else 'grey'}": (records["is_grey"] == (C == 3)).sum(),
+        "with transparency blended with white": records["is_transparent"].sum(),
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Picture]]:
@@ -218,7 +231,11 @@ def _refresh(
             if isinstance(result, DataError):
                 log.warning("skipped: %s", result)
             else:
-                yield index, pictures[index].key + bytes([result.note is not None]), result.pixels
+                *size, mode, is_transparent = result.original
+                is_grey = mode.startswith(("L", "1", "I"))
+                key = np.void(pictures[index].key)
+                record = np.array((key, size, is_grey, is_transparent), RECORD)
+                yield index, record.tobytes(), result.pixels
 
     with closing(decode_all([pictures[index].path for index in missing], shape)) as results:
         new = decoded()
@@ -232,7 +249,7 @@ def _refresh(
 def _unpack(target: Path, shape: tuple[int, int, int]) -> Packed | None:
     """Map a packed file, or return None if it is missing, incomplete or empty."""
     try:
-        return unpack(target, shape, record_bytes=RECORD_BYTES)
+        return unpack(target, shape, record_bytes=RECORD.itemsize)
     except (FileNotFoundError, DataError):
         return None
 
@@ -247,7 +264,7 @@ def _pack(target: Path, rows: Iterable[Row], shape: tuple[int, int, int]) -> Non
                 records += record
             file.write(records + bytes(TAIL_BYTES))
         if records:
-            packed = unpack(partial, shape, record_bytes=RECORD_BYTES)
+            packed = unpack(partial, shape, record_bytes=RECORD.itemsize)
             with partial.open("rb+") as file:
                 file.seek(-TAIL_BYTES, os.SEEK_END)
                 file.write(bytes.fromhex(Images(pixels=packed.pixels).digest()))

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import PIL
@@ -25,7 +25,9 @@ MAX_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY  # decompressed text in a PNG
 MAX_AHEAD = 2  # images decoded in advance, per thread
 # Identifies how images are decoded. Increment the version whenever `_fit` changes, so that cached
 # images are decoded again.
-DECODER = f"Pillow {PIL.__version__}, version 1"
+DECODER = f"Pillow {PIL.__version__}, version 2"
+MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels
+Background = Literal["black", "white"]
 ORIENTATION = 0x0112  # the EXIF tag
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,11 +40,24 @@ TRANSPOSITIONS = {
 }
 
 
+class Original(NamedTuple):
+    """What an image was before it was converted."""
+
+    width: int  # after rotation
+    height: int
+    mode: str  # Pillow's, such as RGB
+    is_transparent: bool
+
+    def __str__(self) -> str:
+        transparency = " with transparency" if self.is_transparent else ""
+        return f"{self.width} x {self.height} {self.mode}{transparency}"
+
+
 class Decoded(NamedTuple):
-    """A decoded image, and a description of its conversion (None if nothing changed)."""
+    """A decoded image."""
 
     pixels: UInt8[np.ndarray, "C H W"]
-    note: str | None
+    original: Original
 
 
 def load_picture(
@@ -72,7 +87,10 @@ def load_picture(
     ([255, 0, 0], '6 x 4 RGB converted to 2 x 2 RGB')
     """
     with strict_pillow():
-        pixels, note = _decode(expand_user(path), shape, enlarge)
+        pixels, original = _decode(expand_user(path), shape, enlarge, "black")
+    C, H, W = shape
+    result = f"{W} x {H} {MODES[C]}"
+    note = None if str(original) == result else f"{original} converted to {result}"
     return torch.from_numpy(pixels), note
 
 
@@ -80,6 +98,9 @@ def decode_all(
     paths: Sequence[Path], shape: tuple[int, int, int]
 ) -> Generator[Decoded | DataError, None, None]:
     """Decode images in several threads, a few ahead of use; yield each, or its error, in order.
+
+    Transparent pixels are blended with white, on which most transparent pictures are meant to be
+    seen.
 
     >>> [type(result).__name__ for result in decode_all([Path("missing.png")], (1, 28, 28))]
     ['DataError']
@@ -140,18 +161,19 @@ def printable(path: Path) -> str:
 
 def _attempt(path: Path, shape: tuple[int, int, int]) -> Decoded | DataError:
     try:
-        return _decode(path, shape, enlarge=True)
+        return _decode(path, shape, enlarge=True, background="white")
     except DataError as error:
         return error
 
 
-def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
+def _decode(
+    path: Path, shape: tuple[int, int, int], enlarge: bool, background: Background
+) -> Decoded:
     C, H, W = shape
-    mode = {1: "L", 3: "RGB"}[C]
     try:
         if not path.is_file():  # opening a pipe would block
             raise FileNotFoundError
-        fitted, original = _fit(path, mode, (W, H), enlarge)
+        fitted, original = _fit(path, MODES[C], (W, H), enlarge, background)
     except FileNotFoundError as error:
         raise DataError(f"{printable(path)}: no such image") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -163,9 +185,8 @@ def _decode(path: Path, shape: tuple[int, int, int], enlarge: bool) -> Decoded:
         raise DataError(
             f"{printable(path)} cannot be decoded as an image: {one_line(error)}"
         ) from error
-    result = f"{W} x {H} {mode}"
     pixels = np.ascontiguousarray(np.array(fitted).reshape(H, W, C).transpose(2, 0, 1))
-    return Decoded(pixels, None if original == result else f"{original} converted to {result}")
+    return Decoded(pixels, original)
 
 
 def _upright(opened: Image.Image) -> Image.Image:
@@ -181,20 +202,21 @@ def _upright(opened: Image.Image) -> Image.Image:
     return opened.copy() if transposition is None else opened.transpose(transposition)
 
 
-def _fit(path: Path, mode: str, size: tuple[int, int], enlarge: bool) -> tuple[Image.Image, str]:
-    """Convert an image to a mode and size; return it and a description of the original."""
+def _fit(
+    path: Path, mode: str, size: tuple[int, int], enlarge: bool, background: Background
+) -> tuple[Image.Image, Original]:
+    """Convert an image to a mode and size; return it and what the original was."""
     with Image.open(path, formats=FORMATS) as opened:
         upright = _upright(opened)
-        original = f"{upright.width} x {upright.height} {opened.mode}"
-    if upright.has_transparency_data:
-        original += " with transparency"
+        original = Original(*upright.size, opened.mode, upright.has_transparency_data)
     if upright.mode.startswith("I"):  # `convert` would clip 16-bit values
         shades = np.asarray(upright).astype(np.float64)
-        shades[shades == upright.info.get("transparency", -1)] = 0
+        transparent = shades == upright.info.get("transparency", -1)
+        shades[transparent] = 0 if background == "black" else 65_535
         upright = Image.fromarray((shades / 257).astype(np.uint8))
     elif upright.has_transparency_data:
         rgba = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, background), rgba)
     converted = upright.convert(mode)
     if enlarge or converted.width > size[0] or converted.height > size[1]:
         return ImageOps.fit(converted, size, Image.Resampling.LANCZOS), original
