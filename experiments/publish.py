@@ -205,7 +205,7 @@ def draw_pictures(run: RunFolder, name: str) -> None:
         images = config.load_images("valid").subset(8, config.seed)
         render.glimpses(model, folder / "glimpses.png", images.first(8), labels=images.labels)
         return
-    training = config.load_images("train").reference_pixels()
+    training = config.load_images(config.train_on).reference_pixels()
     with TemporaryDirectory() as scratch:
         render.sample(model, render.Output(out=Path(scratch)), seed=config.seed, training=training)
         shutil.copy(Path(scratch) / "samples.png", folder)

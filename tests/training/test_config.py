@@ -1,6 +1,7 @@
 """The training configuration."""
 
 import json
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,12 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from draw.classifier import ClassifierConfig
+from draw.data import Images
+from draw.data.transforms import RandomCrop
 from draw.errors import ConfigError
 from draw.model import DRAWConfig
 from draw.storage.run_folder import RunFolder
@@ -121,3 +126,53 @@ def test_other_types_are_errors_before_any_work_starts(values, message, monkeypa
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
     with pytest.raises(ConfigError, match=re.escape(message)):
         TrainConfig(**values)
+
+
+# ---------------------------------------------------------------------- mirrored images
+
+
+def pictures(folder: Path, mode: str, low: int, high: int) -> Path:
+    """Save images of random intensities."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        shape = (8, 8, 3) if mode == "RGB" else (8, 8)
+        Image.fromarray(rng.integers(low, high, shape).astype(np.uint8)).save(
+            folder / f"{number}.png"
+        )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("mirror", "mode", "high", "is_mirrored"),
+    [
+        ("auto", "L", 256, True),  # a photograph
+        ("auto", "L", 20, False),  # a drawing
+        ("auto", "RGB", 20, True),
+        ("yes", "L", 20, True),
+        ("no", "RGB", 256, False),
+    ],
+)
+def test_training_images_are_mirrored(tmp_path, caplog, mirror, mode, high, is_mirrored):
+    folder = pictures(tmp_path / "mine", mode, 0, high)
+    model = replace(CONFIG.model, channels=3 if mode == "RGB" else 1)
+    config = replace(CONFIG, model=model, data_dir=folder, mirror=mirror)
+    with caplog.at_level(logging.INFO, "draw"):
+        images = config.load_images("train")
+    decision = [m for m in caplog.messages if m.startswith("training images are")]
+    assert len(decision) == (mirror == "auto")
+    assert all(("at random" in message) == is_mirrored for message in decision)
+    x = images.batch(torch.zeros(40, dtype=torch.int64), torch.Generator().manual_seed(0))
+    assert len(x.unique(dim=0)) == (2 if is_mirrored else 1)
+    assert config.load_images("valid").transform is None
+
+
+def test_images_that_are_random_already_cannot_be_mirrored(monkeypatch):
+    images = Images(
+        pixels=torch.zeros(2, 1, 9, 9, dtype=torch.uint8), transform=RandomCrop((1, 8, 8))
+    )
+    monkeypatch.setattr("draw.data.load", lambda *_, **__: images)
+    config = replace(CONFIG, data="two-digits", mirror="yes")
+    with pytest.raises(ConfigError, match="two-digits cannot be mirrored; use --mirror no"):
+        config.load_images("train")
+    assert replace(config, mirror="auto").load_images("train") is images

@@ -85,6 +85,26 @@ class RandomCrop:
         return parts[torch.arange(B), :, top, left]
 
 
+@dataclass(frozen=True)
+class RandomMirror:
+    """Flip each image left to right with probability 1/2.
+
+    >>> images = torch.arange(3, dtype=torch.uint8).expand(100, 1, 1, 3)
+    >>> mirrored = RandomMirror((1, 1, 3))(images, Generator().manual_seed(0))
+    >>> mirrored.unique(dim=0).flatten(1).tolist()
+    [[0, 1, 2], [2, 1, 0]]
+    """
+
+    shape: tuple[int, int, int]  # (C, H, W)
+
+    def __call__(
+        self, pixels: UInt8[Tensor, "B C H W"], generator: Generator | None
+    ) -> UInt8[Tensor, "B C H W"]:
+        """Flip some images of a batch."""
+        is_flipped = torch.rand(len(pixels), generator=generator) < 0.5
+        return torch.where(is_flipped[:, None, None, None], pixels.flip(-1), pixels)
+
+
 def _scatter(
     pieces: UInt8[Tensor, "B k h w"], size: int, generator: Generator | None
 ) -> Int[Tensor, "B {size} {size}"]:

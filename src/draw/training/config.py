@@ -1,7 +1,8 @@
 """The training configuration: network, data and optimisation."""
 
+import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ from draw import data
 from draw.classifier import ClassifierConfig
 from draw.data import Images
 from draw.data.download import Progress
+from draw.data.transforms import RandomMirror
 from draw.errors import ConfigError, check_limits
 from draw.model import DRAWConfig
 from draw.storage.json_config import convert_fields, from_dict, to_dict
@@ -18,6 +20,10 @@ from draw.storage.json_config import convert_fields, from_dict, to_dict
 NetworkConfig = DRAWConfig | ClassifierConfig
 Optimizer = Literal["adam", "muon"]
 MAX_COUNT = 10**9
+MIRROR_SAMPLE = 1_000  # images whose intensities `mirror="auto"` examines
+MIN_MID_TONES = 0.3  # share of the pixels of photographs; drawings have about a tenth
+
+log = logging.getLogger("draw")
 
 
 class Stage(NamedTuple):
@@ -48,6 +54,8 @@ class TrainConfig:
     data_dir: Path | None = None
     # images to train on; with the validation images, the run saves its last weights, not the best
     train_on: Literal["train", "train+valid"] = "train"
+    # flip training images left to right at random; auto: if they are colour or photographs
+    mirror: Literal["auto", "yes", "no"] = "no"
     start_from: str | None = None  # trained model (name, folder or Hub id) to start from
     steps: int = 10_000  # total optimizer steps
     # train with this many glimpses first and double them in stages of equal cost; this is faster
@@ -148,11 +156,44 @@ Stage(glimpses=64, start=600, stop=700)]
         return from_dict(cls, values, source)
 
     def load_images(self, split: str, progress: Progress | None = None) -> Images:
-        """Load one split of the data set, in the shape that the network takes."""
-        return data.load(
+        """Load one split of the data set, in the shape that the network takes.
+
+        Training images are mirrored at random if `mirror` says so.
+
+        Raises:
+            ConfigError: if `mirror` is "yes" and the images of the data set are random already.
+        """
+        images = data.load(
             self.data,
             split,
             shape=self.model.image_shape,
             data_dir=self.data_dir,
             progress=progress,
         )
+        if split != self.train_on or self.mirror == "no":
+            return images
+        if self.mirror == "auto":
+            reason = unmirrored_reason(images)
+            log.info("training images are %s", reason or "flipped left to right at random")
+            if reason:
+                return images
+        if images.transform is not None:
+            raise ConfigError(f"the images of {self.data} cannot be mirrored; use --mirror no")
+        return replace(images, transform=RandomMirror(images.shape))
+
+
+def unmirrored_reason(images: Images) -> str | None:
+    """Return why images should not be mirrored at random, or None.
+
+    Letters and digits change their meaning. They have few intensities between dark and light.
+
+    >>> unmirrored_reason(data.load("digits5k", "valid"))
+    'not mirrored, because they look like line drawings (8% mid-tones)'
+    """
+    if images.transform is not None:
+        return "not mirrored, because they are random already"
+    pixels = images.pixels[:: max(1, len(images) // MIRROR_SAMPLE)]
+    mid_tones = float(((pixels >= 32) & (pixels < 224)).float().mean())
+    if len(pixels[0]) == 3 or mid_tones > MIN_MID_TONES:
+        return None
+    return f"not mirrored, because they look like line drawings ({mid_tones:.0%} mid-tones)"

@@ -148,6 +148,7 @@ def folder() -> TrainConfig:
             height=64, width=64, glimpses=32, latent_size=64, read_size=12, write_size=12
         ),
         data="folder",
+        mirror="auto",
         steps=5_000,
         batch_size=32,
         ema_decay=0.999,
