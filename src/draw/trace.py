@@ -61,8 +61,8 @@ class Trace:
         return self.likelihood.mean(self.canvas)  # eq. 16, the mean instead of a sample
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "B C H W"]:
-        """Sample pictures from D(x | c_T) (eq. 16)."""
-        return self.likelihood.sample(self.canvas, generator)
+        """Sample pictures from D(x | c_T), pixel by pixel; in general noisier than `mean`."""
+        return self.likelihood.sample(self.canvas, generator)  # eq. 16
 
     @property
     def means(self) -> Float[Tensor, "T B C H W"]:
