@@ -139,7 +139,6 @@ def progress_bar() -> progress.Progress:
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
         progress.TextColumn("left"),
         console=Console(highlight=False, soft_wrap=True, stderr=True, quiet=not shown),
@@ -156,7 +155,9 @@ def reporter(bar: progress.Progress) -> Callable[[str, int, int], None]:
     def report(description: str, done: int, total: int) -> None:
         if description not in tasks:
             tasks[description] = bar.add_task(description)
-        bar.update(tasks[description], completed=done, total=total or None)
+        count = f"{done:,}/{total:,}" if total else f"{done:,}"
+        text = f"{description} {count}"
+        bar.update(tasks[description], completed=done, total=total or None, description=text)
 
     return report
 

@@ -174,11 +174,12 @@ def _watch(
             if event.is_finite:
                 nats = _smooth(nats, -event.train_nats)
             seconds = _smooth(seconds, event.seconds)
-            text = "loss not finite" if nats is None else f"loss {nats:.1f} nats"
+            text = f"step {event.step:,}/{config.steps:,}  "
+            text += "loss not finite" if nats is None else f"loss {nats:.1f} nats"
             text += f"  {config.batch_size / seconds:.0f} images/s"
             if event.skipped:
                 text += f"  {event.skipped} skipped"
-            bar.update(task, completed=event.step, description=text)
+            bar.update(task, completed=config.elapsed(event.step), description=text)
         else:
             console.say(_describe(event, config), bar)
             if is_main():

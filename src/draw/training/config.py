@@ -138,6 +138,19 @@ Stage(glimpses=64, start=600, stop=700)]
         """Return the stage of a step, counted from 0."""
         return next(stage for stage in reversed(self.stages) if step >= stage.start)
 
+    def elapsed(self, step: int) -> float:
+        """Return how many steps of average cost lie before a step.
+
+        All stages take the same share of the cost of training.
+
+        >>> config = TrainConfig(steps=700, start_glimpses=16)
+        >>> [round(config.elapsed(step)) for step in (0, 400, 600, 700)]
+        [0, 233, 467, 700]
+        """
+        stage, share = self.stage_at(step), self.steps / len(self.stages)
+        before = share * self.stages.index(stage)
+        return before + (step - stage.start) * (share / (stage.stop - stage.start))
+
     def to_dict(self) -> dict[str, Any]:
         """Convert the configuration to JSON values, with absolute paths."""
         values = to_dict(self)

@@ -191,15 +191,12 @@ class Stepper:
 def schedule(config: TrainConfig, step: int) -> float:
     """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay.
 
-    The warm-up follows the steps. The decay follows the number of processed glimpses, of which each
-    stage has the same share, so with stages the rate stays at its peak between them.
+    The warm-up counts steps and the decay counts cost, so with stages the rate stays at its peak
+    between the two.
     """
-    stage, share = config.stage_at(step), config.steps / len(config.stages)
-    elapsed = share * config.stages.index(stage)
-    elapsed += (step - stage.start) * (share / (stage.stop - stage.start))
     warmup = min(config.warmup_steps, config.steps // 4)
     rise = min(1.0, (step + 1) / (warmup + 1))
-    progress = (elapsed - warmup) / (config.steps - warmup)
+    progress = (config.elapsed(step) - warmup) / (config.steps - warmup)
     decay = (1 + math.cos(math.pi * max(progress, 0.0))) / 2
     return config.learning_rate * rise * decay
 
