@@ -142,6 +142,7 @@ class CoupledLogistic(DiscretisedLogistic):
         mu_R, mu_G + a (R - m_R), mu_B + b (R - m_R) + c (G - m_G)
 
     where m is mu clamped to [0, 1], the mean picture.
+
     The remaining canvas channels give the coefficients, one per pair of channels, as
     tanh(c/4 + 1/2), which is 0.46 where the canvas is zero. The masses of all colours of a pixel
     sum to one. For grey images, it is the discretised logistic.

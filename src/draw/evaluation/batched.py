@@ -29,11 +29,7 @@ def evaluate_batches(
     Each batch has a random stream derived from its number, so the result does not depend on which
     process evaluates it. `measure` maps (indices, x, noise) of a batch to quantities [..., B] by
     name. `on_cached` is called with the number of images of each batch found in the cache.
-
-    Raises:
-        DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
     """
-    images.check_usable()
     batches = list(enumerate(torch.split(torch.arange(len(images)), batch_size)))
     measured = []
     for number, indices in batches[world.rank :: world.size]:

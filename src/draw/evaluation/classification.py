@@ -55,6 +55,7 @@ def classify(
     >>> classify(model, digits).images
     20
     """
+    images.check_usable()
     all_labels = labels_of(images, model.config.classes)
 
     def measure(indices: Tensor, x: Tensor, noise: Generator) -> dict[str, Tensor]:

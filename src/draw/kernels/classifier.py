@@ -1,6 +1,5 @@
 """The glimpse classifier as one differentiable function: its engines read and run the LSTM."""
 
-import importlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,7 +62,9 @@ def classify(model: Any, x: Tensor, limit: Any = None) -> tuple[Tensor, Window]:
     if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
         logits, params = Glimpses.apply(shape, limit, x, *head, *weights)  # type: ignore
     else:
-        h, params, _ = engine_for(x.device.type).run_forward(shape, weights, x, keep=False)
+        h, params, _ = loops.engine_for(x.device.type, ".classifier").run_forward(
+            shape, weights, x, keep=False
+        )
         logits = _logits(h, *head)
     return logits, Window.from_params(params, shape.H, shape.W, shape.n)
 
@@ -81,7 +82,7 @@ class Glimpses(torch.autograd.Function):
         b_head: Tensor,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        engine = engine_for(x.device.type)
+        engine = loops.engine_for(x.device.type, ".classifier")
         h, params, activations = engine.run_forward(shape, Weights(*weights), x, keep=True)
         ctx.shape, ctx.limit, ctx.threads = shape, limit, torch.get_num_threads()
         ctx.set_materialize_grads(False)
@@ -100,7 +101,7 @@ class Glimpses(torch.autograd.Function):
         if d_logits is not None:
             rows = d_logits.flatten(0, 1)
             d_h, d_W_head, d_b_head = rows @ W_head, rows.t() @ h.flatten(0, 1), rows.sum(0)
-        gradients = engine_for(h.device.type).run_backward(
+        gradients = loops.engine_for(h.device.type, ".classifier").run_backward(
             ctx.shape,
             weights,
             params,
@@ -115,8 +116,3 @@ class Glimpses(torch.autograd.Function):
 
 def _logits(h: Tensor, W_head: Tensor, b_head: Tensor) -> Tensor:
     return torch.addmm(b_head, h.flatten(0, 1), W_head.t()).view(*h.shape[:2], -1)
-
-
-def engine_for(device: str) -> Any:
-    """Import and return the module that runs classifiers on a device type."""
-    return importlib.import_module(f"{loops.ENGINES[device]}.classifier")

@@ -12,9 +12,9 @@ from draw.trace import Trace
 ENGINES = {"cpu": "draw.kernels.cpu", "cuda": "draw.kernels.gpu"}  # modules by device type
 
 
-def engine_for(device: str) -> Any:
-    """Import and return the engine's module for a device type."""
-    return importlib.import_module(ENGINES[device])
+def engine_for(device: str, part: str = "") -> Any:
+    """Import and return the engine's package for a device type, or one of its modules."""
+    return importlib.import_module(ENGINES[device] + part)
 
 
 def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Trace:

@@ -10,7 +10,7 @@ from torch import nn
 from draw import kernels
 from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.errors import ConfigError
-from draw.kernels import classifier, self_check
+from draw.kernels import loops, self_check
 
 from ..classifier_tests import SMALL, ClassifierTests, compare, every_output, network
 
@@ -127,7 +127,7 @@ def test_a_correct_engine_passes_the_self_check_by_a_wide_margin(config):
     ],
 )
 def test_a_wrong_engine_fails_the_self_check(function, fault, found, monkeypatch):
-    module = classifier.engine_for("cpu")
+    module = loops.engine_for("cpu", ".classifier")
     original = getattr(module, function)
     monkeypatch.setattr(module, function, lambda *args, **kw: fault(*original(*args, **kw)))
     errors = self_check.relative_errors(GlimpseClassifier, SMALL, torch.device("cpu"), 5)
