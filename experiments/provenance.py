@@ -62,7 +62,7 @@ def describe(
     key = f"valid_{config.model.metric}_nats"
     saved = [r for r in records if r.get(key) is not None]
     saved = [r for r in saved if r.get("glimpses") == saved[-1].get("glimpses")]  # last stage
-    best = max(saved, key=lambda r: r[key]) if config.train_on == "train" else saved[-1]
+    best = max(saved, key=lambda r: r[key]) if config.has_validation else saved[-1]
     return {
         "name": name,
         "kind": config.model.network,

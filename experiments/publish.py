@@ -198,7 +198,7 @@ def draw_pictures(run: RunFolder, name: str) -> None:
     config = read_config(run)
     figures.save_plot(
         folder / "curves.png",
-        figures.curves(run.records(), config.model.metric, held_out=config.train_on == "train"),
+        figures.curves(run.records(), config.model.metric, held_out=config.has_validation),
     )
     model = zoo.load(zoo.BUNDLED / name)
     if isinstance(model, GlimpseClassifier):

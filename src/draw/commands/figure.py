@@ -134,7 +134,7 @@ def _curves(args: Options, path: Path) -> None:
         )
     figures.save_plot(
         path,
-        figures.curves(run.records(), config.model.metric, held_out=config.train_on == "train"),
+        figures.curves(run.records(), config.model.metric, held_out=config.has_validation),
     )
 
 

@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from draw import figures
 from draw.commands import console, options, render, report, tensorboard
-from draw.data import TRAIN_AND_VALID, Images
+from draw.data import Images
 from draw.distributed import is_main, process_group
 from draw.errors import ConfigError, require
 from draw.model import DRAW
@@ -198,7 +198,7 @@ def _describe(event: Validation, config: TrainConfig) -> str:
     text = f"step {event.step:>6,}   validation loss {loss} nats"
     if "error" in event.result.also:
         text += f", error {event.result.also['error']:.2%}"
-    if config.train_on == TRAIN_AND_VALID:
+    if not config.has_validation:
         return f"{text} (on training images)"
     return text + ("   best so far" if event.is_saved else "")
 
@@ -233,9 +233,9 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
         saved = {"glimpses.png": "glimpses (green) on validation images, wrong predictions in red"}
-    curves = figures.curves(run.records(), config.model.metric, held_out=config.train_on == "train")
+    curves = figures.curves(run.records(), config.model.metric, held_out=config.has_validation)
     figures.save_plot(run.path / "curves.png", curves)
-    which = "last" if config.train_on == TRAIN_AND_VALID else "best"
+    which = "best" if config.has_validation else "last"
     console.say(f"done; the {which} model is in {run.model}. Also saved:")
     for name, caption in (saved | {"curves.png": "learning curve"}).items():
         console.say(f"  {run.path / name!s:<40} {caption}")

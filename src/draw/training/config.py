@@ -115,6 +115,11 @@ class TrainConfig:
         """Rows per minibatch: twice the batch size with antithetic sampling."""
         return 2 * self.batch_size if self.antithetic else self.batch_size
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether the validation images are kept out of training."""
+        return self.train_on == "train"
+
     @cached_property
     def stages(self) -> list[Stage]:
         """The stages of training: glimpses double from `start_glimpses` up to `model.glimpses`.

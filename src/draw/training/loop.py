@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from draw import data
 from draw.data import Batches, Images
 from draw.distributed import SINGLE, World
 from draw.errors import ConfigError
@@ -220,7 +219,7 @@ def _validate(
     with _full_precision():
         result = validate(state.ema, validation, seed=config.seed, world=world)
     is_best = result.nats > (-math.inf if state.best_nats is None else state.best_nats)
-    is_saved = is_best or config.train_on == data.TRAIN_AND_VALID  # no validation images are left
+    is_saved = is_best or not config.has_validation  # no validation images are left
     if is_saved:
         state.best_nats = result.nats
     if is_saved and world.is_main:
