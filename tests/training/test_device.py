@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from draw import evaluation
 from draw.classifier import ClassifierConfig
-from draw.commands.console import prepare_device
 from draw.data import Batches
 from draw.errors import RunError
 from draw.kernels import loops
@@ -168,36 +167,33 @@ def test_a_checkpoint_moves_between_host_and_device(tmp_path, here, there, steps
     assert_close(state, other)
 
 
-def test_validation_runs_in_float32_and_restores_the_precision_of_training(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("precision", "precisions"), [("highest", ("ieee", "ieee")), ("medium", ("tf32", "bf16"))]
+)
+def test_the_precision_applies_to_training_steps_only(precision, precisions, tmp_path, monkeypatch):
+    config = replace(CONFIG, matmul_precision=precision)
     used, before = set(), torch.get_float32_matmul_precision()
+    matmul = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
 
     def validate(*args, **options):
-        used.add(torch.backends.cuda.matmul.fp32_precision)
-        used.add(torch.backends.mkldnn.matmul.fp32_precision)
+        used.add(("validate", *(backend.fp32_precision for backend in matmul)))
         return evaluation.validate(*args, **options)
 
+    def train_step(*args):
+        used.add(("train_step", *(backend.fp32_precision for backend in matmul)))
+        return take_step(*args)
+
+    take_step = step.train_step
     monkeypatch.setattr(loop, "validate", validate)
-    torch.set_float32_matmul_precision("medium")
+    monkeypatch.setattr(step, "train_step", train_step)
+    torch.set_float32_matmul_precision("high")
     try:
-        list(train(CONFIG, RunFolder(tmp_path / "run"), random_images(), random_images()))
-        assert torch.get_float32_matmul_precision() == "medium"
+        list(train(config, RunFolder(tmp_path / "run"), random_images(), random_images()))
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.mkldnn.matmul.fp32_precision == "tf32"
     finally:
         torch.set_float32_matmul_precision(before)
-    assert used == {"ieee"}
-
-
-@pytest.mark.parametrize(
-    ("device", "tf32", "precision"),
-    [("cpu", True, "highest"), ("cuda", True, "high"), ("cuda", False, "highest")],
-)
-def test_tf32_is_used_in_training_on_a_gpu_only(device, tf32, precision, monkeypatch):
-    chosen = ["highest"]
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
-    monkeypatch.setattr(torch, "empty", lambda *args, device: None)
-    monkeypatch.setattr(torch, "Generator", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
-    assert prepare_device("auto", tf32=tf32) == device
-    assert chosen[-1] == precision
+    assert used == {("validate", "ieee", "ieee"), ("train_step", *precisions)}
 
 
 # ---------------------------------------------------------------------- on a GPU

@@ -98,13 +98,12 @@ def handle_stop_signals(handler: Callable[[int, Any], Any]) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def prepare_device(name: str, *, tf32: bool = False) -> str:
+def prepare_device(name: str) -> str:
     """Check that a device can be used, configure its arithmetic and return its name.
 
     `auto` selects a GPU if one is available. With several processes, `auto` and `cuda` assign a GPU
     to each. On a CPU, denormal numbers (the tails of the filters) are flushed to zero, because they
-    are slow. With `tf32`, a GPU rounds the inputs of matrix products to TF32 (10 bits); sums and
-    the recurrent state stay in float32.
+    are slow.
 
     Raises:
         ConfigError: if the device does not exist or is not supported.
@@ -125,8 +124,6 @@ def prepare_device(name: str, *, tf32: bool = False) -> str:
         torch.Generator(name)
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ConfigError(f"the device {name!r} cannot be used here; try --device cpu") from error
-    if tf32 and torch.device(name).type == "cuda":
-        torch.set_float32_matmul_precision("high")
     return name
 
 

@@ -33,8 +33,7 @@ HELP = """Train a model from a preset.
 
 The run folder (--out) holds the configuration, the log, the last two
 checkpoints, sample images and the model with the best validation loss. Press
-Ctrl-C to save a checkpoint and stop, and use --resume to continue. On a GPU,
-training uses TF32 matrix multiplications; validation uses float32.
+Ctrl-C to save a checkpoint and stop, and use --resume to continue.
 
 Presets:
 {presets}
@@ -71,7 +70,7 @@ def main(arguments: list[str]) -> int:
     """Run the command and return the exit status."""
     started = time.monotonic()
     args, config, run = _read_arguments(arguments)
-    device = console.prepare_device(args.device, tf32=True)
+    device = console.prepare_device(args.device)
     with process_group(device) as world:
         with world.local_main_first(), console.progress_bar() as bar:
             images = config.load_images(config.train_on, console.reporter(bar))

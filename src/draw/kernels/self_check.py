@@ -22,8 +22,9 @@ from draw.kernels import classifier, loops
 
 MAX_GLIMPSES, MAX_SIDE, MAX_HIDDEN = 3, 64, 256  # larger networks are checked at these sizes
 IMAGES = {"cpu": 16, "cuda": 80}  # a multiple of 16; on a GPU, more than one block of rows
+BACKENDS = {"cpu": "mkldnn", "cuda": "cuda"}  # parts of torch.backends
 FLOAT32_TOLERANCE = 2e-3  # relative to the norm; rounding alone reaches 2e-4
-TF32_TOLERANCE = 5e-2  # rounding alone reaches 1.2e-2 (emulated)
+REDUCED_TOLERANCES = {"tf32": 5e-2, "bf16": 0.2}  # rounding alone: 1.2e-2 (emulated), 4.5e-2
 MIN_NORM = 1e-3  # for results that are close to zero
 
 _lock = Lock()
@@ -44,14 +45,14 @@ def failure(network: Any, config: Any, device: torch.device, batch: int) -> str 
     """
     multiple = IMAGES[device.type]
     images = 1 if batch == 1 else multiple if batch % 16 == 0 else multiple + 1
-    tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32"
+    backend: Any = getattr(torch.backends, BACKENDS[device.type])
     with _lock:
-        return _failure(network, config, device, images, tf32)
+        return _failure(network, config, device, images, backend.matmul.fp32_precision)
 
 
 @cache
 def _failure(
-    network: Any, config: Any, device: torch.device, images: int, tf32: bool
+    network: Any, config: Any, device: torch.device, images: int, precision: str
 ) -> str | None:
     small = replace(
         config,
@@ -63,7 +64,7 @@ def _failure(
     with ThreadPoolExecutor(1) as pool:  # the thread has none of the caller's PyTorch modes
         errors = pool.submit(relative_errors, network, small, device, images)
     try:
-        tolerance = TF32_TOLERANCE if tf32 else FLOAT32_TOLERANCE
+        tolerance = REDUCED_TOLERANCES.get(precision, FLOAT32_TOLERANCE)
         wrong = [name for name, error in errors.result().items() if not error <= tolerance]
     except Exception as error:  # a compiler or driver can raise any type
         if is_out_of_memory(error):

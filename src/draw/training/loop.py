@@ -25,7 +25,7 @@ from draw.training.state import (
     restore_checkpoint,
     save_checkpoint,
 )
-from draw.training.step import LOG_EVERY, Stepper, StepResult
+from draw.training.step import LOG_EVERY, Stepper, StepResult, matmul_precision
 from draw.zoo import Network, load
 
 
@@ -216,7 +216,7 @@ def _validate(
     state: TrainState, config: TrainConfig, run: RunFolder, validation: Images, world: World
 ) -> Validation:
     """Evaluate the EMA weights, log the result, and keep the weights if they are the best."""
-    with _full_precision():
+    with matmul_precision("highest"):
         result = validate(state.ema, validation, seed=config.seed, world=world)
     is_best = result.nats > (-math.inf if state.best_nats is None else state.best_nats)
     is_saved = is_best or not config.has_validation  # no validation images are left
@@ -235,21 +235,6 @@ def _validate(
         }
         run.log(record)
     return Validation(step=state.step, result=result, is_saved=is_saved, ema=state.ema)
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Evaluate in float32 even if training uses TF32 matrix products."""
-    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            inherited = precision == torch.backends.fp32_precision  # type: ignore[attr-defined]
-            backend.fp32_precision = "none" if inherited else precision
 
 
 def _summary(steps: list[StepResult], config: TrainConfig) -> dict[str, Any]:

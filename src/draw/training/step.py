@@ -4,11 +4,13 @@ On a GPU, the host launches steps without waiting for them and reads their resul
 This affects neither the weights nor the log.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -94,6 +96,25 @@ def microbatches(config: TrainConfig, world: World) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
+@contextlib.contextmanager
+def matmul_precision(name: Literal["highest", "medium"]) -> Iterator[None]:
+    """Set the precision of float32 matrix products, like `torch.set_float32_matmul_precision`.
+
+    "highest" is float32; "medium" allows TF32 on GPUs and bfloat16 on CPUs.
+    """
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    precisions = {"highest": ("ieee", "ieee"), "medium": ("tf32", "bf16")}[name]
+    before = [backend.fp32_precision for backend in backends]
+    for backend, precision in zip(backends, precisions, strict=True):
+        backend.fp32_precision = precision
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            inherited = precision == torch.backends.fp32_precision  # type: ignore[attr-defined]
+            backend.fp32_precision = "none" if inherited else precision
+
+
 class Stepper:
     """Prepare the inputs of each step, run `train_step`, and read the results later.
 
@@ -138,7 +159,8 @@ class Stepper:
         learning_rate = schedule(config, state.step)
         set_learning_rate(state.optimizers, learning_rate)
         self.ema_weight.fill_(1 - ema_decay(config, state.step))
-        self.results[len(self.learning_rates)] = self.compute()
+        with matmul_precision(config.matmul_precision):
+            self.results[len(self.learning_rates)] = self.compute()
         self.learning_rates.append(learning_rate)
         state.step += 1
 

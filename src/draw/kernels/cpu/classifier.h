@@ -23,6 +23,7 @@ struct Job {
     int64_t T, B, C, H, W, hidden, n, threads, keep;
     Runtime runtime;
     Weights weights, transposed;
+    Pair* panels;  // W in bfloat16; null for products in float32
     const float* x;
     float *workspace, *h, *params;           // h_t [T, B, hidden], window parameters [T, B, 5]
     const float *d_h, *d_params, *max_norm;  // max_norm [B]: limit on the gradient of each window
@@ -35,6 +36,10 @@ struct Job {
     long inputs() const { return r() + hidden; }
     long row() const { return padded(inputs()); }
     long U() const { return C * n * padded(W); }
+    long panels_total() const {  // of W or its transpose
+        const long forward = panels_size(inputs(), gates()), backward = panels_size(gates(), inputs());
+        return forward > backward ? forward : backward;
+    }
 };
 
 struct Activations {
@@ -88,6 +93,9 @@ struct Forward {
     // F_y x for one channel, which the gradient needs again.
     float* U(long t, long i, long c) const { return a.U[t] + i * job.U() + c * job.n * image.stride; }
 
+    static void pack_weights(const Job& job) {
+        pack(job.transposed.W, job.gates() + GAP, job.inputs(), job.gates(), PANEL, job.panels);
+    }
     void start();
     void encode_step(long t);
     void read(const Filters& f, long t, long i, float* r) const;
@@ -106,6 +114,9 @@ struct Backward : Forward {
         : Forward(job, k, arena), g(job, arena, part.count),
           d(job.gradients.shifted(k * job.gradient_stride)) {}
 
+    static void pack_weights(const Job& job) {
+        pack(job.weights.W, job.inputs(), job.gates(), job.inputs(), PANEL, job.panels);
+    }
     void start_backward();
     void encode_step_backward(long t);
     void read_backward(const Filters& f, long t, long i, const float* dr) const;
@@ -147,7 +158,7 @@ inline void Forward::encode_step(long t) {
         read(Filters(image, job.n, params, a.filters), t, i, X);
     }
     job.runtime.multiply(b, job.gates(), job.inputs(), {a.X[t], row},
-                         {job.transposed.W, job.gates() + GAP}, {a.gates[t], job.gates()});
+                         {job.transposed.W, job.gates() + GAP, job.panels}, {a.gates[t], job.gates()});
     for (long i = 0; i < b; ++i) {
         float* h = a.X[t + 1] + i * row + r;
         lstm_forward(a.gates[t] + i * job.gates(), w.b, a.c[t] + i * hidden,
@@ -165,7 +176,7 @@ inline void Backward::encode_step_backward(long t) {
                       dh, g.d_c + i * hidden, d_gates + i * job.gates(), hidden);
     }
     job.runtime.multiply(b, job.inputs(), job.gates(), {d_gates, job.gates()},
-                         {w.W, job.inputs()}, {g.dX, row});
+                         {w.W, job.inputs(), job.panels}, {g.dX, row});
     for (long i = 0; i < b; ++i) {
         const float *params = at(job.params, t, i, 5), *X = a.X[t] + i * row;
         float *dX = g.dX + i * row, *d_params = g.d_params + (t * b + i) * 5;
@@ -208,9 +219,10 @@ inline void Backward::limit(float* d_params, long i) const {
 
 inline void Backward::add_weight_gradients() {
     const long rows = job.T * b, gates = job.gates(), n = job.inputs();
-    job.runtime.add_outer(gates, n, rows, {g.d_gates, gates}, {a.X[0], row}, {d.W, n});
+    job.runtime.add_outer(gates, n, rows, {g.d_gates, gates}, {a.X[0], row}, {d.W, n},
+                          job.panels);
     job.runtime.add_outer(5, hidden, rows, {g.d_params, 5}, {a.X[0] + r, row},
-                          {d.W_window, hidden});
+                          {d.W_window, hidden}, false);
     for (long i = 0; i < rows; ++i) {
         add(d.b, g.d_gates + i * gates, gates);
         add(d.b_window, g.d_params + i * 5, 5);

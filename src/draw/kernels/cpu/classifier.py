@@ -21,6 +21,7 @@ class ClassifierJob(Job):
         *((name, ctypes.c_int64) for name in (*Shape.__annotations__, "threads", "keep")),
         *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads", "parallel")),
         *((name, POINTERS) for name in ("weights", "transposed")),
+        ("panels", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("x", "workspace", "h", "params")),
         *((name, ctypes.c_void_p) for name in ("d_h", "d_params", "max_norm")),
         ("gradients", POINTERS),
@@ -40,6 +41,7 @@ def run_forward(
     job.set_weights("weights", weights)
     W = transposed(weights.W)
     job.set_weights("transposed", [W, *[None] * 5])
+    job.set_panels("classifier_panels_words")
     h, params = x.new_empty(shape.T, shape.B, shape.hidden), x.new_empty(shape.T, shape.B, 5)
     workspace = allocate(job.call("classifier_workspace_floats", ctypes.c_int64))
     job.set_tensors(x=x, workspace=workspace, h=h, params=params)
@@ -62,6 +64,7 @@ def run_backward(
     (workspace,) = activations
     job = ClassifierJob(shape, threads=threads, keep=True)
     job.set_weights("weights", weights)
+    job.set_panels("classifier_panels_words")
     job.set_tensors(workspace=workspace, params=params)
     job.set_tensors(d_h=d_h, d_params=d_params, max_norm=max_norm)
     gradients = job.set_gradients(weights)

@@ -33,6 +33,7 @@ struct Network {
     }
 
     template <class Pass> static void run(const Job& job) {
+        if (job.panels) Pass::pack_weights(job);
         in_parallel(job.runtime, job.threads, [=](long k) {
             Arena arena{job.workspace + workspace_size(job, k)};
             Pass(job, k, arena).run();
@@ -64,13 +65,17 @@ typedef Network<classifier::Job, classifier::Activations, classifier::Gradients,
 
 extern "C" {
 
+int64_t has_bfloat16() { return HAS_BFLOAT16; }
+
 int64_t workspace_floats(const Job* job) { return Draw::workspace_size(*job, job->threads); }
+int64_t panels_words(const Job* job) { return job->panels_total(); }
 void run_forward(const Job* job) { Draw::forward(*job); }
 void run_backward(const Job* job) { Draw::backward(*job, job->gradients.W_enc); }
 
 int64_t classifier_workspace_floats(const classifier::Job* job) {
     return Classifier::workspace_size(*job, job->threads);
 }
+int64_t classifier_panels_words(const classifier::Job* job) { return job->panels_total(); }
 void run_classifier_forward(const classifier::Job* job) { Classifier::forward(*job); }
 void run_classifier_backward(const classifier::Job* job) {
     Classifier::backward(*job, job->gradients.W);

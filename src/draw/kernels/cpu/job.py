@@ -30,6 +30,17 @@ class Job(ctypes.Structure):
         structure: Any = dict(self._fields_)[field]  # type: ignore[arg-type]
         setattr(self, field, structure(*map(_address, tensors)))
 
+    def set_panels(self, size_function: str) -> None:
+        """Ask for products in bfloat16 if PyTorch's settings allow them on this processor.
+
+        `torch.set_float32_matmul_precision("medium")` is the usual way to allow them.
+        """
+        allowed = torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # type: ignore[attr-defined]
+        if allowed and self.call("has_bfloat16", ctypes.c_int64):
+            words = self.call(size_function, ctypes.c_int64)
+            self.panels_memory = torch.empty(words, dtype=torch.int32)
+            self.panels = self.panels_memory.data_ptr()
+
     def set_gradients(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """Allocate the gradients of the weights for each thread; return the first, their sum."""
         sizes = [-(-w.numel() // 16) * 16 for w in weights]

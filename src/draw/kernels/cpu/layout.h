@@ -27,6 +27,7 @@ struct Job {
     int64_t clamped, threads, keep;  // keep: keep the activations for the gradients
     Runtime runtime;
     Weights weights, transposed;
+    Pair* panels;          // the LSTMs' weights in bfloat16; null for products in float32
     const float *x, *eps;  // x is null in generation
     float *workspace, *canvas, *z, *mu, *log_sigma, *kl;
     float *canvases, *read_params, *write_params;  // [T, B, ...]; null unless recorded
@@ -58,6 +59,14 @@ struct Job {
     // Columns of X that each LSTM reads.
     long enc_inputs() const { return 2 * hidden + r(); }
     long dec_inputs() const { return Z + hidden; }
+
+    Pair* enc_panels() const { return panels; }
+    Pair* dec_panels() const { return panels ? panels + max_panels(enc_inputs()) : nullptr; }
+    long panels_total() const { return max_panels(enc_inputs()) + max_panels(dec_inputs()); }
+    long max_panels(long inputs) const {  // of a weight or its transpose
+        const long forward = panels_size(inputs, gates()), backward = panels_size(gates(), inputs);
+        return forward > backward ? forward : backward;
+    }
 
     // Offset of image b in b_enc. Without read attention the bias includes the contribution of x.
     long enc_bias(long b) const { return n_read ? 0 : b * gates(); }

@@ -20,6 +20,7 @@ struct Forward {
           Z(job.Z), gates(job.gates()), row(job.row()), size(image.size()),
           canvas_size(canvas_image.size()) {}
 
+    static void pack_weights(const Job& job);
     void run();
     void start();
     void encode_step(long t);
@@ -44,6 +45,7 @@ struct Backward : Forward {
           d(job.gradients.shifted(k * job.gradient_stride)),
           glimpses(Gradients::gathered(job, b)) {}
 
+    static void pack_weights(const Job& job);
     void run();
     void start_backward();
     void encode_step_backward(long t, long at);
@@ -53,6 +55,22 @@ struct Backward : Forward {
     void write_backward(const float* out, const float* d_canvas, float* d_out);
     void add_weight_gradients(long t, long rows);
 };
+
+// ---------------------------------------------------------------- products in bfloat16
+
+// The weights of the LSTMs hold nearly all of the arithmetic. The other layers, which define the
+// windows and the latents, keep float32.
+inline void Forward::pack_weights(const Job& job) {
+    const long gates = job.gates(), stride = gates + GAP;
+    if (job.x) pack(job.transposed.W_enc, stride, job.enc_inputs(), gates, PANEL, job.enc_panels());
+    pack(job.transposed.W_dec, stride, job.dec_inputs(), gates, PANEL, job.dec_panels());
+}
+
+inline void Backward::pack_weights(const Job& job) {
+    const long enc = job.enc_inputs(), dec = job.dec_inputs();
+    pack(job.weights.W_enc, enc, job.gates(), enc, PANEL, job.enc_panels());
+    pack(job.weights.W_dec, dec, job.gates(), dec, PANEL, job.dec_panels());
+}
 
 // ---------------------------------------------------------------- the loop
 
@@ -107,7 +125,7 @@ inline void Backward::start_backward() {
         job.runtime.multiply(b, hidden, 5, {g.d_read, 5}, {w.W_out + at * hidden, hidden},
                              {g.dX + job.h_dec_at(), row}, 1);
         job.runtime.add_outer(5, hidden, b, {g.d_read, 5}, {a.X[0] + job.h_dec_at(), row},
-                              {d.W_out + at * hidden, hidden});
+                              {d.W_out + at * hidden, hidden}, false);
     }
     for (long i = 0; i < b; ++i) {
         const float* dX = g.dX + i * row;
@@ -127,7 +145,7 @@ inline void Backward::start_backward() {
 inline void Forward::encode_step(long t) {
     for (long i = 0; i < b; ++i) read(t, i);
     job.runtime.multiply(b, gates, job.enc_inputs(), {a.X[t] + job.h_dec_at(), row},
-                         {job.transposed.W_enc, gates + GAP}, {a.enc[t], gates});
+                         {job.transposed.W_enc, gates + GAP, job.enc_panels()}, {a.enc[t], gates});
     for (long i = 0; i < b; ++i)
         lstm_forward(a.enc[t] + i * gates, w.b_enc + job.enc_bias(part.first + i),
                      a.c_enc[t] + i * hidden, a.c_enc[t + 1] + i * hidden,
@@ -159,7 +177,7 @@ inline void Backward::encode_step_backward(long t, long at) {
         add(d.b_enc + job.enc_bias(part.first + i), d_enc + i * gates, gates);
         clear(dX + job.r_at(), job.r() + hidden);  // the product adds to the part of h_dec
     }
-    job.runtime.multiply(b, job.enc_inputs(), gates, {d_enc, gates}, {w.W_enc, job.enc_inputs()},
+    job.runtime.multiply(b, job.enc_inputs(), gates, {d_enc, gates}, {w.W_enc, job.enc_inputs(), job.enc_panels()},
                          {g.dX + job.h_dec_at(), row}, 1);
     for (long i = 0; i < b; ++i) read_backward(t, i);
 }
@@ -220,7 +238,7 @@ inline void Forward::decode_step(long t) {
         for (long i = 0; i < b; ++i)
             copy(a.X[t] + i * row + job.z_at(), job.z + index(t, i) * Z, Z);
     job.runtime.multiply(b, gates, job.dec_inputs(), {a.X[t] + job.z_at(), row},
-                         {job.transposed.W_dec, gates + GAP}, {a.dec[t], gates});
+                         {job.transposed.W_dec, gates + GAP, job.dec_panels()}, {a.dec[t], gates});
     for (long i = 0; i < b; ++i)
         lstm_forward(a.dec[t] + i * gates, w.b_dec, a.c_dec[t] + i * hidden,
                      a.c_dec[t + 1] + i * hidden, a.X[t + 1] + i * row + job.h_dec_at(),
@@ -247,7 +265,7 @@ inline void Backward::decode_step_backward(long t, long at) {
                       hidden);
         add(d.b_dec, d_dec + i * gates, gates);
     }
-    job.runtime.multiply(b, job.dec_inputs(), gates, {d_dec, gates}, {w.W_dec, job.dec_inputs()},
+    job.runtime.multiply(b, job.dec_inputs(), gates, {d_dec, gates}, {w.W_dec, job.dec_inputs(), job.dec_panels()},
                          {g.dX + job.z_at(), row});
 }
 
@@ -288,14 +306,15 @@ inline void Backward::write_backward(const float* out, const float* d_canvas, fl
 inline void Backward::add_weight_gradients(long t, long rows) {
     const long n = job.out();
     const float *X = a.X[t], *next = a.X[t + 1];
+    const bool reduced = job.panels;
     job.runtime.add_outer(gates, job.enc_inputs(), rows, {g.d_enc, gates},
-                          {X + job.h_dec_at(), row}, {d.W_enc, job.enc_inputs()});
+                          {X + job.h_dec_at(), row}, {d.W_enc, job.enc_inputs()}, reduced);
     job.runtime.add_outer(gates, job.dec_inputs(), rows, {g.d_dec, gates}, {X + job.z_at(), row},
-                          {d.W_dec, job.dec_inputs()});
+                          {d.W_dec, job.dec_inputs()}, reduced);
     job.runtime.add_outer(2 * Z, hidden, rows, {g.d_post, 2 * Z}, {next + job.h_enc_at(), row},
-                          {d.W_post, hidden});
+                          {d.W_post, hidden}, reduced);
     job.runtime.add_outer(n, hidden, rows, {g.d_out, n}, {next + job.h_dec_at(), row},
-                          {d.W_out, hidden});
+                          {d.W_out, hidden}, reduced);
 }
 
 inline void Forward::record_read(long t) {

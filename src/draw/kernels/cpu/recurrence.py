@@ -25,6 +25,7 @@ class DrawJob(Job):
         *((name, ctypes.c_int64) for name in (*SIZES, "threads", "keep")),
         *((name, ctypes.c_void_p) for name in ("sgemm", "set_threads", "parallel")),
         *((name, POINTERS) for name in ("weights", "transposed")),
+        ("panels", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("x", "eps", "workspace", *Results._fields)),
         *((name, ctypes.c_void_p) for name in RecordedGlimpses._fields),
         *((f"d_{name}", ctypes.c_void_p) for name in Results._fields),
@@ -66,6 +67,7 @@ def run_forward(
         for name, w in weights._asdict().items()
     ]
     job.set_weights("transposed", columns)
+    job.set_panels("panels_words")
     workspace = allocate(job.call("workspace_floats", ctypes.c_int64))
     job.set_tensors(x=x, eps=noise, workspace=workspace, **results._asdict())
     if steps is not None:
@@ -91,6 +93,7 @@ class Recurrence(torch.autograd.Function):
         workspace, mu, log_sigma, *weights = ctx.saved_tensors
         job = DrawJob(ctx.shape, threads=ctx.threads, keep=True)
         job.set_weights("weights", weights)
+        job.set_panels("panels_words")
         job.set_tensors(workspace=workspace, mu=mu, log_sigma=log_sigma)
         d_results = tuple(None if d is None else d.contiguous() for d in d_results)
         for name, d in zip(Results._fields, d_results, strict=True):

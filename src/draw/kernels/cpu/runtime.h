@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "bfloat16.h"
 #include "numbers.h"
 
 // The Fortran interface of the BLAS library that PyTorch contains.
@@ -24,6 +25,7 @@ struct Matrix {
 struct ConstMatrix {
     const float* data;
     long stride;
+    const Pair* panels = nullptr;  // the right factor of a product in bfloat16, packed
 };
 
 // Functions of PyTorch's libraries; Python passes their addresses.
@@ -35,12 +37,19 @@ struct Runtime {
     // out [m, n] = a [m, k] b [k, n] + beta out, all row-major.
     void multiply(long m, long n, long k, ConstMatrix a, ConstMatrix b, Matrix out,
                   float beta = 0) const {
-        call("N", m, n, k, a, b, out, beta);
+        if (b.panels)
+            multiply_bfloat16(m, n, k, a.data, a.stride, b.panels, out.data, out.stride, beta != 0);
+        else
+            call("N", m, n, k, a, b, out, beta);
     }
 
     // out [m, n] += a^T b over k rows: the gradient of a weight.
-    void add_outer(long m, long n, long k, ConstMatrix a, ConstMatrix b, Matrix out) const {
-        call("T", m, n, k, a, b, out, 1);
+    void add_outer(long m, long n, long k, ConstMatrix a, ConstMatrix b, Matrix out,
+                   bool in_bfloat16) const {
+        if (in_bfloat16)
+            add_outer_bfloat16(m, n, k, a.data, a.stride, b.data, b.stride, out.data, out.stride);
+        else
+            call("T", m, n, k, a, b, out, 1);
     }
 
 private:
