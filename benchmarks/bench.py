@@ -26,6 +26,7 @@ from tasks import Run, classify_task, measure, task
 
 from draw.classifier import ClassifierConfig
 from draw.model import DRAW, DRAWConfig
+from draw.training.step import matmul_precision
 
 HERE = Path(__file__).parent
 PAPER = DRAWConfig()  # table 3, MNIST
@@ -52,6 +53,8 @@ def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> di
         model = DRAW(config)
         model.engine = engine
         runs[engine] = task(name, model, batch)
+    if name == "train":
+        runs["bfloat16"] = reduced(runs["fused"])
     if compiled:
         model = DRAW(config)
         model.engine = "plain"
@@ -59,6 +62,16 @@ def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> di
         model.decode_step = torch.compile(model.decode_step)
         runs["compile"] = task(name, model, batch)
     return runs
+
+
+def reduced(run: Run) -> Run:
+    """Let a task round the factors of its large products, as `draw train` does."""
+
+    def reduced_run() -> None:
+        with matmul_precision("medium"):
+            run()
+
+    return reduced_run
 
 
 def peak_megabytes(engine: str, batch: int) -> float:
@@ -99,6 +112,8 @@ def row(name: str, config: DRAWConfig, batch: int, rounds: int, *, compiled: boo
         work = gflop(config, batch, backward=backward, encoder=encoder)
         result["share_of_floor"] = round(seconds["floor"] / seconds["fused"], 3)
         result["floor_gflop_per_second"] = round(work / seconds["floor"])
+    if "bfloat16" in seconds:
+        result["speed_up_of_bfloat16"] = round(seconds["fused"] / seconds["bfloat16"], 2)
     if "compile" in seconds:
         result["speed_up_over_compile"] = round(seconds["compile"] / seconds["fused"], 2)
     cells = [f"{seconds[k]:9.3f}" if k in seconds else " " * 9 for k in ENGINES]
@@ -118,6 +133,7 @@ def classifier_row(rounds: int) -> dict:
     config, batch = ClassifierConfig(), 100
     runs = {engine: classify_task(engine, batch) for engine in ("plain", "fused")}
     runs["floor"] = floor(config, batch, backward=True)
+    runs["bfloat16"] = reduced(runs["fused"])
     runs["muon"] = classify_task("fused", batch, optimizer="muon")
     seconds = measure(runs, rounds)
     result = {
@@ -126,6 +142,7 @@ def classifier_row(rounds: int) -> dict:
         "seconds": {key: round(value, 4) for key, value in seconds.items()},
         "speed_up_over_plain": round(seconds["plain"] / seconds["fused"], 2),
         "share_of_floor": round(seconds["floor"] / seconds["fused"], 3),
+        "speed_up_of_bfloat16": round(seconds["fused"] / seconds["bfloat16"], 2),
         "floor_gflop_per_second": round(
             gflop(config, batch, backward=True, encoder=True) / seconds["floor"]
         ),
@@ -133,7 +150,8 @@ def classifier_row(rounds: int) -> dict:
     }
     print(
         f"classifier, forward and backward of {batch} images of 100x100, 8 glimpses: "
-        f"floor {seconds['floor']:.3f}, plain {seconds['plain']:.3f}, fused {seconds['fused']:.3f};"
+        f"floor {seconds['floor']:.3f}, plain {seconds['plain']:.3f}, fused {seconds['fused']:.3f},"
+        f" bfloat16 {seconds['bfloat16']:.3f};"
         f" plain/fused {result['speed_up_over_plain']:.2f}, floor/fused "
         f"{result['share_of_floor']:.0%}; Muon takes {result['muon_share_of_step']:.0%} of a step",
         flush=True,
@@ -141,7 +159,10 @@ def classifier_row(rounds: int) -> dict:
     return result
 
 
-ENGINES = ("floor", "plain", "compile", "fused")
+ENGINES = ("floor", "plain", "compile", "fused", "bfloat16")
+
+
+COLOURS = {"floor": "#999999", "plain": "#2c6fbb", "fused": "#c0392b", "bfloat16": "#e59866"}
 
 
 def plot(results: dict) -> None:
@@ -156,7 +177,7 @@ def plot(results: dict) -> None:
         "patch size": lambda r: r["config"]["read_size"],
     }
     for axes, (sweep, rows) in zip(figure.subplots(1, 4), results["sweeps"].items(), strict=True):
-        for engine, colour in (("floor", "#999999"), ("plain", "#2c6fbb"), ("fused", "#c0392b")):
+        for engine, colour in COLOURS.items():
             points = [(xs[sweep](r), r["seconds"][engine]) for r in rows]
             axes.plot(*zip(*points, strict=True), "o-", ms=3, color=colour, label=engine)
         axes.set(xlabel=sweep, xscale="log", yscale="log", xticks=[x for x, _ in points])

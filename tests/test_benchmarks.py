@@ -50,7 +50,7 @@ def test_the_row_of_the_classifier(monkeypatch, capsys):
     import bench
 
     row = bench.classifier_row(rounds=1)
-    assert set(row["seconds"]) == {"floor", "plain", "fused", "muon"}
+    assert set(row["seconds"]) == {"floor", "plain", "fused", "bfloat16", "muon"}
     assert all(value > 0 for value in row["seconds"].values())
     assert "floor/fused" in capsys.readouterr().out
     for name in ("bench", "floor", "gpu", "tasks"):
