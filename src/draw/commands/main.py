@@ -49,8 +49,8 @@ Examples:
   draw page                           Watch the bundled models draw, in the browser.
 
 MODEL is the name of a bundled model, a run folder, a saved model folder or a Hugging Face Hub id.
-PRESET is quick, mnist, mnist-no-attention, two-digits, cluttered-100, cluttered-100-4,
-cluttered-60, svhn, cifar10 or folder (your own images).
+PRESET is quick, mnist, mnist-no-attention, omniglot, two-digits, cluttered-100,
+cluttered-100-4, cluttered-60, svhn, cifar10 or folder (your own images).
 
 Run `draw COMMAND --help` for the options of a command."""
 

@@ -16,6 +16,7 @@ from draw.data import (
     digits5k,
     folder,
     mnist,
+    omniglot,
     svhn,
     synthetic,
 )
@@ -43,6 +44,7 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "digits5k": digits5k.digits5k,
     "binarized-mnist": binarized_mnist.binarized_mnist,
     "mnist": mnist.mnist,
+    "omniglot": omniglot.omniglot,
     "cluttered-100": synthetic.cluttered_100,
     "cluttered-60": synthetic.cluttered_60,
     "two-digits": synthetic.two_digits,

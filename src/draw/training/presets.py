@@ -78,6 +78,21 @@ def cluttered_60() -> TrainConfig:
     return replace(larger, model=ClassifierConfig(height=60, width=60), data="cluttered-60")
 
 
+def omniglot() -> TrainConfig:
+    """Omniglot's handwritten characters, 28 x 28; the paper does not use them.
+
+    The network is that of `mnist`. Weight decay limits overfitting, because there are only 20
+    drawings of each of 900 characters.
+    """
+    return replace(
+        mnist(),
+        data="omniglot",
+        steps=27_000,  # 150 epochs
+        optimizer="muon",
+        weight_decay=0.1,
+    )
+
+
 def two_digits() -> TrainConfig:
     """Section 4.3: two MNIST digits; the paper shows samples (figure 8) and reports no value.
 
@@ -161,6 +176,7 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "quick": quick,
     "mnist": mnist,
     "mnist-no-attention": mnist_no_attention,
+    "omniglot": omniglot,
     "two-digits": two_digits,
     "cluttered-100": cluttered_100,
     "cluttered-100-4": cluttered_100_4,
