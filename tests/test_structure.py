@@ -23,6 +23,7 @@ ALLOWED = {  # the imports of the modules that implement the paper
         *("attention", "errors", "inputs", "kernels", "layers", "likelihoods", "objectives"),
         *("storage.hub", "storage.json_config", "trace"),
     },
+    "inference": {"errors", "inputs", "likelihoods", "model", "trace"},
     "classifier": {
         *("attention", "errors", "inputs", "kernels", "layers"),
         *("storage.hub", "storage.json_config"),

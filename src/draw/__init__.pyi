@@ -9,6 +9,12 @@ from .evaluation import Classification as Classification
 from .evaluation import Evaluation as Evaluation
 from .evaluation import classify as classify
 from .evaluation import evaluate as evaluate
+from .evaluation import image_bounds as image_bounds
+from .inference import complete as complete
+from .inference import decode as decode
+from .inference import embed as embed
+from .inference import encode as encode
+from .inference import interpolate as interpolate
 from .model import DRAW as DRAW
 from .model import DRAWConfig as DRAWConfig
 from .objectives import bits_per_dim as bits_per_dim

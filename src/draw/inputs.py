@@ -65,6 +65,31 @@ def check_noise(name: str, noise: Tensor, batch_size: int, like: Tensor, latent_
         )
 
 
+def check_mask(mask: Tensor, x: Tensor) -> None:
+    """Check that a mask is boolean and broadcasts to images.
+
+    Raises:
+        ConfigError: if it is not a boolean tensor or does not broadcast.
+        DataError: if the images are not a tensor.
+
+    >>> check_mask(torch.arange(8) < 4, torch.rand(5, 1, 8, 8))
+    """
+    if not isinstance(x, Tensor):
+        raise DataError(f"the images are a {type(x).__name__}; pass torch.as_tensor(images)")
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        given = _name(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ConfigError(f"the mask is {given}; it must be a boolean tensor, True where known")
+    try:
+        shape = torch.broadcast_shapes(mask.shape, x.shape)  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        shape = None
+    if shape != x.shape:
+        raise ConfigError(
+            f"the mask has shape {tuple(mask.shape)}, which does not broadcast to the images' "
+            f"{tuple(x.shape)}; pass one value per pixel, such as (H, W)"
+        )
+
+
 def value_range(x: Tensor) -> tuple[float, float] | None:
     """Return the smallest and largest value of a plain tensor on the CPU, otherwise None.
 

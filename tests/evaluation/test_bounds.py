@@ -11,7 +11,7 @@ import torch
 
 from draw.data import Images
 from draw.errors import ConfigError, DataError, RunError
-from draw.evaluation import bounds, evaluate
+from draw.evaluation import bounds, evaluate, image_bounds
 from draw.evaluation.batched import MAX_ROWS
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo, iwae, log_weight
@@ -46,6 +46,26 @@ def test_the_elbo_is_the_mean_over_images_and_samples(model):
     assert result.elbo_nats == pytest.approx(result.log_likelihood_nats - result.kl_nats, rel=1e-5)
     assert sum(result.kl_nats_by_step) == pytest.approx(result.kl_nats)
     assert result.bits_per_dim == pytest.approx(-result.elbo_nats / (20 * math.log(2)))
+
+
+@torch.no_grad()
+def test_image_bounds_are_the_bounds_of_each_image(model, monkeypatch):
+    monkeypatch.setattr(bounds, "MAX_ROWS", 4)  # in batches of 4, 4 and 2
+    images = random_images()
+    result = image_bounds(model, images, importance_samples=2, seed=7)
+    for number, indices in enumerate(torch.arange(10).split(4)):
+        x, noise = (
+            images.batch(indices, generator(7, "pixels", number)),
+            generator(7, "noise", number),
+        )
+        trace = model(x, generator=noise)
+        torch.testing.assert_close(result.elbo[indices], elbo(trace))
+        torch.testing.assert_close(result.log_likelihood[indices], trace.log_likelihood)
+        torch.testing.assert_close(result.kl[:, indices], trace.kl)
+    summary = evaluate(model, images, importance_samples=2, seed=7)
+    assert summary.elbo_nats == pytest.approx(float(result.elbo.mean()), rel=1e-6)
+    assert summary.iwae[0].nats == pytest.approx(float(result.iwae[2].mean()), rel=1e-6)
+    assert list(result.iwae) == [2]
 
 
 @torch.no_grad()

@@ -60,7 +60,19 @@ class Evaluation:
     iwae: tuple[ImportanceBound, ...]  # ordered by k; empty if not requested
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageBounds:
+    """Bounds on log p(x) of every image, in nats; higher is better.
+
+    Images unlike those of the training set have low bounds.
+    """
+
+    elbo: Tensor  # [n], averaged over the samples
+    log_likelihood: Tensor  # [n], first part of the ELBO, -L_x
+    kl: Tensor  # [T, n], second part of the ELBO, L_z, by glimpse
+    iwae: dict[int, Tensor]  # [n], the IWAE bound for each k
+
+
 def evaluate(
     model: DRAW,
     images: Images,
@@ -103,13 +115,63 @@ def evaluate(
     >>> result.images, [bound.k for bound in result.iwae]
     (8, [1, 4])
     """
+    bounds = image_bounds(
+        *(model, images),
+        samples=samples,
+        importance_samples=importance_samples,
+        seed=seed,
+        progress=progress,
+        world=world,
+        out=out,
+    )
+    elbo_nats, elbo_stderr = mean_and_stderr(bounds.elbo)
+    kl_by_step = bounds.kl.double().mean(1)
+    discrete = (model.config.likelihood, images.binarisation) != ("bernoulli", "none")
+    return Evaluation(
+        likelihood=describe_likelihood(model.config, images),
+        images=len(images),
+        samples=_count(samples),
+        elbo_nats=elbo_nats,
+        elbo_stderr=elbo_stderr,
+        log_likelihood_nats=mean_and_stderr(bounds.log_likelihood)[0],
+        kl_nats=float(kl_by_step.sum()),
+        kl_nats_by_step=tuple(kl_by_step.tolist()),
+        bits_per_dim=bits_per_dim(elbo_nats, math.prod(images.shape)) if discrete else None,
+        iwae=tuple(ImportanceBound(k, *mean_and_stderr(nats)) for k, nats in bounds.iwae.items()),
+    )
+
+
+@torch.no_grad()
+def image_bounds(
+    model: DRAW,
+    images: Images,
+    *,
+    samples: int = 1,
+    importance_samples: int | Sequence[int] = (),
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    world: World = SINGLE,
+    out: Path | None = None,
+) -> ImageBounds:
+    """Evaluate the ELBO, and optionally IWAE bounds, of every image of a set.
+
+    The result is in the order of the images. `evaluate` averages it over the images; see there for
+    the arguments and the errors.
+
+    >>> from draw.data import load
+    >>> from draw.model import DRAWConfig
+    >>> digits = load("digits5k", "valid").subset(8)
+    >>> bounds = image_bounds(DRAW(DRAWConfig(glimpses=2)), digits, importance_samples=4)
+    >>> bounds.elbo.shape, bounds.kl.shape, bounds.iwae[4].shape
+    (torch.Size([8]), torch.Size([2, 8]), torch.Size([8]))
+    """
     several = (
         importance_samples if isinstance(importance_samples, Sequence) else [importance_samples]
     )
     ks = sorted({_count(k) for k in several})
     samples, seed = _count(samples), _count(seed, least=0)
     images.check_usable()  # before anything is written
-    likelihood = describe_likelihood(model.config, images)
+    describe_likelihood(model.config, images)
     rows = max(1, min(MAX_ROWS, MAX_ELEMENTS // math.prod(images.shape)))
     per_image = samples + max(ks, default=0)
     batch_size = max(1, min(rows, MAX_BATCH_TRAJECTORIES // per_image))
@@ -150,20 +212,11 @@ def evaluate(
         *(images, batch_size, seed, model.device, world, measure, cache),
         on_cached=lambda count: advance(count * per_image),
     )
-    elbo_nats, elbo_stderr = mean_and_stderr(measured["elbo"])
-    kl_by_step = measured["kl"].double().mean(1)
-    discrete = (model.config.likelihood, images.binarisation) != ("bernoulli", "none")
-    return Evaluation(
-        likelihood=likelihood,
-        images=len(images),
-        samples=samples,
-        elbo_nats=elbo_nats,
-        elbo_stderr=elbo_stderr,
-        log_likelihood_nats=mean_and_stderr(measured["log_likelihood"])[0],
-        kl_nats=float(kl_by_step.sum()),
-        kl_nats_by_step=tuple(kl_by_step.tolist()),
-        bits_per_dim=bits_per_dim(elbo_nats, math.prod(images.shape)) if discrete else None,
-        iwae=tuple(ImportanceBound(k, *mean_and_stderr(measured[f"iwae_{k}"])) for k in ks),
+    return ImageBounds(
+        elbo=measured["elbo"],
+        log_likelihood=measured["log_likelihood"],
+        kl=measured["kl"],
+        iwae={k: measured[f"iwae_{k}"] for k in ks},
     )
 
 

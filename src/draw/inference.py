@@ -1,0 +1,197 @@
+"""What to do with a trained model: encode, decode, interpolate and complete images.
+
+Each function is a few lines over `DRAW.forward`, `DRAW.generate` or the two pure steps, works for
+every likelihood and dtype, and runs without gradients. For gradients, call the model itself:
+`model(x).z` and `model.generate(count, z=z, requires_grad=True)`.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+from draw.errors import ConfigError
+from draw.inputs import check_images, check_mask
+from draw.likelihoods import Bernoulli
+from draw.model import DRAW
+from draw.trace import Trace
+
+
+@torch.no_grad()
+def encode(
+    model: DRAW, x: Float[Tensor, "B C H W"], *, eps: Float[Tensor, "T B Z"] | None = None
+) -> Float[Tensor, "T B Z"]:
+    """Encode images as the latents of every glimpse (eqs. 3-6).
+
+    Args:
+        x: images in [0, 1], with the dtype of the parameters.
+        eps: standard normal noise; by default zero, so that each z_t is the mean of its posterior
+            given the latents before it, and the result is deterministic.
+
+    Raises:
+        ConfigError: if the images or `eps` have a shape that differs from the model's.
+        DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
+
+    >>> from draw.model import DRAWConfig
+    >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16, latent_size=4))
+    >>> encode(model, torch.rand(5, 1, 8, 8)).shape
+    torch.Size([3, 5, 4])
+    """
+    if eps is None:
+        eps = model.canvas_0.new_zeros(model.noise_shape(len(x)))
+    return model(x, eps=eps).z  # type: ignore[no-any-return]
+
+
+def decode(model: DRAW, z: Float[Tensor, "T B Z"]) -> Float[Tensor, "B C H W"]:
+    """Decode latents to images, as means in [0, 1] (eqs. 14-16).
+
+    `decode(model, encode(model, x))` reconstructs x. Latents of fewer glimpses than the model's
+    give the unfinished images.
+
+    Raises:
+        ConfigError: if `z` does not have the shape [T, B, Z] or the model's dtype.
+
+    >>> from draw.model import DRAWConfig
+    >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16, latent_size=4))
+    >>> decode(model, torch.randn(3, 5, 4)).shape
+    torch.Size([5, 1, 8, 8])
+    """
+    return model.generate(z.shape[-2], z=z).mean
+
+
+def interpolate(
+    model: DRAW, a: Float[Tensor, "B C H W"], b: Float[Tensor, "B C H W"], steps: int = 9
+) -> Float[Tensor, "steps B C H W"]:
+    """Change images a into images b, in steps of equal length in the space of latents.
+
+    The first and the last step are the reconstructions of a and b.
+
+    Args:
+        a, b: images in [0, 1], with the dtype of the parameters.
+        steps: the number of images in each sequence, at least 2.
+
+    Raises:
+        ConfigError: if `steps` is less than 2, or the images do not have the model's shape.
+        DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
+
+    Note:
+        The interpolation is linear. A spherical one suits samples from the prior, whose norms are
+        all alike; the posterior means of `encode` lie far inside that sphere.
+
+    >>> from draw.model import DRAWConfig
+    >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
+    >>> interpolate(model, torch.rand(5, 1, 8, 8), torch.rand(5, 1, 8, 8), steps=4).shape
+    torch.Size([4, 5, 1, 8, 8])
+    """
+    if steps < 2:
+        raise ConfigError(f"steps is {steps}; an interpolation has at least 2, its end points")
+    if len(a) != len(b):
+        raise ConfigError(f"a holds {len(a)} images and b {len(b)}; pass equally many")
+    start, end = encode(model, a), encode(model, b)
+    weights = torch.linspace(0, 1, steps).tolist()
+    return torch.stack([decode(model, torch.lerp(start, end, weight)) for weight in weights])
+
+
+@torch.no_grad()
+def embed(model: DRAW, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B features"]:
+    """Embed images as h_enc and h_dec averaged over the glimpses, for example for a linear probe.
+
+    Like `encode`, it uses the posterior means. It calls the two steps, because the fused engine
+    does not return the hidden states.
+
+    Args:
+        x: images in [0, 1], with the dtype of the parameters.
+
+    Returns:
+        Two features per hidden unit, [B, 2 * hidden_size].
+
+    Raises:
+        ConfigError: if the images do not have the model's shape.
+        DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
+
+    >>> from draw.model import DRAWConfig
+    >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
+    >>> embed(model, torch.rand(5, 1, 8, 8)).shape
+    torch.Size([5, 32])
+    """
+    check_images(x, model.config.image_shape, model.canvas_0.dtype)
+    state, hidden = model.initial_state(len(x)), []
+    for eps_t in model.canvas_0.new_zeros(model.noise_shape(len(x))):
+        state, output = model.encode_step(x, state, eps_t)
+        state, _ = model.decode_step(output.z, state)
+        hidden.append(torch.cat([state.h_enc, state.h_dec], dim=1))
+    return torch.stack(hidden).mean(0)
+
+
+def complete(
+    model: DRAW,
+    x: Float[Tensor, "B C H W"],
+    mask: Bool[Tensor, "..."],
+    *,
+    rounds: int = 12,
+    generator: Generator | None = None,
+) -> Float[Tensor, "B C H W"]:
+    """Complete images of which only some pixels are known.
+
+    Repeat an image to get several completions of it; each starts from a different sample of the
+    model. See `complete_rounds` for the method.
+
+    Args:
+        x: images in [0, 1], with the dtype of the parameters; unknown pixels can have any value.
+        mask: True where a pixel is known; any shape that broadcasts to x, such as [H, W].
+        rounds: the number of rounds; after about twelve, the images change little.
+        generator: the source of the noise, on the model's device.
+
+    Returns:
+        The images, with the known pixels of x unchanged and the mean of D(x | c_T) elsewhere.
+
+    Raises:
+        ConfigError: if `rounds` is less than 1, the images do not have the model's shape, or the
+            mask is not boolean or does not broadcast to the images.
+        DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
+
+    >>> from draw.model import DRAWConfig
+    >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
+    >>> x, left_half = torch.rand(5, 1, 8, 8), torch.arange(8) < 4
+    >>> completed = complete(model, x, left_half, rounds=2)
+    >>> torch.equal(completed[..., :4], x[..., :4])
+    True
+    """
+    if rounds < 1:
+        raise ConfigError(f"rounds is {rounds}; a completion needs at least 1")
+    *_, (_, trace) = islice(complete_rounds(model, x, mask, generator=generator), rounds)
+    return torch.where(mask, x, trace.mean)
+
+
+def complete_rounds(
+    model: DRAW,
+    x: Float[Tensor, "B C H W"],
+    mask: Bool[Tensor, "..."],
+    *,
+    generator: Generator | None = None,
+    record: bool = False,
+) -> Iterator[tuple[Float[Tensor, "B C H W"], Trace]]:
+    """Yield rounds of clamped iterations without end (Rezende et al. 2014).
+
+    The unknown pixels start as a sample of the model. Each round encodes the image and samples the
+    unknown pixels of the next one from D(x | c_T), a Markov chain whose images become ever more
+    likely given the known pixels. It yields the encoded image and its trace.
+
+    Note:
+        Samples of a Bernoulli likelihood are black and white, so images with grey known pixels are
+        filled with its mean instead.
+    """
+    check_mask(mask, x)
+    x = torch.where(mask, x, 0)
+    check_images(x, model.config.image_shape, model.canvas_0.dtype)
+    is_grey = ((x > 0) & (x < 1)).flatten(1).any(1)[:, None, None, None]
+    use_mean = is_grey & isinstance(model.likelihood, Bernoulli)
+    trace = model.generate(len(x), generator=generator)
+    while True:
+        filled = torch.where(use_mean, trace.mean, trace.sample(generator))
+        filled = torch.where(mask, x, filled)
+        with torch.no_grad():
+            trace = model(filled, generator=generator, record=record)
+        yield filled, trace
