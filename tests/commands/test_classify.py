@@ -11,7 +11,7 @@ from PIL import Image
 
 import draw as package
 from draw.data import load
-from draw.figures.tiles import GREEN, RED
+from draw.figures.tiles import READ, WRONG
 
 from .conftest import Run, frame_count, train
 
@@ -84,7 +84,7 @@ def test_classify_prints_labels_and_probabilities(classifier, digit, draw):
     assert written == ["out/glimpses.png", "film.gif"]
     with Image.open("out/glimpses.png") as picture:
         shown = np.asarray(picture)
-    assert (shown == GREEN).all(-1).any()
+    assert (shown == READ).all(-1).any()
     small = shown[-12 - 84 : -12, 12 : 12 + 84, 0]  # tiles have 3 screen pixels per image pixel
     assert 0 < (small == 255).sum() <= 20 * 10 * 9  # not enlarged
     assert frame_count(Path("film.gif")) == 3
@@ -111,13 +111,13 @@ def test_wrong_predictions_are_red_where_labels_are_known(classifier, draw):
     wrong = predictions != chosen.labels
     assert wrong.any()
     with Image.open("out/figure-5.png") as picture:
-        red = (np.asarray(picture) == RED).all(-1).any(1)
+        red = (np.asarray(picture) == WRONG).all(-1).any(1)
     rows = red[12 + 18 : -12]  # without margins and headings
     assert [bool(part.any()) for part in np.array_split(rows, 8)] == wrong.tolist()
     Image.fromarray(chosen.pixels[0, 0].numpy()).save("digit.png")
     assert draw("classify", classifier.path, "digit.png").status == 0
     with Image.open("out/glimpses.png") as picture:
-        assert not (np.asarray(picture) == RED).all(-1).any()
+        assert not (np.asarray(picture) == WRONG).all(-1).any()
 
 
 GENERATIVE = "classifies images; a model that generates images is required"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from draw.commands.figure import FIGURES
 from draw.data import DATASETS, Images
-from draw.figures.tiles import GREEN, RED
+from draw.figures.tiles import READ, WRITE
 
 from .conftest import change_run
 
@@ -36,7 +36,7 @@ def test_list(draw):
 def test_figures_of_an_image(draw, name):
     result = draw("figure", name)
     assert (result.status, result.err, result.out) == (0, "", f"out/figure-{name}.png\n")
-    assert has(opened(f"out/figure-{name}.png"), GREEN)
+    assert has(opened(f"out/figure-{name}.png"), READ)
     Image.new("RGB", (120, 90), (200, 30, 180)).save("mine.png")
     assert draw("figure", name, "--image", "mine.png", "--out", "mine/figure.png").status == 0
     assert has(opened("mine/figure.png"), (200, 30, 180))
@@ -47,16 +47,16 @@ def test_figures_1_and_6(run, draw):
     sheet = opened("out/figure-1.png")
     assert sheet.shape[1] == 3 * TILE - 2 + 2 * 12  # a column per glimpse
     assert sheet.shape[0] == 10 * TILE - 2 + 2 * 12 + 20
-    assert has(sheet, RED)
+    assert has(sheet, WRITE)
     assert draw("figure", "6", run).out == "out/figure-6.png\n"
     sheet = opened("out/figure-6.png")
     assert sheet.shape[1] == 10 * TILE - 2 + 3 * 12 + TILE - 2
-    assert not has(sheet, RED)
+    assert not has(sheet, WRITE)
 
 
 def test_figure_7_needs_a_model_without_attention(unattentive, draw, refused):
     assert draw("figure", "7", unattentive.path).status == 0
-    assert not has(opened("out/figure-7.png"), RED)
+    assert not has(opened("out/figure-7.png"), WRITE)
     assert "try figure 7" in refused("figure", "1", unattentive.path)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from draw import figures
 from draw.commands import render
 from draw.commands.render import Output
-from draw.figures.tiles import GREEN, MARGIN, RED
+from draw.figures.tiles import MARGIN, READ, WRITE
 from draw.model import DRAW, DRAWConfig
 from draw.trace import Trace
 
@@ -93,8 +93,8 @@ def test_sample_shows_samples_beside_nearest_training_images(model, training, tm
 def test_film_of_samples_shows_write_windows_then_finished_images(model, tmp_path):
     render.sample(model, Output(out=tmp_path), count=4, seed=3)
     shown = frames(tmp_path / "drawing.gif")
-    assert [has(frame, RED) for frame in shown] == [True, True, True, False]
-    assert not any(has(frame, GREEN) for frame in shown)
+    assert [has(frame, WRITE) for frame in shown] == [True, True, True, False]
+    assert not any(has(frame, READ) for frame in shown)
     finished = np.asarray(figures.grid(generate(model, 4).mean, 2, SCALE)).astype(int)
     assert abs(shown[-1] - finished).max() <= 5  # rounding of the palette
 
@@ -110,7 +110,7 @@ def test_reconstruct_shows_images_and_film_with_both_windows(model, images, tmp_
     assert shows(sheet, left, MARGIN)
     assert shows(sheet, right, x)
     shown = frames(written[1])
-    for colour, columns in ((GREEN, slice(0, x)), (RED, slice(x, None))):
+    for colour, columns in ((READ, slice(0, x)), (WRITE, slice(x, None))):
         assert [has(frame, colour) for frame in shown] == [True, True, True, False]
         assert [has(frame[:, columns], colour) for frame in shown] == [True, True, True, False]
     assert shows(shown[-1], left, MARGIN, tolerance=4)
@@ -148,7 +148,7 @@ def test_stages(model, tmp_path):
     render.stages(model, tmp_path / "stages.png", count=3, seed=3)
     expected = figures.stages(generate(model, 3, record=True), scale=SCALE, write_size=3)
     assert (opened(tmp_path / "stages.png") == np.asarray(expected)).all()
-    assert has(np.asarray(expected), RED)
+    assert has(np.asarray(expected), WRITE)
 
 
 def test_neighbours_of_the_last_sample_of_each_row(model, training, tmp_path):
@@ -165,8 +165,8 @@ def test_no_windows_without_attention(tmp_path):
     plain = build(read_size=None, write_size=None)
     render.reconstruct(plain, Output(out=tmp_path), torch.rand(1, 1, 8, 6))
     for frame in frames(tmp_path / "reconstructing.gif"):
-        assert not has(frame, RED)
-        assert not has(frame, GREEN)
+        assert not has(frame, WRITE)
+        assert not has(frame, READ)
 
 
 def test_colour(tmp_path):

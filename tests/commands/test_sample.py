@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw.figures.tiles import RED
+from draw.figures.tiles import WRITE
 
 from .conftest import change_run, frame_count
 
@@ -86,8 +86,8 @@ def test_no_windows(run, draw):
     for folder, option in (("with", "--windows"), ("without", "--no-windows")):
         assert draw("sample", run, "--count", 4, "--out", folder, option).status == 0
         with Image.open(f"{folder}/drawing.gif") as film:
-            has_red = (np.asarray(film.convert("RGB")) == RED).all(-1).any()
-        assert has_red == (folder == "with")
+            has_window = (np.asarray(film.convert("RGB")) == WRITE).all(-1).any()
+        assert has_window == (folder == "with")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 from draw.attention import Window
 from draw.errors import ConfigError, TraceError
 from draw.figures import Film, check_film, grid, looking, save_film
-from draw.figures.tiles import GAP, GREEN, MARGIN, RED
+from draw.figures.tiles import GAP, MARGIN, READ, WRITE
 
 from .conftest import is_colour, pixels
 
@@ -23,7 +23,7 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 def present(picture: Image.Image) -> tuple[bool, bool]:
     """Return whether a picture shows a read window, and a write window."""
-    return bool(is_colour(picture, GREEN).any()), bool(is_colour(picture, RED).any())
+    return bool(is_colour(picture, READ).any()), bool(is_colour(picture, WRITE).any())
 
 
 # ---------------------------------------------------------------------- the film of a trace
@@ -56,7 +56,7 @@ def test_images_with_read_windows_are_shown_beside_the_canvases(trace):
         seen = {where: present(part) for where, part in shown.items()}
         assert seen["image"] == (t < 3, False)
         assert seen["canvas"] == (False, t < 3)
-        unmarked = ~is_colour(shown["image"], GREEN)
+        unmarked = ~is_colour(shown["image"], READ)
         assert (shown["image"] == pixels(grid(images, 2, 4)))[unmarked].all()
 
 
@@ -114,11 +114,11 @@ def read_film(path) -> tuple[list[np.ndarray], list[int], int]:
 
 
 def noisy(count: int, colour: bool) -> list[Image.Image]:
-    """Create frames of noise with a red and a green bar."""
+    """Create frames of noise with a bar in the colour of each window."""
     shape = (count, 40, 50, 3 if colour else 1)
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     noise = noise.repeat(1 if colour else 3, axis=-1)
-    noise[:, 10:13], noise[:, 20:23] = RED, GREEN
+    noise[:, 10:13], noise[:, 20:23] = WRITE, READ
     return [Image.fromarray(frame) for frame in noise]
 
 
@@ -177,7 +177,7 @@ def test_white_and_black_are_exact(path, colour):
         assert (frame[35:40] == 0).all()
 
 
-@pytest.mark.parametrize("colour", [RED, (7, 7, 7), (10, 20, 30)])
+@pytest.mark.parametrize("colour", [WRITE, (7, 7, 7), (10, 20, 30)])
 def test_single_frame(path, colour):
     [shown] = save(path, [Image.new("RGB", (4, 4), colour)])
     assert abs(shown - colour).max() <= (4 if path.suffix == ".gif" else 1)
@@ -186,16 +186,16 @@ def test_single_frame(path, colour):
 @pytest.mark.parametrize("colour", [False, True], ids=["grey", "colour"])
 def test_window_colours_are_exact(path, colour):
     for frame in save(path, noisy(4, colour)):
-        assert (frame[10:13] == RED).all()
-        assert (frame[20:23] == GREEN).all()
+        assert (frame[10:13] == WRITE).all()
+        assert (frame[20:23] == READ).all()
 
 
 def test_window_colours_are_exact_if_the_last_frame_has_no_windows(path):
     *early, last = noisy(3, colour=True)
     last.paste((120, 90, 60), (0, 0, 50, 40))
     shown = save(path, [*early, last])
-    assert (shown[0][10:13] == RED).all()
-    assert (shown[0][20:23] == GREEN).all()
+    assert (shown[0][10:13] == WRITE).all()
+    assert (shown[0][20:23] == READ).all()
     assert abs(shown[-1] - (120, 90, 60)).max() <= 8
 
 
@@ -227,7 +227,7 @@ def test_unchanged_pixels_cost_little(path):
 def test_film_of_a_trace(trace, path):
     film = Film(trace=trace, columns=2, scale=4, write_size=2)
     for frame, shown in zip(film, save(path, film), strict=True):
-        assert (is_colour(frame, RED) == is_colour(shown, RED)).all()
+        assert (is_colour(frame, WRITE) == is_colour(shown, WRITE)).all()
         assert abs(pixels(frame) - shown).max() <= 4
 
 
@@ -263,13 +263,13 @@ def test_mp4_may_have_any_name(tmp_path, monkeypatch, folder, name):
 
 
 def test_mp4_keeps_window_colours_and_pads_odd_sizes(tmp_path):
-    halves = Image.new("RGB", (41, 31), RED)
-    halves.paste(GREEN, (0, 16, 41, 31))
+    halves = Image.new("RGB", (41, 31), WRITE)
+    halves.paste(READ, (0, 16, 41, 31))
     save_film(tmp_path / "film.mp4", [halves] * 2, fps=10.0, hold_ms=50)
     shown = mp4_frames(tmp_path / "film.mp4", 32, 42)
     assert len(shown) == 2
-    assert abs(shown[:, 4:12, 4:36] - RED).max() <= 6
-    assert abs(shown[:, 20:28, 4:36] - GREEN).max() <= 6
+    assert abs(shown[:, 4:12, 4:36] - WRITE).max() <= 6
+    assert abs(shown[:, 20:28, 4:36] - READ).max() <= 6
     assert shown[:, 31].mean(-1).min() > 200  # some colour bleeds over the edge
     assert shown[:, :, 41].mean(-1).min() > 200
 

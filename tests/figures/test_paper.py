@@ -11,7 +11,7 @@ from PIL import Image
 from draw import figures
 from draw.errors import ConfigError, TraceError
 from draw.figures.paper import PATCH
-from draw.figures.tiles import GAP, GREEN, MARGIN, RED, TITLE
+from draw.figures.tiles import GAP, MARGIN, READ, TITLE, WRITE, WRONG
 from draw.likelihoods import LIKELIHOODS
 from draw.trace import Trace
 
@@ -61,12 +61,12 @@ def test_stages_show_write_windows():
     sheet = pixels(figures.stages(counting(2, write_window=moving), scale=4, write_size=2))
     for t, centres in enumerate(g_x.tolist()):
         for b, centre in enumerate(centres):
-            columns = np.nonzero(is_colour(tile(sheet, b, t, 4), RED))[1]
+            columns = np.nonzero(is_colour(tile(sheet, b, t, 4), WRITE))[1]
             assert (
                 columns.max() == (centre - 0.5 + 1) * 4
             )  # right side of the border, 2 pixels wide
     unmarked = pixels(figures.stages(counting(2, write_window=moving), scale=4))
-    assert not is_colour(unmarked, RED).any()
+    assert not is_colour(unmarked, WRITE).any()
 
 
 def test_stages_need_a_recorded_trace(unrecorded):
@@ -96,7 +96,7 @@ def test_wrong_predictions_are_red_with_the_label_in_brackets():
     images, windows = torch.zeros(3, 1, 8, 6), window(shape=(2, 3))
     sheet = figures.glimpses(images, windows, [7, 4, 7], [7, 9, 7], read_size=2, scale=12)
     cells = [tile(pixels(sheet), row, 2, 12) for row in range(3)]
-    assert [bool(is_colour(cell, RED).any()) for cell in cells] == [False, True, False]
+    assert [bool(is_colour(cell, WRONG).any()) for cell in cells] == [False, True, False]
     assert (cells[0] == cells[2]).all()
     narrow, wide = ((cell < 200).any(axis=(0, 2)).sum() for cell in cells[:2])
     assert wide > 2 * narrow  # "4 (9)"
@@ -112,8 +112,8 @@ def drawn(figure) -> list[np.ndarray]:
 
 
 def border_of(shown: np.ndarray) -> tuple[int, int, int]:
-    """Return the left end, right end and width of the green border in the middle row."""
-    row = is_colour(shown, GREEN)[shown.shape[0] // 2].nonzero()[0]
+    """Return the left end, right end and width of the blue border in the middle row."""
+    row = is_colour(shown, READ)[shown.shape[0] // 2].nonzero()[0]
     line = np.split(row, np.nonzero(np.diff(row) > 1)[0] + 1)[0]
     return row.min(), row.max() + 1, len(line)
 
@@ -185,4 +185,4 @@ def test_plots_of_any_shape(shape, tmp_path):
     for plot in (figures.patches(torch.rand(shape)), figures.zoom(torch.rand(shape))):
         figures.save_plot(tmp_path / "plot.png", plot)
         with Image.open(tmp_path / "plot.png") as opened:
-            assert is_colour(opened.convert("RGB"), GREEN).sum() > 100
+            assert is_colour(opened.convert("RGB"), READ).sum() > 100

@@ -9,7 +9,17 @@ from PIL import Image
 
 from draw.attention import Window, box
 from draw.figures import grid, nearest, panels, save_picture
-from draw.figures.tiles import GAP, GREEN, INK, MARGIN, RED, window_at, windowed
+from draw.figures.tiles import (
+    COLOURS,
+    GAP,
+    INK,
+    MARGIN,
+    READ,
+    WRITE,
+    Kind,
+    window_at,
+    windowed,
+)
 
 from .conftest import is_colour, pixels, window
 
@@ -39,9 +49,9 @@ def test_values_are_clipped_and_a_short_row_is_narrow():
 
 
 def test_panels_are_side_by_side_below_their_titles():
-    left, right = Image.new("RGB", (40, 30), RED), Image.new("RGB", (60, 20), GREEN)
+    left, right = Image.new("RGB", (40, 30), WRITE), Image.new("RGB", (60, 20), READ)
     sheet = panels({"left": left, "right": right})
-    reds, greens = np.argwhere(is_colour(sheet, RED)), np.argwhere(is_colour(sheet, GREEN))
+    reds, greens = np.argwhere(is_colour(sheet, WRITE)), np.argwhere(is_colour(sheet, READ))
     assert len(reds) == 40 * 30
     assert len(greens) == 60 * 20
     assert reds[:, 1].min() == MARGIN
@@ -57,11 +67,11 @@ def test_panels_are_side_by_side_below_their_titles():
 def test_panel_is_at_least_as_wide_as_its_title():
     narrow = panels(
         {
-            "a title of some length": Image.new("RGB", (10, 10), RED),
-            "b": Image.new("RGB", (9, 9), GREEN),
+            "a title of some length": Image.new("RGB", (10, 10), WRITE),
+            "b": Image.new("RGB", (9, 9), READ),
         }
     )
-    reds, greens = np.argwhere(is_colour(narrow, RED)), np.argwhere(is_colour(narrow, GREEN))
+    reds, greens = np.argwhere(is_colour(narrow, WRITE)), np.argwhere(is_colour(narrow, READ))
     ink = np.argwhere(is_colour(narrow, INK))
     title_end = ink[ink[:, 1] < greens[:, 1].min()][:, 1].max()
     assert reds[:, 1].min() == MARGIN
@@ -90,13 +100,17 @@ def border(size: int, left: float, right: float, line: float) -> np.ndarray:
 
 
 def outlined(
-    where: Window, size: int = 2, scale: int = 4, shape: tuple[int, int] = (8, 8)
+    where: Window,
+    size: int = 2,
+    scale: int = 4,
+    shape: tuple[int, int] = (8, 8),
+    kind: Kind = "read",
 ) -> np.ndarray:
     """Return where the border of a window is drawn into a black tile."""
     height, width = shape
     black = torch.zeros(1, 1, height, width)
-    [tile] = windowed(black, scale, Window(*(field[None] for field in where)), size, RED)
-    drawn = is_colour(tile, RED)
+    [tile] = windowed(black, scale, Window(*(field[None] for field in where)), size, kind)
+    drawn = is_colour(tile, COLOURS[kind])
     assert (tile[~drawn] == 0).all()
     return drawn
 
@@ -138,6 +152,15 @@ def test_border_is_clipped_at_the_edge():
     assert drawn[8, 22:].all()
 
 
+def test_borders_of_write_windows_have_three_dashes_per_side():
+    where = window(g_x=4.5, g_y=4.5, delta=2.5, sigma=0.5)
+    solid, dashed = (outlined(where, kind=kind) for kind in ("read", "write"))
+    assert (dashed <= solid).all()
+    for middle in (dashed[:, 6], dashed[6]):  # along the left and the upper side
+        assert (np.diff(middle.astype(int)) == 1).sum() == 3
+        assert 0.5 < middle[solid[6]].mean() < 0.75
+
+
 @pytest.mark.parametrize("far", [20.0, -20.0, 1e6, -1e6, 1e30, -1e30, math.inf, -math.inf])
 def test_window_outside_the_image(far):
     for where in (window(g_x=far), window(g_y=far), window(g_x=far, g_y=far)):
@@ -158,9 +181,9 @@ def test_each_tile_has_its_window_of_glimpse_t():
     g_x = torch.tensor([[2.5, 6.5], [4.5, 3.5]], dtype=torch.float64)  # [T, n]
     moving = window(delta=1.0, sigma=0.5, shape=(2, 2))._replace(g_x=g_x)
     for t, centres in enumerate(g_x.tolist()):
-        tiles = windowed(torch.zeros(2, 1, 8, 8), 4, window_at(moving, t), 2, GREEN)
+        tiles = windowed(torch.zeros(2, 1, 8, 8), 4, window_at(moving, t), 2, "read")
         for tile, centre in zip(tiles, centres, strict=True):
-            columns = np.nonzero(is_colour(tile, GREEN))[1]
+            columns = np.nonzero(is_colour(tile, READ))[1]
             assert (columns.min() + columns.max() + 1) / 2 == (centre - 0.5) * 4
 
 
@@ -168,7 +191,7 @@ def test_each_tile_has_its_window_of_glimpse_t():
 def test_no_border_without_a_window_or_size(absent):
     where = None if absent == "window" else window(shape=(3,))
     size = None if absent == "size" else 2
-    assert not windowed(torch.zeros(3, 1, 8, 8), 4, where, size, RED).any()
+    assert not windowed(torch.zeros(3, 1, 8, 8), 4, where, size, "read").any()
 
 
 # ---------------------------------------------------------------------- nearest

@@ -181,7 +181,7 @@ class PaperFigure(NamedTuple):
 _attentive = partial(_stages, has_attention=True)
 _plain = partial(_stages, has_attention=False)
 FIGURES = {
-    "1": PaperFigure("samples being drawn, with the write window in red", _attentive),
+    "1": PaperFigure("samples being drawn, with the write window in orange", _attentive),
     "3": PaperFigure("three attention windows and the patches they read", _patches, is_plot=True),
     "4": PaperFigure("a patch that is read and written back", _zoom, is_plot=True),
     "5": PaperFigure("the glimpses of a classifier, with wrong predictions in red", _glimpses),

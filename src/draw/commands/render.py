@@ -75,7 +75,7 @@ class Output(Style):
     trace: File = None
     """also save a JSON file with every canvas and window, for web pages"""
     windows: Annotated[bool, arg(default="--windows")] = True
-    """draw the read window (green) and the write window (red) in the film"""
+    """draw the read window (blue) and the write window (orange) in the film"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

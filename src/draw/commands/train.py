@@ -221,8 +221,8 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
         training, shown = images.reference_pixels(), validation.first(min(count, 32))
         render.sample(model, output, count=count, seed=config.seed, training=training)
         render.reconstruct(model, output, shown, seed=config.seed)
-        read = ", with the read window in green" if model.config.read_size else ""
-        write = ", with the write window in red" if model.config.write_size else ""
+        read = ", with the read window in blue" if model.config.read_size else ""
+        write = ", with the write window in orange" if model.config.write_size else ""
         saved = {
             "samples.png": "samples, and the nearest training images",
             "drawing.gif": f"the samples being drawn{write}",
@@ -231,7 +231,7 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
         }
     else:
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
-        saved = {"glimpses.png": "glimpses (green) on validation images, wrong predictions in red"}
+        saved = {"glimpses.png": "glimpses (blue) on validation images, wrong predictions in red"}
     curves = figures.curves(run.records(), config.model.metric, held_out=config.has_validation)
     figures.save_plot(run.path / "curves.png", curves)
     which = "best" if config.has_validation else "last"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from draw.attention import Window
 from draw.errors import ConfigError, one_line, require
-from draw.figures.tiles import GAP, GREEN, RED, arrange, panels, window_at, windowed
+from draw.figures.tiles import COLOURS, GAP, arrange, panels, window_at, windowed
 from draw.storage.files import atomic_path
 from draw.trace import Trace
 
@@ -71,10 +71,10 @@ class Film(Sequence[Image.Image]):
         read = None if is_finished else window_at(self.trace.read_window, t)
         write = None if is_finished else window_at(self.trace.write_window, t)
         means = self.trace.mean if is_finished else self.trace.means[t]
-        canvases = windowed(means, self.scale, write, self.write_size, RED)
+        canvases = windowed(means, self.scale, write, self.write_size, "write")
         if self.images is None:
             return arrange(canvases, self.columns)
-        images = windowed(self.images, self.scale, read, self.read_size, GREEN)
+        images = windowed(self.images, self.scale, read, self.read_size, "read")
         parts = {"image": images, "canvas": canvases}
         return panels({title: arrange(tiles, self.columns) for title, tiles in parts.items()})
 
@@ -99,7 +99,7 @@ def looking(
     columns: int,
     scale: int = 1,
 ) -> list[Image.Image]:
-    """Draw the frames of a film of a classifier's glimpses, with the windows in green.
+    """Draw the frames of a film of a classifier's glimpses, with the windows in blue.
 
     Args:
         windows: the read windows, fields [T, B].
@@ -117,7 +117,7 @@ def looking(
     """
     _check_size(images, columns, scale)
     return [
-        arrange(windowed(images, scale, window_at(windows, t), read_size, GREEN), columns)
+        arrange(windowed(images, scale, window_at(windows, t), read_size, "read"), columns)
         for t in range(len(windows.g_x))
     ]
 
@@ -178,21 +178,21 @@ def _save_gif(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms:
 
 
 def _palette(film: Sequence[Image.Image]) -> UInt8[np.ndarray, "n 3"]:
-    """Choose the palette of a film: shades, then RED, GREEN and an unused colour.
+    """Choose the palette of a film: shades, then those of windows and an unused colour.
 
     The shades are evenly spaced greys if the middle and last frames are grey except for the
     windows, and otherwise the best colours for these two frames.
     """
     two = np.concatenate([np.asarray(film[len(film) // 2]), np.asarray(film[-1])])
-    red, green = _window_masks(two)
-    if (np.ptp(two, axis=-1)[~red & ~green] == 0).all():
+    read, write = _window_masks(two)
+    if (np.ptp(two, axis=-1)[~read & ~write] == 0).all():
         shades = np.linspace(0, 255, GIF_GREYS).round()[:, None].repeat(3, axis=1)
     else:
         colours = Image.fromarray(two).quantize(253).getpalette() or []
         shades = np.unique(np.reshape(colours[: 3 * 253], (-1, 3)), axis=0)
     used = {*map(tuple, shades.tolist())}
     unused = next((0, 0, blue) for blue in range(256) if (0, 0, blue) not in used)
-    return np.concatenate([shades, [RED, GREEN, unused]]).astype(np.uint8)
+    return np.concatenate([shades, [*COLOURS.values(), unused]]).astype(np.uint8)
 
 
 def _indexed(picture: Image.Image, palette: UInt8[np.ndarray, "n 3"]) -> Image.Image:
@@ -204,18 +204,18 @@ def _indexed(picture: Image.Image, palette: UInt8[np.ndarray, "n 3"]) -> Image.I
         reference = Image.new("P", (1, 1))
         reference.putpalette(shades.tobytes())
         index = np.array(picture.quantize(palette=reference, dither=Image.Dither.NONE))
-    red, green = _window_masks(pixels)
-    index[red], index[green] = len(shades), len(shades) + 1
+    read, write = _window_masks(pixels)
+    index[read], index[write] = len(shades), len(shades) + 1
     result = Image.fromarray(index).convert("P")
     result.putpalette(palette.tobytes())
     return result
 
 
 def _window_masks(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return masks of the pixels that are RED (write windows) and GREEN (read windows)."""
+    """Return masks of the pixels that have the colours of read and write windows."""
     r, g, b = np.moveaxis(pixels, -1, 0)
-    red, green = ((r == c[0]) & (g == c[1]) & (b == c[2]) for c in (RED, GREEN))
-    return red, green
+    read, write = ((r == c[0]) & (g == c[1]) & (b == c[2]) for c in COLOURS.values())
+    return read, write
 
 
 def _save_webp(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms: int) -> None:

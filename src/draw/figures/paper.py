@@ -22,14 +22,14 @@ from draw import attention
 from draw.attention import Window
 from draw.errors import ConfigError
 from draw.figures.tiles import (
+    COLOURS,
     FONT_SIZE,
     GAP,
-    GREEN,
     INK,
     MARGIN,
     PAPER,
-    RED,
     TITLE,
+    WRONG,
     arrange,
     enlarge,
     grid,
@@ -52,7 +52,7 @@ def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Im
     Args:
         trace: the recorded trace.
         scale: screen pixels per image pixel.
-        write_size: the patch size N of the write windows, drawn in red; None does not draw them.
+        write_size: the patch size N of the write windows, drawn in orange; None does not draw them.
 
     Raises:
         TraceError: if the trace was not recorded.
@@ -60,7 +60,7 @@ def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Im
     means = trace.means
     shown = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
     windows = trace.write_window
-    columns = [windowed(means[t], scale, window_at(windows, t), write_size, RED) for t in shown]
+    columns = [windowed(means[t], scale, window_at(windows, t), write_size, "write") for t in shown]
     return _columns(columns, ["glimpse 1", *(f"{t + 1}" for t in shown[1:])])
 
 
@@ -79,7 +79,7 @@ def glimpses(
 
     Args:
         images: the classified images.
-        windows: the read windows, fields [T, B], drawn in green.
+        windows: the read windows, fields [T, B], drawn in blue.
         predictions, labels: the predicted and the correct class of each image.
         read_size: the patch size N of the windows.
         scale: screen pixels per image pixel.
@@ -89,7 +89,7 @@ def glimpses(
     (270, 166)
     """
     T = len(windows.g_x)
-    columns = [windowed(images, scale, window_at(windows, t), read_size, GREEN) for t in range(T)]
+    columns = [windowed(images, scale, window_at(windows, t), read_size, "read") for t in range(T)]
     blank = np.full_like(columns[0], 255)
     headings = ["glimpse 1", *(f"{t + 1}" for t in range(1, T)), "prediction"]
     sheet = _columns([*columns, blank], headings)
@@ -100,7 +100,7 @@ def glimpses(
         y = MARGIN + TITLE + row * (height + GAP) + height / 2
         is_correct = predicted == label
         text = f"{predicted}" if is_correct else f"{predicted} ({label})"
-        pen.text((x, y), text, fill=INK if is_correct else RED, font=font, anchor="mm")
+        pen.text((x, y), text, fill=INK if is_correct else WRONG, font=font, anchor="mm")
     return sheet
 
 
@@ -253,8 +253,8 @@ def _window(g_x: float, g_y: float, delta: float, sigma: float) -> Window:
 
 
 def _show(axes: Axes, image: Tensor, window: Window | None = None) -> None:
-    """Show an image with sharp pixels, and the border of a window in green."""
-    axes.imshow(windowed(image[None], SCALE, window, PATCH, GREEN)[0], interpolation="nearest")
+    """Show an image with sharp pixels, and the border of a read window."""
+    axes.imshow(windowed(image[None], SCALE, window, PATCH, "read")[0], interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -262,7 +262,7 @@ def _show(axes: Axes, image: Tensor, window: Window | None = None) -> None:
 
 def _filters(axes: Axes, image: Tensor) -> None:
     """Show the positions of 3 x 3 filters on an image, and label their centre and stride."""
-    colour = np.divide(GREEN, 255)
+    colour = np.divide(COLOURS["read"], 255)
     _, H, W = image.shape
     g_x, g_y, delta = (W + 1) / 2, (H + 1) / 2, 0.24 * max(H, W)
     pale = enlarge(image[None], 1)[0] // 2

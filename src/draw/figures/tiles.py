@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +14,11 @@ from draw.attention import Window, box
 from draw.storage.files import atomic_path
 
 # WebP films keep these colours exactly, because all components are multiples of 3.
-RED = (234, 51, 39)  # the write window, as in the paper's figure 1
-GREEN = (39, 201, 90)  # the read window, as in figure 5
+READ = (30, 111, 219)  # read windows: blue
+WRITE = (219, 99, 0)  # write windows: orange, which colour-blind readers can tell from blue
+WRONG = (234, 51, 39)  # wrong predictions
+Kind = Literal["read", "write"]
+COLOURS: dict[Kind, tuple[int, int, int]] = {"read": READ, "write": WRITE}
 PAPER = (255, 255, 255)
 INK = (90, 90, 90)
 GAP = 2  # pixels between tiles
@@ -61,11 +65,12 @@ def windowed(
     scale: int,
     window: Window | None,
     size: int | None,
-    colour: tuple[int, int, int],
+    kind: Kind,
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Convert images to tiles, and draw the borders of their windows, fields [n].
 
-    A border surrounds the patch of size N = `size` and is sigma wide.
+    A border surrounds the patch of size N = `size` and is sigma wide. Those of write windows are
+    dashed, so that the two kinds differ in more than their colour.
     """
     tiles = enlarge(images, scale)
     if window is None or size is None:
@@ -75,13 +80,29 @@ def windowed(
     half = (window.sigma2.sqrt() * scale).clamp(min=1) / 2  # half the line width
     _, height, width, _ = tiles.shape
 
-    def rectangle(margin: Tensor) -> Tensor:  # [n, h, w]
+    def bands(margin: Tensor) -> tuple[Tensor, Tensor]:  # [n, h, 1], [n, 1, w]
         rows = _between(top - margin, bottom + margin, height)
         columns = _between(left - margin, right + margin, width)
-        return rows[:, :, None] & columns[:, None]
+        return rows[:, :, None], columns[:, None]
 
-    tiles[(rectangle(half) & ~rectangle(-half)).numpy()] = colour
+    rows, columns = bands(half)
+    inner_rows, inner_columns = bands(-half)
+    beside, above = ~inner_columns, ~inner_rows  # the border's vertical and horizontal sides
+    if kind == "write":
+        beside = beside & _dashes(top, bottom, height)[:, :, None]
+        above = above & _dashes(left, right, width)[:, None]
+    tiles[(rows & columns & (beside | above)).numpy()] = COLOURS[kind]
     return tiles
+
+
+def _dashes(low: Tensor, high: Tensor, pixels: int) -> Tensor:
+    """Return which pixels of an axis are in one of three dashes between low and high, [n, pixels].
+
+    The first and the last dash extend beyond the ends.
+    """
+    centre = torch.arange(pixels) + 0.5
+    fifth = (centre - low[:, None]) / (high - low)[:, None] * 5
+    return fifth.clamp(0, 4).floor() % 2 == 0
 
 
 def _between(low: Tensor, high: Tensor, pixels: int) -> Tensor:
