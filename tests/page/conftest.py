@@ -35,7 +35,9 @@ BROWSER_OPTIONS = (
     "--disable-component-update --disable-sync --force-color-profile=srgb"
 ).split()
 VIEWPORT = {"width": 1280, "height": 800}
-MODULES = "attention examples gif ink model pictures random runs safetensors trace".split()
+MODULES = (
+    "attention engine examples gif ink linear model pictures random runs safetensors trace".split()
+)
 
 
 def wild(config: DRAWConfig, seed: int = 0) -> DRAW:

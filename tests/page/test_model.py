@@ -61,16 +61,23 @@ def address(networks, serve, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def script(browser: Browser, address: str) -> Any:
-    """Run a script with the page's modules and `load(name)`, which loads a model."""
+    """Run a script with the page's modules, `load(name, scalar)` and `run(steps)`."""
     with new_page(browser) as page:
         module = with_modules(page, address)
         yield lambda body: module(
             f"""
-            const load = async (name) => {{
+            const load = async (name, scalar = false) => {{
                 const url = `{address}models/${{name}}/`;
                 const config = await (await fetch(url + "config.json")).json();
                 const bytes = await (await fetch(url + "model.safetensors")).arrayBuffer();
-                return new model.DRAW(config, safetensors.parseSafetensors(bytes));
+                const layer = scalar ? linear.scalarLayer : await linear.loadLayers();
+                return new model.DRAW(config, safetensors.parseSafetensors(bytes), layer);
+            }};
+            const run = (steps) => {{
+                for (;;) {{
+                    const {{ value, done }} = steps.next();
+                    if (done) return value;
+                }}
             }};
             {body}
             """
@@ -87,8 +94,9 @@ def columns(windows: list[list[dict[str, float]]]) -> Window:
     return Window(*(torch.tensor([[w[k] for w in row] for row in windows]) for k in Window._fields))
 
 
+@pytest.mark.parametrize("scalar", ["false", "true"], ids=["kernel", "JavaScript"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, name):
+def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, name, scalar):
     network = networks[name]
     T, Z = network.config.glimpses, network.config.latent_size
     torch.manual_seed(1)
@@ -99,10 +107,10 @@ def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, 
         generated = network.generate(2, z=eps, record=True)
     found = script(
         f"""
-        const network = await load("{name}");
+        const network = await load("{name}", {scalar});
         const plain = (arrays) => arrays.map((array) => Array.from(array));
-        const encoded = network.forward({numbers(x)}, {numbers(eps)});
-        const generated = network.generate({numbers(eps)}, 2);
+        const encoded = run(network.forward({numbers(x)}, {numbers(eps)}));
+        const generated = run(network.generate({numbers(eps)}, 2));
         return {{
             canvas: plain(encoded.canvases), z: plain(encoded.z), kl: plain(encoded.kl),
             nats: Array.from(encoded.logLikelihood),
@@ -147,7 +155,8 @@ def test_the_bound_of_a_bundled_model_equals_that_in_pytorch(script, name):
         expected = network(x, eps=eps)
     kl, nats = script(
         f"""
-        const encoded = (await load("{name}")).forward({numbers(x)}, {numbers(eps)});
+        const network = await load("{name}");
+        const encoded = run(network.forward({numbers(x)}, {numbers(eps)}));
         return [encoded.kl.map((kl) => kl[0]), encoded.logLikelihood[0]];
         """
     )

@@ -7,6 +7,7 @@
  */
 
 import { read, windowFromParams, write } from "./attention.js";
+import { scalarLayer } from "./linear.js";
 
 /** Converts a canvas's logit to the pixel's probability of ink. */
 export const sigmoid = (c) => 1 / (1 + Math.exp(-c));
@@ -14,8 +15,11 @@ export const sigmoid = (c) => 1 / (1 + Math.exp(-c));
 const STATE = ["canvas", "h_enc", "c_enc", "h_dec", "c_dec"]; // c_enc, c_dec: cell states
 
 export class DRAW {
-  /** Takes config.json and the tensors of model.safetensors, and checks their shapes. */
-  constructor(config, tensors) {
+  /**
+   * Takes config.json and the tensors of model.safetensors, and checks their shapes. `layer` makes
+   * the affine layers.
+   */
+  constructor(config, tensors, layer = scalarLayer) {
     this.config = config;
     const { height, width, channels, hidden_size: hidden, latent_size: latent } = config;
     const { read_size: n_read, write_size: n_write } = config;
@@ -30,13 +34,15 @@ export class DRAW {
       }
       return tensor.values;
     };
-    const linear = (name, outputs, inputs = hidden, suffix = "") => ({
-      weight: take(`${name}.weight${suffix}`, outputs, inputs),
-      bias: take(`${name}.bias${suffix}`, outputs),
-    });
+    const linear = (name, outputs, inputs = hidden, suffix = "") =>
+      layer(
+        take(`${name}.weight${suffix}`, outputs, inputs),
+        take(`${name}.bias${suffix}`, outputs),
+      );
     const cell = (name, inputs) => ({
       input: linear(name, 4 * hidden, inputs, "_ih"),
       recurrent: linear(name, 4 * hidden, hidden, "_hh"),
+      hidden,
     });
     this.encoder = cell("encoder", r_size + hidden); // eq. 5
     this.posterior = linear("posterior", 2 * latent); // eqs. 1, 2
@@ -66,12 +72,12 @@ export class DRAW {
     const both = concatenate(x, x_hat, batch); // [batch, 2 C, H, W]
     let [r, windows] = [both, null]; // eq. 17
     if (this.read_window) {
-      const params = linear(this.read_window, state.h_dec); // eq. 21, from h_dec_{t-1}
+      const params = this.read_window(state.h_dec); // eq. 21, from h_dec_{t-1}
       [r, windows] = this.attend(read, both, 2 * channels, params, n); // eqs. 4, 27
     }
     const seen = concatenate(r, state.h_dec, batch);
     const [h_enc, c_enc] = lstm(this.encoder, seen, state.h_enc, state.c_enc); // eq. 5
-    const [mu, log_sigma] = halves(linear(this.posterior, h_enc), batch); // eqs. 1, 2
+    const [mu, log_sigma] = halves(this.posterior(h_enc), batch); // eqs. 1, 2
     const z = mu.map((mean, i) => mean + Math.exp(log_sigma[i]) * eps[i]); // eq. 6
     const kl = gaussianKL(mu, log_sigma, Z); // eqs. 10, 11
     return [
@@ -84,10 +90,10 @@ export class DRAW {
   decodeStep(z, state) {
     const { channels, write_size: n } = this.config;
     const [h_dec, c_dec] = lstm(this.decoder, z, state.h_dec, state.c_dec); // eq. 7
-    const w = linear(this.patch, h_dec); // eqs. 18, 28
+    const w = this.patch(h_dec); // eqs. 18, 28
     let [written, windows] = [w, null]; // eq. 18
     if (this.write_window) {
-      const params = linear(this.write_window, h_dec); // eq. 21, from h_dec_t
+      const params = this.write_window(h_dec); // eq. 21, from h_dec_t
       [written, windows] = this.attend(write, w, channels, params, n); // eq. 29
     }
     const canvas = state.canvas.map((logit, i) => logit + written[i]); // eq. 8
@@ -108,9 +114,10 @@ export class DRAW {
   }
 
   // ------------------------------------------------------------------ loops over the steps
+  // Both yield after each glimpse, so that a run can be stopped.
 
   /** Reconstructs the images x with the noise eps [T, batch, Z]; returns a trace. */
-  forward(x, eps) {
+  *forward(x, eps) {
     const batch = x.length / this.pixels;
     const trace = { canvases: [], z: [], kl: [], read_window: [], write_window: [] };
     let state = this.initialState(batch);
@@ -123,19 +130,21 @@ export class DRAW {
       trace.kl.push(output.kl);
       trace.read_window.push(output.windows);
       trace.write_window.push(windows);
+      yield;
     }
     trace.logLikelihood = logLikelihood(x, state.canvas, batch); // eq. 9
     return trace;
   }
 
   /** Generates images from z [glimpses, batch, Z], which continue from `state` (eqs. 13-16). */
-  generate(z, batch, state = this.initialState(batch)) {
+  *generate(z, batch, state = this.initialState(batch)) {
     const trace = { canvases: [], write_window: [], state };
     for (const z_t of split(z, z.length / (batch * this.config.latent_size))) {
       const [next, windows] = this.decodeStep(z_t, trace.state); // eqs. 14, 15
       trace.state = next;
       trace.canvases.push(next.canvas);
       trace.write_window.push(windows);
+      yield;
     }
     return trace;
   }
@@ -171,58 +180,26 @@ export function logLikelihood(x, canvas, batch) {
 
 // -------------------------------------------------------------------- arrays
 
-/**
- * Computes W x + bias for each x of a batch. The innermost loop takes nearly all the time of a
- * glimpse; it computes four rows at once, so that additions need not wait for each other.
- */
-function linear({ weight, bias }, x) {
-  const rows = bias.length;
-  const columns = weight.length / rows;
-  const batch = x.length / columns;
-  const y = new Float32Array(batch * rows);
-  for (let o = 0; o < rows; o += 4) {
-    const [o1, o2, o3] = [o + 1, o + 2, o + 3].map((next) => Math.min(next, rows - 1));
-    const [w0, w1, w2, w3] = [o * columns, o1 * columns, o2 * columns, o3 * columns];
-    for (let b = 0; b < batch; b++) {
-      const start = b * columns;
-      let s0 = bias[o];
-      let s1 = bias[o1];
-      let s2 = bias[o2];
-      let s3 = bias[o3];
-      for (let k = 0; k < columns; k++) {
-        const value = x[start + k];
-        s0 += weight[w0 + k] * value;
-        s1 += weight[w1 + k] * value;
-        s2 += weight[w2 + k] * value;
-        s3 += weight[w3 + k] * value;
-      }
-      y[b * rows + o] = s0;
-      y[b * rows + o1] = s1;
-      y[b * rows + o2] = s2;
-      y[b * rows + o3] = s3;
-    }
-  }
-  return y;
-}
-
 /** Applies an LSTM cell with gates in the order i, f, g, o. Returns [h, c]. */
 function lstm(cell, x, h, c) {
-  const hidden = cell.recurrent.bias.length / 4;
-  const fromInput = linear(cell.input, x);
-  const fromState = linear(cell.recurrent, h);
-  const gates = fromInput.map((gate, i) => gate + fromState[i]);
+  const gates = cell.input(x);
+  const fromState = cell.recurrent(h);
+  for (let i = 0; i < gates.length; i++) gates[i] += fromState[i];
+  const { hidden } = cell;
   const h_next = new Float32Array(h.length);
   const c_next = new Float32Array(c.length);
   for (let i = 0; i < h.length; i++) {
     const unit = i % hidden;
     const gate = 4 * (i - unit) + unit;
     c_next[i] =
-      sigmoid(gates[gate + hidden]) * c[i] +
-      sigmoid(gates[gate]) * Math.tanh(gates[gate + 2 * hidden]);
-    h_next[i] = sigmoid(gates[gate + 3 * hidden]) * Math.tanh(c_next[i]);
+      sigmoid(gates[gate + hidden]) * c[i] + sigmoid(gates[gate]) * tanh(gates[gate + 2 * hidden]);
+    h_next[i] = sigmoid(gates[gate + 3 * hidden]) * tanh(c_next[i]);
   }
   return [h_next, c_next];
 }
+
+/** Computes the hyperbolic tangent, in half the time of Math.tanh. */
+const tanh = (x) => 2 * sigmoid(2 * x) - 1;
 
 /** [count * n] -> count views [n]. */
 export const split = (values, count) =>

@@ -5,20 +5,24 @@
  * answers `{id, part}` for each part, then `{id, done: true}` or `{id, error}`.
  */
 
+import { loadLayers } from "./linear.js";
 import { fetchFile, fetchJson, once } from "./loading.js";
 import { DRAW } from "./model.js";
 import * as runs from "./runs.js";
 import { parseSafetensors } from "./safetensors.js";
 
+const MAX_TIME = 16; // milliseconds that a run computes before other messages are handled
+
 const models = new Map(); // name -> promise of a model
 const running = new Set(); // ids of runs
 
 async function load(name) {
-  const [config, weights] = await Promise.all([
+  const [config, weights, layer] = await Promise.all([
     fetchJson(`models/${name}/config.json`),
     fetchFile(`models/${name}/model.safetensors`).then((response) => response.arrayBuffer()),
+    loadLayers(),
   ]);
-  return new DRAW(config, parseSafetensors(weights));
+  return new DRAW(config, parseSafetensors(weights), layer);
 }
 
 async function start({ id, task, model: name, args }) {
@@ -26,20 +30,41 @@ async function start({ id, task, model: name, args }) {
   try {
     const model = await once(models, name, () => load(name));
     const parts = task === "load" ? [].values() : runs[task](model, args);
+    let since = -Infinity;
     for (;;) {
-      await new Promise((resolve) => setTimeout(resolve)); // handles messages that have arrived
+      if (performance.now() - since > MAX_TIME) {
+        await handleMessages();
+        since = performance.now();
+      }
       const { value: part, done } = running.has(id) ? parts.next() : { done: true };
       if (done) break;
-      postMessage(
-        { id, part },
-        part.films.map(({ means }) => means.buffer),
-      );
+      if (part) post(id, part);
     }
     postMessage({ id, done: true });
   } catch (error) {
     postMessage({ id, error: error.message });
   }
   running.delete(id);
+}
+
+function post(id, part) {
+  const films = part.films ?? [];
+  postMessage(
+    { id, part },
+    films.map(({ means }) => means.buffer),
+  );
+}
+
+/** Lets the worker handle messages that have arrived; a timer would wait for 4 milliseconds. */
+function handleMessages() {
+  const { port1, port2 } = new MessageChannel();
+  return new Promise((resolve) => {
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
 }
 
 onmessage = ({ data }) => (data.stop ? running.delete(data.id) : start(data));

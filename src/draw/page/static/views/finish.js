@@ -15,6 +15,7 @@ export class Finish extends FilmView {
   constructor(root, app) {
     super(root, app, 3, ["read", "write"]);
     this.canvases = tiles(this.find(".tiles"), COUNT, "Proposal");
+    this.unfinished = undefined; // pictures of the current round
     this.pad = new Pad(this, { part: PART, changed: () => this.rerun(this.seed), pixels: true });
   }
 
@@ -27,6 +28,11 @@ export class Finish extends FilmView {
     this.player.hold(this.player.last);
     this.pad.open(settings.ink, FIRST_EXAMPLE);
     if (await this.ready(signal)) await this.rerun(this.seed, settings.t);
+  }
+
+  startRun() {
+    this.unfinished = undefined;
+    return super.startRun();
   }
 
   /** Completes the drawing and shows the result of each round. */
@@ -47,7 +53,8 @@ export class Finish extends FilmView {
     const args = { ink: this.ink, seed, count: COUNT, rounds: ROUNDS };
     this.player.hold(parseInteger(t, 0, this.player.last) ?? this.player.last);
     this.remember();
-    for await (const { round, films } of this.app.run("complete", args, signal)) {
+    for await (const { round, pictures, films = [] } of this.app.run("complete", args, signal)) {
+      this.unfinished = pictures;
       this.films = films;
       this.redraw();
       this.setStatus(round < ROUNDS ? `Round ${round} of ${ROUNDS}` : this.pad.message);
@@ -56,10 +63,23 @@ export class Finish extends FilmView {
     this.gif.disabled = false;
   }
 
+  /** Returns the pictures of the films, or those of the current round while it computes. */
+  pictures(t, resting) {
+    const { height, width, channels } = this.app.model.config;
+    return (
+      this.unfinished?.map((values) => this.withInk({ height, width, channels, values })) ??
+      super.pictures(t, resting)
+    );
+  }
+
   /** Returns a film's picture; the last one includes the visitor's ink. */
   frame(film, t, ...rest) {
     const picture = super.frame(film, t, ...rest);
     if (!film || t < film.glimpses) return picture;
-    return { ...picture, values: picture.values.map((value, i) => Math.max(value, this.ink[i])) };
+    return this.withInk(picture);
+  }
+
+  withInk({ values, ...rest }) {
+    return { ...rest, values: values.map((value, i) => Math.max(value, this.ink[i])) };
   }
 }

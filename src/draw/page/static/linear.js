@@ -1,0 +1,113 @@
+/**
+ * Affine layers, x -> W x + bias for each x of a batch [batch, columns] -> [batch, rows].
+ *
+ * They take nearly all the time of a glimpse. `kernel.wasm`, assembled from `kernel.wat`, computes
+ * them with SIMD instructions. Browsers that cannot run it use JavaScript, which is ten times slower.
+ */
+
+import { fetchFile } from "./loading.js";
+
+const LANES = 4; // numbers per SIMD register
+const BYTES = 4; // per float32
+const PAGE = 2 ** 16; // bytes, the unit in which WebAssembly's memory grows
+
+const padded = (count) => LANES * Math.ceil(count / LANES);
+
+/** Returns the function that makes layers from weights [rows, columns] and biases [rows]. */
+export async function loadLayers() {
+  try {
+    const code = await (await fetchFile("kernel.wasm")).arrayBuffer();
+    return simdLayers(await WebAssembly.compile(code));
+  } catch {
+    return scalarLayer; // no WebAssembly, no SIMD, or a security policy forbids it
+  }
+}
+
+/**
+ * Makes a layer in JavaScript, which is also the reference for the kernel. It computes four rows at
+ * once, so that additions need not wait for each other.
+ */
+export function scalarLayer(weight, bias) {
+  const rows = bias.length;
+  const columns = weight.length / rows;
+  return (x) => {
+    const batch = x.length / columns;
+    const y = new Float32Array(batch * rows);
+    for (let o = 0; o < rows; o += 4) {
+      const [o1, o2, o3] = [o + 1, o + 2, o + 3].map((next) => Math.min(next, rows - 1));
+      const [w0, w1, w2, w3] = [o * columns, o1 * columns, o2 * columns, o3 * columns];
+      for (let b = 0; b < batch; b++) {
+        const start = b * columns;
+        let s0 = bias[o];
+        let s1 = bias[o1];
+        let s2 = bias[o2];
+        let s3 = bias[o3];
+        for (let k = 0; k < columns; k++) {
+          const value = x[start + k];
+          s0 += weight[w0 + k] * value;
+          s1 += weight[w1 + k] * value;
+          s2 += weight[w2 + k] * value;
+          s3 += weight[w3 + k] * value;
+        }
+        y[b * rows + o] = s0;
+        y[b * rows + o1] = s1;
+        y[b * rows + o2] = s2;
+        y[b * rows + o3] = s3;
+      }
+    }
+    return y;
+  };
+}
+
+/** Returns a function like `scalarLayer` whose layers share one instance of the compiled kernel. */
+export function simdLayers(module) {
+  const { memory, linear } = new WebAssembly.Instance(module).exports;
+  let numbers = new Float32Array(memory.buffer); // weights and biases, then one layer's x and y
+  let end = 0; // of the weights and biases; positions count numbers, not bytes
+
+  /** Extends the memory to at least `count` numbers. */
+  const reserve = (count) => {
+    if (count <= numbers.length) return;
+    memory.grow(Math.ceil(((count - numbers.length) * BYTES) / PAGE));
+    numbers = new Float32Array(memory.buffer);
+  };
+
+  return (weight, bias) => {
+    const rows = bias.length;
+    const columns = weight.length / rows;
+    const [height, width] = [padded(rows), padded(columns)];
+    const [weightAt, biasAt] = [end, end + height * width];
+    end = biasAt + height;
+    reserve(end);
+    putRows(weight, columns, numbers, weightAt, width);
+    numbers.set(bias, biasAt);
+    return (x) => {
+      const batch = x.length / columns;
+      const yAt = end + batch * width;
+      reserve(yAt + batch * height);
+      putRows(x, columns, numbers, end, width);
+      const addresses = [weightAt, biasAt, end, yAt].map((at) => at * BYTES);
+      linear(...addresses, height, width, batch);
+      return takeRows(numbers, yAt, height, rows, batch);
+    };
+  };
+}
+
+/** Copies rows of `width` numbers to a position of `to`, where each is padded with zeros. */
+function putRows(from, width, to, at, paddedWidth) {
+  if (width === paddedWidth) return to.set(from, at);
+  to.fill(0, at, at + (from.length / width) * paddedWidth);
+  for (let start = 0; start < from.length; start += width, at += paddedWidth) {
+    to.set(from.subarray(start, start + width), at);
+  }
+}
+
+/** Copies rows of `width` numbers from a position of `from`, where they are padded. */
+function takeRows(from, at, paddedWidth, width, count) {
+  if (width === paddedWidth) return from.slice(at, at + count * width);
+  const rows = new Float32Array(count * width);
+  for (let start = 0; start < rows.length; start += width, at += paddedWidth) {
+    rows.set(from.subarray(at, at + width), start);
+  }
+  return rows;
+}
