@@ -86,7 +86,7 @@ def test_draw_commands_run(page, workspace, monkeypatch):
         _, *arguments = shlex.split(line, comments=True)
         if arguments[0] == "train" and "--resume" not in arguments:
             arguments = shrink(arguments)
-        if arguments[0] in ("sample", "reconstruct") and arguments[1] in zoo.names():
+        if arguments[0] in ("sample", "reconstruct", "complete") and arguments[1] in zoo.names():
             arguments += ["--data", "digits5k"]  # its own data may not be on this machine
         if arguments[0] == "evaluate" and arguments[1] in zoo.names():
             arguments += ["--data", "digits5k", "--images", "2"]

@@ -141,7 +141,7 @@ def complete(
     Args:
         x: images in [0, 1], with the dtype of the parameters; unknown pixels can have any value.
         mask: True where a pixel is known; any shape that broadcasts to x, such as [H, W].
-        rounds: the number of rounds; after about twelve, the images change little.
+        rounds: the number of rounds; with more, the images become more likely.
         generator: the source of the noise, on the model's device.
 
     Returns:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from draw import figures
 from draw.classifier import GlimpseClassifier
 from draw.commands.options import File, OutDir, arg
 from draw.errors import check_limits
+from draw.inference import complete_rounds
 from draw.model import DRAW, DRAWConfig
 from draw.page import write_trace_file
 from draw.trace import Trace
@@ -21,6 +23,7 @@ from draw.trace import Trace
 FILM_SECONDS = 4  # default duration of a film without the final pause
 MAX_FPS = 50.0  # browsers show faster GIFs more slowly
 TILE_PIXELS = 84  # approximate size of an image on the screen
+UNKNOWN = 0.5  # shade of unknown pixels
 MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain engine
 
 
@@ -139,7 +142,43 @@ def reconstruct(
     trace = model(images, generator=Generator(model.device).manual_seed(seed), record=True)
     pictures = {"images": images, "reconstructions": trace.mean}
     names = "reconstructions.png", "reconstructing.gif"
-    return _save(output, model, trace, names, pictures, name, labels, images)
+    return _save(output, model, trace, names, pictures, name, labels, images=images)
+
+
+@torch.no_grad()
+def complete(
+    model: DRAW,
+    output: Output,
+    images: Tensor,
+    mask: Tensor,
+    *,
+    completions: int,
+    rounds: int,
+    seed: int = 0,
+    name: str = "",
+    labels: Sequence[str] = (),
+) -> list[Path]:
+    """Complete images, save completions.png and completing.gif, and return all paths.
+
+    Several images have one row each. The film shows the last round.
+
+    Args:
+        images: [n, C, H, W] in [0, 1].
+        mask: True where a pixel is known; it broadcasts to the images.
+        completions, rounds: per image.
+        name, labels: the names of the model and of the images in the trace file.
+    """
+    images, mask = images.to(model.device), mask.to(model.device).expand(images.shape)
+    x, known = (each.repeat_interleave(completions, 0) for each in (images, mask))
+    noise = Generator(model.device).manual_seed(seed)
+    *_, (_, trace) = islice(complete_rounds(model, x, known, generator=noise, record=True), rounds)
+    if len(images) > 1 and output.columns is None:
+        output = replace(output, columns=completions)
+    completed = torch.where(known, x, trace.mean)
+    pictures = {"known": torch.where(mask, images, UNKNOWN), "completions": completed}
+    names = "completions.png", "completing.gif"
+    every_label = [label for label in labels for _ in range(completions)]
+    return _save(output, model, trace, names, pictures, name, every_label, finished=completed)
 
 
 @torch.no_grad()
@@ -218,10 +257,16 @@ def _save(
     pictures: dict[str, Tensor],
     name: str,
     labels: Sequence[str],
+    *,
     images: Tensor | None = None,
+    finished: Tensor | None = None,
 ) -> list[Path]:
-    """Save pictures by title, a film and a trace file; return the paths."""
-    columns = output.columns_for(trace.z.shape[1], grids=1 if images is None else 2)
+    """Save pictures by title, a film and a trace file; return the paths.
+
+    Pictures that are fewer than the film's are in one column.
+    """
+    count = trace.z.shape[1]
+    columns = output.columns_for(count, grids=1 if images is None else 2)
     scale = output.scale_for(model)
     frames = figures.Film(  # raises before any file is written if it is too large
         trace=trace,
@@ -230,11 +275,15 @@ def _save(
         read_size=model.config.read_size if output.windows else None,
         write_size=model.config.write_size if output.windows else None,
         images=images,
+        finished=finished,
     )
     picture, film = output.out / names[0], output.film or output.out / names[1]
     if output.trace is not None:
         write_trace_file(output.trace, trace, model, name=name, labels=list(labels), images=images)
-    grids = {title: figures.grid(part, columns, scale) for title, part in pictures.items()}
+    grids = {
+        title: figures.grid(part, columns if len(part) == count else 1, scale)
+        for title, part in pictures.items()
+    }
     figures.save_picture(picture, figures.panels(grids))
     output.save_film(film, frames, len(trace.z))
     return [path for path in (picture, film, output.trace) if path is not None]

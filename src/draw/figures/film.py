@@ -38,6 +38,7 @@ class Film(Sequence[Image.Image]):
         scale: screen pixels per image pixel.
         read_size, write_size: the patch sizes N of the windows, which are not drawn if None.
         images: the encoded images, shown beside the canvases, with the read windows.
+        finished: the pictures of the last frame; by default the means of the final canvases.
 
     Raises:
         TraceError: if the trace was not recorded.
@@ -56,6 +57,7 @@ class Film(Sequence[Image.Image]):
     read_size: int | None = None
     write_size: int | None = None
     images: Float[Tensor, "B C H W"] | None = None
+    finished: Float[Tensor, "B C H W"] | None = None
 
     def __post_init__(self) -> None:
         _check_size(self.trace.means, self.columns, self.scale, 1 if self.images is None else 2)
@@ -70,7 +72,8 @@ class Film(Sequence[Image.Image]):
         is_finished = t == len(self.trace.z)
         read = None if is_finished else window_at(self.trace.read_window, t)
         write = None if is_finished else window_at(self.trace.write_window, t)
-        means = self.trace.mean if is_finished else self.trace.means[t]
+        finished = self.trace.mean if self.finished is None else self.finished
+        means = finished if is_finished else self.trace.means[t]
         canvases = windowed(means, self.scale, write, self.write_size, "write")
         if self.images is None:
             return arrange(canvases, self.columns)
