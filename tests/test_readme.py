@@ -4,7 +4,9 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,12 +68,33 @@ def workspace(template, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def services(monkeypatch):
+    """Replace what sends data to a server by functions that accept what the server would."""
+    created = SimpleNamespace(repo_id="me/model")
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *_, **__: created)
+    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", lambda *_, **__: "address")
+    logged = []
+
+    def log(values: dict[str, float], *, step: int) -> None:
+        logged.append((step, {name: float(value) for name, value in values.items()}))
+
+    wandb = SimpleNamespace(init=lambda *, project: None, log=log)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(log_metrics=log))
+    return logged
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_python_blocks_run(page, workspace):
+def test_python_blocks_run(page, workspace, services):
     if page.stem == "equations":
         pytest.skip("quotes lines of the source")
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), {})
+    if page.stem == "python":
+        steps = [step for step, _ in services]
+        assert len(steps) == 2 * (20 + 1)  # of each step and validation, with two services
+        assert steps == sorted(steps)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -130,7 +130,7 @@ def complete(
     x: Float[Tensor, "B C H W"],
     mask: Bool[Tensor, "..."],
     *,
-    rounds: int = 12,
+    rounds: int = 30,
     generator: Generator | None = None,
 ) -> Float[Tensor, "B C H W"]:
     """Complete images of which only some pixels are known.

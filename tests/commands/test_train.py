@@ -24,6 +24,7 @@ from draw.commands import train as train_command
 from draw.commands.main import main
 from draw.data.folder import split_pictures
 from draw.errors import ConfigError
+from draw.storage.run_folder import RunFolder
 
 from .conftest import TINY, change_run, checkpoints, contents, frame_count, train, weights
 
@@ -195,14 +196,43 @@ def test_tensorboard_logs_each_step_once_after_resume(training, draw):
     assert draw("train", "--resume", "--out", "run", "--tensorboard").status == 0
     events = EventAccumulator("run/tensorboard")
     events.Reload()
-    assert [event.step for event in events.Scalars("train/elbo_nats")] == [1, 2, 3, 4]
-    assert [event.step for event in events.Scalars("valid/elbo_nats")] == [2, 4]
+    assert [event.step for event in events.Scalars("train/nats")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Scalars("valid/nats")] == [2, 4]
 
 
 def test_missing_tensorboard(training, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     line = refused(*training, "--tensorboard", "--out", "run")
     assert "pip install 'draw[tensorboard]'" in line
+
+
+def test_a_function_logs_each_event(training, draw):
+    Path("my_log.py").write_text(
+        "lines = []\n\n"
+        "def log(event):\n    lines.append((type(event).__name__, event.step, event.scalars))\n"
+    )
+    assert draw(*training, "--log", "my_log:log", "--out", "run").status == 0
+    lines = sys.modules.pop("my_log").lines
+    steps = [(step, values) for name, step, values in lines if name == "StepResult"]
+    validations = [(step, values) for name, step, values in lines if name == "Validation"]
+    assert [step for step, _ in steps] == [1, 2, 3, 4]
+    assert [step for step, _ in validations] == [2, 4]
+    assert set(steps[0][1]) == {"train/nats", "train/gradient_norm", "train/learning_rate"}
+    assert set(validations[0][1]) == {"valid/nats", "valid/kl_nats"}
+    logged = [r["valid_elbo_nats"] for r in RunFolder("run").records() if "valid_elbo_nats" in r]
+    assert [values["valid/nats"] for _, values in validations] == logged
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_log", "it must be MODULE:FUNCTION"),
+        ("no_such_module:log", "cannot import no_such_module: No module named"),
+        ("json:no_such_function", "json has no function no_such_function"),
+    ],
+)
+def test_an_unusable_log_function(training, refused, name, message):
+    assert message in refused(*training, "--log", name, "--out", "run")
 
 
 def test_help_lists_presets_and_defaults(capsys):

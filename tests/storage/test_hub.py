@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
@@ -20,6 +21,7 @@ import draw
 from draw.errors import ConfigError, ModelError
 from draw.model import DRAW, DRAWConfig
 from draw.storage.hub import saved_type
+from draw.storage.run_folder import RunFolder
 
 CONFIG = DRAWConfig(height=6, width=5, glimpses=2, hidden_size=4, latent_size=2, read_size=None)
 
@@ -64,6 +66,61 @@ def test_a_saved_model_has_three_files(saved):
     values = json.loads((saved / "config.json").read_text())
     assert values == {"type": "DRAW"} | asdict(CONFIG)
     assert saved_type(saved) == "DRAW"
+
+
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """Collect the text of the cards that would be uploaded, by the id of the model."""
+    cards: list[dict[str, str]] = []
+
+    def upload(self: object, *, repo_id: str, folder_path: Path, **_: object) -> str:
+        assert sorted(p.name for p in folder_path.iterdir()) == [
+            *("README.md", "config.json", "model.safetensors")
+        ]
+        cards.append({repo_id: (folder_path / "README.md").read_text()})
+        return f"https://huggingface.co/{repo_id}"
+
+    def create(self: object, repo_id: str, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(repo_id=repo_id)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", create)
+    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", upload)
+    return cards
+
+
+def test_a_pushed_card_shows_how_to_use_the_model(model, uploads):
+    assert model.push_to_hub("me/digits", private=True) == "https://huggingface.co/me/digits"
+    [card] = [cards["me/digits"] for cards in uploads]
+    assert "# me/digits\n" in card
+    assert 'draw.load("me/digits")' in card
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in card
+    assert '"read_size": null' in card
+    assert "## Training" not in card
+
+
+@pytest.mark.parametrize("train_on", ["train", "train+valid"])
+def test_a_card_describes_the_run(model, uploads, tmp_path, train_on):
+    run = RunFolder(tmp_path / "run")
+    config = {"data": "digits5k", "train_on": train_on, "data_dir": "/home/me", "steps": 300}
+    run.create(config, {})
+    for step, nats in ((100, -120.0), (200, -100.5), (300, -101.0)):
+        valid = {"valid_elbo_nats": nats, "valid_elbo_stderr": 0.25, "valid_images": 500}
+        run.log({"step": step, "glimpses": 2} | valid)
+    model.push_to_hub("me/digits", run=run)
+    model.save_pretrained(tmp_path / "saved", run=run)
+    for card in (uploads[0]["me/digits"], (tmp_path / "saved" / "README.md").read_text()):
+        assert "a run on `digits5k`" in card
+        assert '"steps": 300' in card
+        assert "/home/me" not in card
+        nats, step = ("-100.50", 200) if train_on == "train" else ("-101.00", 300)
+        assert f"ELBO of {nats} ± 0.25 nats per image on 500 validation images" in card
+        assert f"at step {step}" in card
+        assert ("on which the run also trained" in card) == (train_on != "train")
+
+
+def test_values_of_the_card_can_be_given(model, uploads):
+    model.push_to_hub("me/digits", model_card_kwargs={"training": "By hand."})
+    assert "## Training\n\nBy hand.\n" in uploads[0]["me/digits"]
 
 
 def test_saving_again_replaces_the_weights(model, saved):

@@ -36,7 +36,7 @@ class Options(InputOptions):
     """image file that is white where pixels are known, instead of --keep"""
     completions: int = 8
     """completions per image"""
-    rounds: int = 12
+    rounds: int = 30
     """rounds of encoding an image and sampling its unknown pixels"""
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=Output)
     seed: int = 0

@@ -15,7 +15,7 @@ import tyro
 from rich.progress import Progress
 
 from draw import figures
-from draw.commands import console, options, render, report, tensorboard
+from draw.commands import console, loggers, options, render, report
 from draw.data import Images
 from draw.distributed import is_main, process_group
 from draw.errors import ConfigError, require
@@ -58,6 +58,8 @@ class Options:
     engine: options.EngineChoice = "auto"
     tensorboard: options.Flag = False
     """also write a TensorBoard log to the folder tensorboard in --out"""
+    log: Annotated[str | None, options.arg("MODULE:FUNCTION")] = None
+    """also call this Python function with the result of each step and validation"""
 
     def __post_init__(self) -> None:
         if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
@@ -93,7 +95,9 @@ def main(arguments: list[str]) -> int:
                 world=world,
             )
             if args.tensorboard and world.is_main:
-                events = tensorboard.log_events(events, run, config.model.metric)
+                events = loggers.write_tensorboard(events, run)
+            if args.log is not None and world.is_main:
+                events = loggers.call_with_each(events, loggers.find_function(args.log))
             finished = _watch(events, config, run, bar, validation)
     if not finished or stop.signal:
         folder = shlex.quote(str(run.path))
@@ -116,6 +120,8 @@ def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFold
     args, config = _parse(preset, arguments, defaults)
     if args.tensorboard:
         require("torch.utils.tensorboard", "tensorboard", "--tensorboard")
+    if args.log is not None:
+        loggers.find_function(args.log)  # report mistakes before loading the data
     run = RunFolder(args.out or Path("runs") / preset)
     if args.resume and (named is None or run.config_file.exists()):
         original = read_config(RunFolder.open(run.path))

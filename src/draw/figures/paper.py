@@ -38,6 +38,7 @@ from draw.figures.tiles import (
     windowed,
 )
 from draw.storage.files import atomic_path
+from draw.storage.run_folder import saved_validation
 from draw.trace import Trace
 
 STAGES = 12  # columns of figures 1 and 7
@@ -205,21 +206,20 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     train, valid = (
-        [(r["step"], r[key], r) for r in records if r.get(key) is not None]
+        [(r["step"], r[key]) for r in records if r.get(key) is not None]
         for key in (f"train_{metric}_nats", f"valid_{metric}_nats")
     )
     valid = [point for point in valid if math.isfinite(point[1])]
     if train:
-        steps, nats, _ = zip(*train, strict=True)
+        steps, nats = zip(*train, strict=True)
         axes.plot(steps, nats, color="#b0b0b0", linewidth=1, label="training")
     if valid:
-        steps, nats, _ = zip(*valid, strict=True)
+        steps, nats = zip(*valid, strict=True)
         label = "validation" if held_out else "EMA on training images"
         axes.plot(steps, nats, color="#c0392b", marker="o", ms=3, label=label)
-        last = [v for v in valid if v[2].get("glimpses") == valid[-1][2].get("glimpses")]
-        _, best, record = max(last, key=lambda point: point[1]) if held_out else last[-1]
+        record = saved_validation(records, metric, held_out=held_out) or {}
+        best, stderr = record[f"valid_{metric}_nats"], record.get(f"valid_{metric}_stderr")
         what = "best validation" if held_out else "last training"
-        stderr = record.get(f"valid_{metric}_stderr")
         value = f"{best:.2f}" if stderr is None else f"{best:.2f} ± {stderr:.2f}"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
         axes.set_title(f"{what} {METRICS[metric]} {value} nats{images}", fontsize=10)

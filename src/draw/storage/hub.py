@@ -22,8 +22,10 @@ from huggingface_hub.errors import (
 )
 
 from draw.errors import ConfigError, ModelError, one_line
+from draw.storage import card
 from draw.storage.files import dump_json, expand_user, read_json, write_atomic
 from draw.storage.json_config import TYPE, from_dict, to_dict
+from draw.storage.run_folder import RunFolder
 from draw.storage.tensors import read_tensors
 
 M = TypeVar("M", bound="Pretrained")
@@ -34,7 +36,7 @@ HUB_ID = re.compile(r"(?!\.{1,2}/)[^/]+/[^/]+")  # owner/name
 CARD = {
     "library_name": "draw",
     "license": "mit",
-    "paper_url": "https://arxiv.org/abs/1502.04623",
+    "model_card_template": card.TEMPLATE,
 }
 
 
@@ -47,8 +49,8 @@ class Pretrained(PyTorchModelHubMixin):
 
     _config_type: type
 
-    def __init_subclass__(cls, *, config_type: type | None = None, **card: Any) -> None:
-        super().__init_subclass__(**CARD | card)
+    def __init_subclass__(cls, *, config_type: type | None = None, **about: Any) -> None:
+        super().__init_subclass__(**CARD | about)
         if config_type is not None:  # a subclass of a model inherits its config type
             cls._config_type = config_type
 
@@ -120,13 +122,40 @@ class Pretrained(PyTorchModelHubMixin):
         tensors = {k: v.contiguous() for k, v in self.state_dict().items()}  # type: ignore
         write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors, {"format": "pt"}))
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write config.json, model.safetensors and a model card.
+    def save_pretrained(
+        self, save_directory: str | Path, *, run: RunFolder | None = None, **options: Any
+    ) -> str | None:
+        """Write config.json, model.safetensors and a model card, unless there is one.
 
-        See `huggingface_hub.PyTorchModelHubMixin.save_pretrained` for the options.
+        See `huggingface_hub.PyTorchModelHubMixin.save_pretrained` for the other options.
+
+        Args:
+            save_directory: the folder, which is created if necessary.
+            run: the run that trained the model; the card then describes its training and results.
         """
+        options = self._with_card(options, None, run)
         result: str | None = super().save_pretrained(expand_user(save_directory), **options)
         return result
+
+    def push_to_hub(self, repo_id: str, *, run: RunFolder | None = None, **options: Any) -> str:
+        """Upload the model and its card to the Hugging Face Hub; return the address.
+
+        Log in first with `hf auth login`, or pass `token`. See
+        `huggingface_hub.PyTorchModelHubMixin.push_to_hub` for the other options, such as `private`.
+
+        Args:
+            repo_id: the id of the model on the Hub, owner/name.
+            run: the run that trained the model; the card then describes its training and results.
+        """
+        options = self._with_card(options, repo_id, run)
+        return super().push_to_hub(repo_id, **options)
+
+    def _with_card(
+        self, options: dict[str, Any], repo_id: str | None, run: RunFolder | None
+    ) -> dict[str, Any]:
+        """Add the values of the model card, unless `options` has them."""
+        given = options.get("model_card_kwargs") or {}
+        return options | {"model_card_kwargs": card.values(self, repo_id, run) | given}
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)

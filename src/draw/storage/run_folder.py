@@ -11,6 +11,7 @@ content. Measurements are appended to metrics.jsonl; an incomplete last line is 
 """
 
 import contextlib
+import math
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +188,25 @@ class RunFolder:
         kept = [record for record in self.records() if record["step"] <= step]
         lines = [dump_json(record, indent=None) for record in kept]
         write_atomic(self.log_file, "".join(lines).encode())
+
+
+def saved_validation(
+    records: list[dict[str, Any]], metric: str, *, held_out: bool
+) -> dict[str, Any] | None:
+    """Return the line of the log with the validation of the weights that the run keeps.
+
+    Args:
+        records: the lines of metrics.jsonl.
+        metric: "elbo" or "log_likelihood".
+        held_out: whether the run did not train on the validation images. If so, it keeps the best
+            weights of the last stage, otherwise the last ones.
+    """
+    key = f"valid_{metric}_nats"
+    valid = [r for r in records if r.get(key) is not None and math.isfinite(r[key])]
+    last = [r for r in valid if r.get("glimpses") == valid[-1].get("glimpses")]
+    if not held_out:
+        last = last[-1:]
+    return max(last, key=lambda record: record[key], default=None)
 
 
 def _is_measurement(record: object) -> bool:

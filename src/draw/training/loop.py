@@ -38,6 +38,12 @@ class Validation:
     is_saved: bool  # whether `run.model` holds these weights: they are the best so far
     ema: Network
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The values to log, by name."""
+        also = {f"valid/{name}": value for name, value in self.result.also.items()}
+        return {"valid/nats": self.result.nats} | also
+
 
 def train(
     config: TrainConfig,

@@ -45,6 +45,15 @@ class StepResult:
         """Whether the step changed the weights; otherwise it was skipped."""
         return math.isfinite(self.train_nats) and math.isfinite(self.gradient_norm)
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The values to log, by name."""
+        return {
+            "train/nats": self.train_nats,
+            "train/gradient_norm": self.gradient_norm,
+            "train/learning_rate": self.learning_rate,
+        }
+
 
 def train_step(
     state: TrainState,
