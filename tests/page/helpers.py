@@ -7,12 +7,14 @@ import time
 from urllib.parse import parse_qs
 
 import numpy as np
+import torch
 from PIL import Image
 from playwright.sync_api import Error, Page
 
 from draw.attention import Window
+from draw.page.noise import normals
 
-from .conftest import T
+from .conftest import T, Z
 
 Points = list[tuple[float, float]]  # in fractions of an element's width and height
 DIGIT = [(0.7, 0.2), (0.4, 0.2), (0.35, 0.45), (0.6, 0.5), (0.6, 0.7), (0.3, 0.75)]  # a 5
@@ -173,6 +175,23 @@ def to_grey(picture: np.ndarray, cells: int = 14) -> np.ndarray:
     return (paper - picture[each // 2 :: each, each // 2 :: each, 1]) * 255 / (paper - ink)
 
 
+def sample_noise(seed: int, *numbers: int) -> torch.Tensor:
+    """The noise [T, n, Z] of samples of a seed."""
+    return torch.stack([normals(T * Z, 0, seed, i).view(T, Z) for i in numbers], dim=1)
+
+
+def tag(shown: np.ndarray, windows: Window, t: int, n: int, cells: int = 14) -> np.ndarray:
+    """Where the letter R or W may be, above the left corner of the window at index t."""
+    each, side = shown.shape[1] / cells, shown.shape[1] / 16
+    g_x, g_y, delta = (float(part[t, 0]) for part in (windows.g_x, windows.g_y, windows.delta))
+    left, top = ((g - n * delta / 2 - 0.5) * each for g in (g_x, g_y))
+    left = min(shown.shape[1] - side, max(0, left))
+    top = min(shown.shape[0] - side, max(0, top - side))
+    y, x = np.mgrid[: shown.shape[0], : shown.shape[1]]
+    near = (x > left - 2) & (x < left + side + 2) & (y > top - 2) & (y < top + side + 2)
+    return near & (shown.shape[1] >= 150)
+
+
 def distances(shown: np.ndarray, windows: Window, t: int, n: int, cells: int = 14) -> np.ndarray:
     """Distances of the shown pixels from the outline of the first image's window at index t.
 
@@ -188,6 +207,7 @@ def assert_outlined(tint: np.ndarray, windows: Window, t: int, n: int) -> None:
     """Assert that a tint, 0 to 255, is the outline of a PyTorch window: a line in a sigma band."""
     each = tint.shape[1] / 14
     away = distances(tint, windows, t, n) * each
+    away, tint = (part[~tag(tint, windows, t, n)] for part in (away, tint))
     line = max(1, round(each / 8)) / 2
     band = max(line, float(windows.sigma2[t, 0].sqrt()) * each / 2)
     assert (tint[away < band - 1.5] > 25).all()

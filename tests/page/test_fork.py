@@ -52,6 +52,24 @@ def test_the_sample_stays_frozen_until_the_freeze_slider_moves(go):
     assert played(page, "fork") == {4, 5, 6}  # the film starts where the sample is frozen
 
 
+def test_while_the_freeze_slider_moves_only_the_frozen_sample_follows(own_page, site):
+    page = own_page
+    page.add_init_script(HOLDING)
+    page.goto(f"{site}#view=fork&seed=3&at=2")
+    finished(page, "fork")
+    page.evaluate("hold()")
+    seen = [pixels(page, "#fork .parent").tobytes()]
+    for at in (3, 4, 5):
+        slide(page, "#fork .freeze", at)
+        seen.append(pixels(page, "#fork .parent").tobytes())
+    assert len(set(seen)) == 4
+    assert page.evaluate("held.length") == 0
+    page.clock.run_for(300)
+    assert page.evaluate("held.filter(([, { task }]) => task === 'fork').length") == 1
+    page.evaluate("release()")
+    finished(page, "fork")
+
+
 def test_the_frozen_sample_is_still_there_after_a_visit_to_another_view(go):
     page = go("view=fork&seed=3&index=5&at=2", motion="reduce")
     finished(page, "fork")
@@ -101,6 +119,7 @@ def test_both_models_use_the_same_seed(go):
     page = go("view=compare&t=6")
     assert text(page, "#compare .with") == "attentive"
     assert text(page, "#compare .without") == "plain"
+    assert page.locator("#compare .at").all_text_contents() == ["glimpse 6 of 6"] * 2
     left, right = "#compare .left :nth-child(16)", "#compare .right :nth-child(16)"
     first = [pixels(page, side) for side in (left, right)]
     assert (first[0] != first[1]).any()
@@ -115,6 +134,6 @@ def test_compare_needs_a_pair_of_models(page, models, tmp_path, serve, monkeypat
     monkeypatch.setattr(zoo, "names", lambda kind: [])
     build_site(tmp_path / "site", {"attentive": models["attentive"]})
     page.goto(serve(tmp_path / "site") + "#view=compare")
-    page.locator("#paint").wait_for()
+    page.locator("main section:visible").wait_for()
     assert page.locator("nav [data-view=compare]").is_hidden()
     assert page.locator(".model").is_hidden()

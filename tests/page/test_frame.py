@@ -1,11 +1,16 @@
 """Everything around the views: layout, navigation, addresses, themes, errors."""
 
+import io
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page
 
-from .conftest import VIEWS, T
+from .conftest import VIEWS, T, new_page
 from .helpers import (
+    DIGIT,
     address,
     choose_model,
     finished,
@@ -13,6 +18,7 @@ from .helpers import (
     pixels,
     played,
     settings,
+    stroke,
     text,
     tile,
     wait,
@@ -47,6 +53,69 @@ def test_every_view_opens_and_fits_any_width(go, theme, widths):
         seen = pixels(page, f"#{view} canvas.square")
         assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1
         assert page.locator("#notice").is_hidden()
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(1440, 700), (1366, 768), (390, 844), (320, 568), (1280, 620)]
+)
+def test_the_transport_and_the_main_button_are_visible_without_scrolling(go, width, height):
+    page = go("view=paint&seed=3")
+    page.set_viewport_size({"width": width, "height": height})
+    for view in VIEWS[:5]:
+        navigate(page, f"view={view}&seed=3")
+        page.evaluate("scrollTo(0, 0)")
+        for part in (".player .play", ".again"):
+            box = page.locator(f"#{view} {part}").bounding_box()
+            assert box["y"] + box["height"] <= height, (view, part)
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width, (view, part)
+        row = page.locator("header").bounding_box()
+        assert row["height"] < 115  # two rows on a phone
+
+
+def test_targets_are_large_enough(go):
+    """At least 24 by 24 pixels, as WCAG 2.2 requires (2.5.8)."""
+    page = go("view=paint&seed=3")
+    for width in (1280, 320):
+        page.set_viewport_size({"width": width, "height": 800})
+        for view in VIEWS:
+            navigate(page, f"view={view}&seed=3")
+            small = page.evaluate(
+                f"""[...document.querySelectorAll("#{view} :is(button, [type=range], select), nav a")]
+                    .filter((element) => element.checkVisibility())
+                    .filter((element) => {{
+                        const {{ width, height }} = element.getBoundingClientRect();
+                        return Math.min(width, height) < 24;
+                    }}).map((element) => element.outerHTML)"""
+            )
+            assert small == [], (view, width)
+
+
+def shown(page: Page, selector: str) -> np.ndarray:
+    """The pixels of an element on the screen."""
+    picture = Image.open(io.BytesIO(page.locator(selector).first.screenshot()))
+    return np.array(picture.convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("media", [{"forced_colors": "active"}, {"media": "print"}])
+def test_sliders_and_the_current_tab_are_visible_in_forced_colours_and_print(go, media):
+    page = go("view=window")
+    page.emulate_media(**media)
+    slider = shown(page, "#window [name=g_x]")
+    middle = slider[len(slider) // 2]
+    assert (middle != slider[0, 0]).any(-1).mean() > 0.9  # the track and the thumb
+    tabs = {view: shown(page, f"nav [data-view={view}]") for view in ("window", "paint")}
+    underlined = {view: (tab[-2] != tab[0, 0]).any(-1).mean() > 0.9 for view, tab in tabs.items()}
+    assert underlined == {"window": True, "paint": False}
+    page.emulate_media(forced_colors="none", media="screen")
+
+
+def test_phones_show_the_captions_in_full(go):
+    page = go("view=look&seed=3")
+    page.set_viewport_size({"width": 320, "height": 800})
+    captions = page.locator("#look figcaption").all_inner_texts()
+    for words in ("your digit", "what is missing", "the canvas"):
+        assert any(words in caption for caption in captions)
 
 
 def test_invalid_addresses_open_a_view_without_an_error(go):
@@ -88,7 +157,7 @@ def check_controls(page: Page, view: str) -> None:
     controls = """a[href], button:enabled, input:enabled, select, [tabindex="0"]"""
     count = page.evaluate(
         f"""(window.left = new Set([...document.querySelectorAll(`{controls}`)]
-            .filter((element) => element.checkVisibility()))).size"""
+            .filter((element) => element.tabIndex >= 0 && element.checkVisibility()))).size"""
     )
     assert count > 12
     page.evaluate("addEventListener('focusin', ({ target }) => left.delete(target))")
@@ -190,6 +259,87 @@ def test_without_the_weights_the_sample_trace_still_plays(faulty_page, without):
     assert text(page, "#paint .status") == ""
 
 
+def test_a_model_that_failed_to_load_is_loaded_again_on_request(faulty_page, site):
+    page = faulty_page
+    weights = "**/colour/model.safetensors"
+    page.route(weights, lambda route: route.abort())
+    page.goto(f"{site}?retry#view=paint&model=colour")
+    page.locator("#notice button").wait_for()
+    page.unroute(weights)
+    page.click("#notice button")
+    page.locator("#paint .again:enabled").wait_for()
+    assert page.locator("#notice").is_hidden()
+
+
+def test_the_page_works_offline_after_the_first_visit(browser, site):
+    with new_page(browser, workers="allow") as page:
+        page.goto(f"{site}#view=paint")
+        page.locator("#paint .again:enabled").wait_for()
+        wait(page, "navigator.serviceWorker.controller")
+        kept = """(await caches.open("draw")).match("worker.js")"""
+        for _ in range(1200):
+            if page.evaluate(f"(async () => Boolean(await {kept}))()"):
+                break
+            page.wait_for_timeout(25)
+        page.context.set_offline(True)
+        page.goto(f"{site}?again#view=paint&model=two-digits&seed=1")
+        finished(page, "paint")
+        choose_model(page, "plain")
+        finished(page, "paint")
+        page.click("nav [data-view=look]")
+        finished(page, "look")
+
+
+def test_the_status_shows_how_much_of_a_model_is_loaded(own_page, site):
+    page = own_page
+    page.add_init_script(
+        """new MutationObserver(() => {
+            const text = document.querySelector("#paint .status")?.textContent;
+            if (text) (window.statuses ??= new Set()).add(text);
+        }).observe(document, { subtree: true, childList: true, characterData: true });"""
+    )
+    page.goto(f"{site}#view=paint&model=mnist&seed=2")
+    page.locator("#paint .again:enabled").wait_for()
+    seen = page.evaluate("[...statuses]")
+    assert any(re.fullmatch(r"Loading the model, \d+%", status) for status in seen)
+
+
+def test_the_trace_is_loaded_before_the_weights(go):
+    page = go("view=paint&model=quick")
+    urls = [url for url in page.requests if "quick" in url]
+    assert [url.rpartition("/")[2] for url in urls][:1] == ["quick.json"]
+
+
+def test_other_views_and_models_keep_the_seed_and_the_drawing(go):
+    page = go("view=paint&seed=7&t=2")
+    for view in ("fork", "compare", "look"):
+        page.click(f"nav [data-view={view}]")
+        assert settings(page)["seed"] == "7"
+    stroke(page, "#look .pad", DIGIT)
+    finished(page, "look")
+    ink = settings(page)["ink"]
+    page.click("nav [data-view=finish]")
+    assert settings(page).items() >= {"ink": ink, "seed": "7"}.items()
+    choose_model(page, "plain")
+    page.wait_for_url("**model=plain**")
+    assert settings(page).items() >= {"ink": ink, "seed": "7"}.items()
+    page.click("nav [data-view=paint]")
+    assert settings(page)["seed"] == "7"
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_without_scripts_there_is_one_explanation(browser, site, scripts):
+    context = browser.new_context(java_script_enabled=scripts, service_workers="block")
+    page = context.new_page()
+    page.goto(site)
+    page.locator("main").wait_for()
+    assert page.locator("noscript p").is_visible() != scripts
+    assert page.locator("#notice").is_hidden()
+    for name in ("title", "description", "type"):
+        assert page.locator(f'meta[property="og:{name}"]').get_attribute("content")
+    context.close()
+
+
 def test_a_missing_worker_is_reported_in_every_view(faulty_page, without):
     page = faulty_page
     page.goto(without("worker.js"))
@@ -216,7 +366,7 @@ def test_an_error_in_the_page_is_reported(go):
     page.evaluate("addEventListener('click', () => { throw new Error('out of ink'); })")
     page.click("#window h1")
     page.locator("#notice").wait_for()
-    assert "out of ink. Reload the page" in text(page, "#notice")
+    assert "out of ink." in text(page, "#notice")
     assert "out of ink" in page.problems.pop()
 
 

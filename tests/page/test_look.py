@@ -22,6 +22,7 @@ from .helpers import (
     slide,
     spots,
     stroke,
+    tag,
     text,
     to_grey,
     touch,
@@ -81,11 +82,11 @@ def test_input_error_and_canvas_show_the_windows_of_pytorch(go, models, noise):
     slide(page, "#look .slider", 0)
     bare = {part: pixels(page, f"#look .{part}") for part in ("input", "canvas")}
     trace = reconstruct(models, noise, to_grey(bare["input"]))
-    assert_outlined(shown["input"][..., 1] - shown["input"][..., 0], trace.read_window, 2, 3)
-    assert_outlined(shown["canvas"][..., 0] - shown["canvas"][..., 1], trace.write_window, 2, 4)
-    green = shown["error"][..., 1] - shown["error"][..., 0] > 90
-    line = shown["input"][..., 1] - shown["input"][..., 0] > 90
-    assert (green == line).all()  # both are read through the same window
+    assert_outlined(shown["input"][..., 2] - shown["input"][..., 0], trace.read_window, 2, 3)
+    assert_outlined(shown["canvas"][..., 0] - shown["canvas"][..., 2], trace.write_window, 2, 4)
+    on_error = shown["error"][..., 2] - shown["error"][..., 0] > 90
+    on_input = shown["input"][..., 2] - shown["input"][..., 0] > 90
+    assert (on_error == on_input).all()  # both are read through the same window
     start = 255 * models["attentive"].canvas_0.sigmoid().detach().numpy()[0]
     assert np.abs(to_grey(bare["canvas"]) - start).max() < 2
 
@@ -97,9 +98,9 @@ def test_missing_ink_and_excess_ink_differ_in_colour(go):
     error = pixels(page, "#look .error")
     each = error.shape[0] // 14
     middle = error[each // 2 :: each, each // 2 :: each]
-    reddish = middle[..., 0] - middle[..., 2]
-    assert (reddish[x < 10] > 0).all()  # excess ink, which c_0 has everywhere
-    assert (reddish[x > 245] == 0).all()
+    orange = middle[..., 0] - middle[..., 2]
+    assert (orange[x < 10] > 0).all()  # excess ink, which c_0 has everywhere
+    assert (orange[x > 245] == 0).all()
 
 
 def test_the_error_image_refers_to_the_previous_canvas(go, models, noise):
@@ -112,14 +113,13 @@ def test_the_error_image_refers_to_the_previous_canvas(go, models, noise):
     each = shown.shape[0] // 14
     middle = shown[each // 2 :: each, each // 2 :: each]
     away = distances(shown, trace.read_window, 2, 3)[each // 2 :: each, each // 2 :: each]
-    clear = (
-        away > float(trace.read_window.sigma2[2, 0].sqrt()) / 2 + 1.5 / each
-    )  # from the green outline
+    clear = away > float(trace.read_window.sigma2[2, 0].sqrt()) / 2 + 1.5 / each  # from the outline
     error = np.where(
         middle[..., 0] - middle[..., 2] > 1,
-        -(255 - middle[..., 1]) / (255 - 0x35),  # red: excess ink
+        -(255 - middle[..., 1]) / (255 - 0x50),  # orange: excess ink
         to_grey(shown) / 255,
     )
+    clear &= ~tag(shown, trace.read_window, 2, 3)[each // 2 :: each, each // 2 :: each]
     assert clear.sum() > 20
     assert np.abs(error - (x - trace.means[1, 0, 0].numpy()))[clear].max() < 0.02
     assert np.abs(error - (x - trace.means[2, 0, 0].numpy()))[clear].max() > 0.02
@@ -216,6 +216,28 @@ def test_models_of_one_and_of_several_digits_keep_separate_drawings_and_examples
     choose("attentive")
     assert settings(page)["ink"] == drawn
     assert names() == digits == ["2", "3", "5", "8"]
+
+
+def test_undo_restores_the_drawing_before(go):
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    seen = [settings(page)["ink"]]
+    assert page.locator("#look .undo").is_disabled()
+    stroke(page, "#look .pad", [(0.3, 0.3), (0.7, 0.3)])
+    finished(page, "look")
+    seen.append(settings(page)["ink"])
+    stroke(page, "#look .pad", [(0.5, 0.3), (0.5, 0.8)])
+    finished(page, "look")
+    page.click("#look .clear")
+    for expected in (seen[1], seen[0]):
+        page.click("#look .undo")
+        finished(page, "look")
+        if expected == seen[1]:  # the cleared drawing had two strokes
+            assert settings(page)["ink"].startswith(f"{expected}.")
+            page.click("#look .undo")
+            finished(page, "look")
+        assert settings(page)["ink"] == expected
+    assert page.locator("#look .undo").is_disabled()
 
 
 def test_the_first_stroke_replaces_an_example_from_the_address(go):

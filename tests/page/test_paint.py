@@ -1,16 +1,27 @@
 """Paint: samples, first those of the sample trace."""
 
 import numpy as np
+import pytest
 import torch
 
-from .helpers import finished, pixels, settings, text, tile, to_grey
+from .conftest import T
+from .helpers import (
+    finished,
+    glimpse,
+    pixels,
+    sample_noise,
+    settings,
+    slide,
+    text,
+    tile,
+    to_grey,
+)
 
 
 def test_it_shows_the_sample_trace_before_the_weights_are_there(faulty_page, without, models):
     page = faulty_page
-    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        expected = models["attentive"].generate(24, generator=generator).mean[5, 0]
+        expected = models["attentive"].generate(1, z=sample_noise(0, 5)).mean[0, 0]
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     page.goto(without("*.safetensors") + "#view=paint")
     finished(page, "paint")
@@ -42,16 +53,32 @@ def test_the_seed_in_the_address_determines_the_samples(go):
     assert (pictures[0] != pictures[2]).any()
 
 
-def test_a_sample_of_a_seed_can_be_forked(go):
-    page = go("view=paint")
-    assert page.locator("#paint .tiles button").first.is_disabled()
-    assert text(page, "#paint .hint").startswith("Click “New samples”")
-    page.click("#paint .again")
+@pytest.mark.parametrize("seed", [0, 9])
+def test_a_sample_can_be_forked_from_the_first_visit_on(go, models, seed):
+    page = go(f"view=paint&seed={seed}", motion="reduce")
     finished(page, "paint")
-    seed = settings(page)["seed"]
-    assert text(page, "#paint .hint").startswith("Click a picture")
     page.click("#paint .tiles button:nth-child(8)")
     assert page.locator("#main").evaluate("(main) => main === document.activeElement")
     finished(page, "fork")
-    assert settings(page).items() >= {"seed": seed, "index": "7", "view": "fork"}.items()
+    assert settings(page).items() >= {"seed": f"{seed}", "index": "7", "view": "fork"}.items()
     assert f"Sample 8 of seed {seed}" in text(page, "#fork .progress")
+    page.uncheck("#fork .windows")
+    slide(page, "#fork .freeze", T - 1)
+    with torch.no_grad():
+        trace = models["attentive"].generate(1, z=sample_noise(seed, 7), record=True)
+    shown = to_grey(pixels(page, "#fork .parent"))
+    assert np.abs(shown - 255 * trace.means[T - 2, 0, 0].numpy()).max() < 2
+
+
+def test_tab_reaches_one_sample_and_the_arrow_keys_reach_the_others(go):
+    page = go("view=paint&t=3")
+    assert page.locator("#paint .tiles button[tabindex='0']").count() == 1
+    page.focus("#paint .tiles button:first-child")
+    for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowLeft"):
+        page.keyboard.press(key)
+    number = "[...document.activeElement.parentElement.children].indexOf(document.activeElement)"
+    assert page.evaluate(number) == 5
+    assert glimpse(page, "paint") == 3  # the keys do not step through the film
+    page.keyboard.press("Enter")
+    finished(page, "fork")
+    assert settings(page)["index"] == "5"

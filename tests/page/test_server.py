@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from draw.errors import ConfigError
 from draw.page import PageServer
-from draw.page.server import HEADERS
+from draw.page.server import HEADERS, POLICY
 
 SECRET = "not to be served"
 
@@ -48,7 +48,8 @@ def request(
             connection.putheader(name, value)
         connection.endheaders()
         response = connection.getresponse()
-        for name, value in HEADERS.items():
+        policy = {"Content-Security-Policy": POLICY + "'none'"}
+        for name, value in (HEADERS | policy).items():
             assert response.getheader(name) == value
         return response.status, response.read()
     finally:
@@ -245,5 +246,18 @@ def test_a_port_in_use_is_reported(server):
 def test_the_page_declares_the_same_security_policy(folder):
     """For hosts without this header; frame-ancestors has no effect in a page."""
     stated = (folder / "index.html").read_text().split('Policy" content="')[1].split('"')[0]
-    policy = HEADERS["Content-Security-Policy"].removesuffix("; frame-ancestors 'none'")
+    policy = POLICY.removesuffix("; frame-ancestors ")
     assert stated == policy
+
+
+@pytest.mark.parametrize("origins", ["*", "http://localhost:8888 https://example.org"])
+def test_sites_that_may_embed_the_page(server, origins):
+    folder = next(iter(server.files.values())).parent
+    with PageServer(folder, frame_ancestors=origins) as other:
+        assert other.headers["Content-Security-Policy"].endswith(f"; frame-ancestors {origins}")
+
+
+@pytest.mark.parametrize("origins", ["*; script-src *", "*\r\nX: y", "a, b"])
+def test_origins_cannot_change_the_policy(server, origins):
+    with pytest.raises(ConfigError, match="give origins separated by spaces"):
+        PageServer(next(iter(server.files.values())).parent, frame_ancestors=origins)

@@ -19,12 +19,12 @@ CONTENT_TYPES = {
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
 }
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
+    "style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors "
+)
 HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
-        "style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
-    ),
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -40,9 +40,12 @@ class PageServer(ThreadingHTTPServer):
     Args:
         folder: contains index.html; symbolic links in it are ignored.
         port: 0 chooses a free port; `url` contains the chosen one.
+        frame_ancestors: sites that may embed the page, as in the Content-Security-Policy header:
+            "'none'", "*", or origins such as "https://example.org", separated by spaces.
 
     Raises:
-        ConfigError: if the port is in use or needs more privileges.
+        ConfigError: if the port is in use or needs more privileges, or the origins contain
+            characters that would end the header.
 
     >>> from draw.page.site import STATIC
     >>> with PageServer(STATIC) as server:
@@ -52,7 +55,12 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True  # a slow client does not delay the shutdown
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, frame_ancestors: str = "'none'") -> None:
+        if not frame_ancestors.isprintable() or {*frame_ancestors} & {*";,"}:
+            raise ConfigError(
+                f"frame_ancestors is {frame_ancestors!r}; give origins separated by spaces"
+            )
+        self.headers = HEADERS | {"Content-Security-Policy": POLICY + frame_ancestors}
         self.files = {
             f"/{path.relative_to(folder).as_posix()}": path
             for path in folder.rglob("*")
@@ -99,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def end_headers(self) -> None:
-        for name, value in HEADERS.items():
+        for name, value in self.server.headers.items():
             self.send_header(name, value)
         super().end_headers()
 

@@ -4,6 +4,7 @@ index.html, *.js, style.css   the page, copied from static/
 models.json                   names and configurations of the models; the page shows the first one
 models/NAME/                  config.json and model.safetensors, with which the page runs the model
 traces/NAME.json              sample trace, which the page plays while it loads the weights
+files.json                    all other files, which the page keeps for use without a network
 """
 
 import hashlib
@@ -14,20 +15,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Generator
 
 from draw import zoo
 from draw.errors import ConfigError
 from draw.model import DRAW
+from draw.page.noise import normals
 from draw.page.trace_file import write_trace_file
 from draw.storage.files import cache_dir, expand_user, is_vacant, read_json, write_atomic
 from draw.storage.hub import CONFIG, WEIGHTS
 
 STATIC = Path(__file__).parent / "static"
-INDEX = "models.json"
+INDEX, FILES = "models.json", "files.json"
 MAX_SAMPLES = 24  # per sample trace; the page shows 24
 MAX_TRACE_BYTES = 2**23  # pixels of a sample trace before compression
-TRACE_VERSION = 1  # increase to discard cached traces when their content changes
+TRACE_VERSION = 2  # increase to discard cached traces when their content changes
 
 
 def build_site(folder: Path, models: dict[str, DRAW]) -> None:
@@ -47,7 +48,7 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
     >>> with TemporaryDirectory() as folder:
     ...     build_site(Path(folder), {})
     ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
-    models.json
+    files.json models.json
     """
     folder = expand_user(folder)
     if folder.is_dir() and not is_vacant(folder) and not _is_site(folder):
@@ -70,6 +71,8 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
         {"name": name, "config": read_json(folder / "models" / name / CONFIG)} for name in names
     ]
     write_atomic(folder / INDEX, json.dumps(index).encode())
+    files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    write_atomic(folder / FILES, json.dumps(sorted({*files} - {FILES})).encode())
 
 
 def _is_site(folder: Path) -> bool:
@@ -111,11 +114,13 @@ def _add_trace(saved: Path, path: Path) -> None:
 
 @torch.no_grad()
 def _draw_samples(saved: Path, path: Path) -> None:
-    """Generate the samples of seed 0 with a saved model and write their trace."""
+    """Generate the samples that the page generates for seed 0, and write their trace."""
     model = DRAW.from_pretrained(saved)
     model.engine = "plain"  # nothing to compile for one short run
     size = model.config.glimpses * model.canvas_0.numel()
     count = max(1, min(MAX_SAMPLES, MAX_TRACE_BYTES // size))
-    trace = model.generate(count, generator=Generator().manual_seed(0), record=True)
+    T, Z = model.config.glimpses, model.config.latent_size
+    noise = [normals(T * Z, 0, 0, number).view(T, Z) for number in range(count)]  # as in runs.js
+    trace = model.generate(count, z=torch.stack(noise, dim=1), record=True)
     labels = [f"seed 0, number {number}" for number in range(count)]
     write_trace_file(path, trace, model, name=saved.name, labels=labels)

@@ -13,8 +13,11 @@ export class Engine {
     };
   }
 
-  /** Yields the parts of a run as they arrive; returns without an error if the signal aborts. */
-  async *run(task, model, args, signal) {
+  /**
+   * Yields the parts of a run as they arrive; returns without an error if the signal aborts. Calls
+   * `onprogress(loaded, total)` while the run loads its model.
+   */
+  async *run(task, model, args, signal, onprogress = () => {}) {
     const id = ++this.runs;
     const inbox = [];
     let wake = () => {};
@@ -35,7 +38,11 @@ export class Engine {
       for (;;) {
         if (!inbox.length) await new Promise((resolve) => (wake = resolve));
         if (signal?.aborted) return;
-        const { part, error, done } = inbox.shift();
+        const { part, progress, error, done } = inbox.shift();
+        if (progress) {
+          onprogress(...progress);
+          continue;
+        }
         if (error) throw new Error(error);
         if (done) return;
         yield part;

@@ -17,4 +17,20 @@ export async function fetchFile(url) {
   return response;
 }
 
+/** Fetches a file's bytes; calls `progress(loaded, total)` with bytes, total null if unknown. */
+export async function fetchBytes(url, progress) {
+  const response = await fetchFile(url);
+  const { headers } = response;
+  const total = headers.get("Content-Encoding") ? null : Number(headers.get("Content-Length")) || null;
+  const parts = [];
+  let loaded = 0;
+  const reader = response.body.getReader();
+  for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
+    parts.push(value);
+    loaded += value.length;
+    progress(loaded, total);
+  }
+  return new Blob(parts).arrayBuffer();
+}
+
 export const fetchJson = async (url) => (await fetchFile(url)).json();

@@ -29,6 +29,8 @@ class App {
   constructor(models) {
     this.models = models;
     this.engine = new Engine();
+    this.seed = 0; // views keep the seed and the drawings of the view before
+    this.drawings = new Map(); // size of a digit -> strokes of the visitor
     this.traces = new Map(); // name -> promise of films
     this.loaded = new Map(); // name -> promise
     this.views = new Map(); // name -> view, created on first use
@@ -44,7 +46,10 @@ class App {
 
   /** Loads a model; resolves when it can run. */
   load(name) {
-    return once(this.loaded, name, () => this.engine.run("load", name).next()); // has no parts
+    const progress = (...bytes) => this.view.showProgress?.(...bytes);
+    return once(this.loaded, name, () =>
+      this.engine.run("load", name, {}, undefined, progress).next(), // has no parts
+    );
   }
 
   /** Runs a function of `runs.js` with the current model or another one; yields its parts. */
@@ -80,6 +85,7 @@ class App {
       link.hash = this.address({ view: link.dataset.view });
       const current = link.dataset.view === this.viewName && link.closest("nav");
       link.ariaCurrent = current ? "page" : null;
+      if (current) link.scrollIntoView({ block: "nearest", inline: "center" }); // on phones
     }
     byId("model").value = this.model.name;
     const canChoose = this.models.length > 1 && !["compare", "window"].includes(this.viewName);
@@ -128,14 +134,27 @@ class App {
   }
 
   showError(error) {
-    showNotice(`Something went wrong: ${error.message}. Reload the page to try again.`);
+    showNotice(`Something went wrong: ${error.message}.`, true);
+  }
+
+  /** Opens the view again after an error, with a new worker if the old one failed. */
+  retry() {
+    if (this.engine.failure) {
+      this.engine = new Engine();
+      this.loaded.clear();
+    }
+    this.open();
   }
 }
 
-function showNotice(text) {
-  byId("notice").textContent = text;
-  byId("notice").classList.remove("late");
-  byId("notice").hidden = false;
+/** Shows an error, with a button to try again if that may help. */
+function showNotice(text, canRetry = false) {
+  const notice = byId("notice");
+  const [message, button] = notice.children;
+  message.textContent = text;
+  button.hidden = !canRetry;
+  notice.classList.remove("late");
+  notice.hidden = false;
 }
 
 /** The browser's storage, or an empty object if the visitor has disabled it. */
@@ -178,6 +197,7 @@ function initKeys(app) {
     const player = app.view?.player;
     if (!player || event.ctrlKey || event.metaKey || event.altKey) return;
     const within = (selector) => event.target.closest(selector);
+    if (within("[role=toolbar]") && event.key.startsWith("Arrow")) return; // moves between tiles
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (event.key === " " && !within("input:not([type=range]), select, button")) {
       if (!event.repeat) player.toggle();
@@ -188,6 +208,19 @@ function initKeys(app) {
     }
     event.preventDefault();
   });
+}
+
+/** Lets a service worker keep the page and its models, when the first one has been loaded. */
+async function keepForOfflineUse(app) {
+  if (!navigator.serviceWorker || navigator.connection?.saveData) return;
+  try {
+    await app.load(app.model.name);
+    await navigator.serviceWorker.register("offline.js");
+    const { active } = await navigator.serviceWorker.ready;
+    active.postMessage("keep");
+  } catch {
+    // The page works without it: browsers reject service workers in private windows, for example.
+  }
 }
 
 async function main() {
@@ -211,8 +244,13 @@ async function main() {
   addEventListener("unhandledrejection", ({ reason }) => app.showError(reason));
   addEventListener("error", (event) => app.showError(event));
   addEventListener("resize", () => app.view?.redraw());
+  byId("notice").querySelector("button").addEventListener("click", () => app.retry());
+  addEventListener("online", () => {
+    if (!byId("notice").hidden) app.retry();
+  });
   initKeys(app);
   app.open();
+  keepForOfflineUse(app);
 }
 
 main().catch((error) => {

@@ -27,13 +27,15 @@ export class Pad {
     canvas.onkeydown = (event) => this.key(event);
     canvas.onblur = () => this.leave();
     this.strokes = [];
-    this.saved = new Map(); // size of a digit -> strokes drawn on images of another size
+    this.history = []; // drawings before each change, for the undo button
     this.pen = null; // position of the pen while it is moved with the keys
     this.down = false;
     this.buttons = exampleButtons(view.find(".examples"), (_, number) => {
       this.replace(this.examples[number][1]);
     });
     view.find(".clear").addEventListener("click", () => this.replace([]));
+    this.undoButton = view.find(".undo");
+    this.undoButton.addEventListener("click", () => this.undo());
   }
 
   /** The size of the image, `{height, width}`. */
@@ -53,14 +55,40 @@ export class Pad {
     this.draw();
   }
 
-  /** Shows the strokes from the address, or those drawn before, or else an example. */
+  /**
+   * Shows the strokes from the address, or else those that the visitor drew on any pad for images
+   * of this size, those shown before, or an example. An address without strokes shows the example.
+   */
   open(ink, example) {
-    this.saved.set(this.share, this.strokes);
-    this.share = digitShare(this.size);
-    const strokes = ink === undefined ? (this.saved.get(this.share) ?? []) : fromText(ink);
+    const { drawings } = this.view.app;
+    const share = digitShare(this.size);
+    const before = share === this.share ? this.strokes : [];
+    this.share = share;
+    const kept = this.view.isAddressed ? [] : (drawings.get(share) ?? before);
+    const strokes = ink === undefined ? kept : fromText(ink);
     const { examples } = this;
     this.buttons.forEach((button, i) => (button.textContent = examples[i][0]));
+    this.history = [];
     this.set(strokes.length ? strokes : examples[example][1]);
+  }
+
+  /** Whether the pad shows one of the examples. */
+  get isExample() {
+    const drawn = toText(this.strokes);
+    return this.examples.some(([, strokes]) => toText(strokes) === drawn);
+  }
+
+  /** Records a change by the visitor: other pads show the new drawing too. */
+  commit() {
+    if (this.isExample || !this.strokes.length) this.view.app.drawings.delete(this.share);
+    else this.view.app.drawings.set(this.share, this.strokes);
+    this.changed();
+  }
+
+  undo() {
+    if (!this.history.length) return;
+    this.set(this.history.pop());
+    this.commit();
   }
 
   /** A message for the visitor about the strokes, or an empty string. */
@@ -70,8 +98,9 @@ export class Pad {
 
   /** Replaces the drawing on behalf of the visitor. */
   replace(strokes) {
+    this.history.push(this.strokes);
     this.set(strokes);
-    this.changed();
+    this.commit();
   }
 
   begin(event) {
@@ -95,8 +124,8 @@ export class Pad {
 
   /** Puts the pen down and starts a stroke, unless the pad is full. */
   put(point) {
-    const drawn = toText(this.strokes);
-    if (this.examples.some(([, strokes]) => toText(strokes) === drawn)) this.strokes = [];
+    this.history.push(this.strokes);
+    this.strokes = this.isExample ? [] : [...this.strokes];
     if (isFull(this.strokes)) return;
     this.down = true;
     this.strokes.push([]);
@@ -140,7 +169,7 @@ export class Pad {
   lift() {
     if (!this.down) return;
     this.down = false;
-    this.changed();
+    this.commit();
   }
 
   leave() {
@@ -150,6 +179,7 @@ export class Pad {
   }
 
   draw() {
+    this.undoButton.disabled = !this.history.length;
     const { height, width } = this.size;
     const values = rasterise(this.pixels ? this.strokes : [], height, width);
     show(this.canvas, { height, width, channels: 1, values });

@@ -1,15 +1,17 @@
 /**
- * Draws pictures on canvas elements, with sharp pixels and the outlines of windows.
+ * Draws pictures on canvas elements, with sharp pixels and the outlines of windows. Read windows are
+ * solid and have the tag R; write windows are dashed and have the tag W.
  *
  * A picture is `{height, width, channels, values, windows, glow}`. `values` [channels, height,
  * width] are bytes from 0, paper, to 255, ink; an error image has values from -255, too much ink,
  * to 255, missing ink. Each of the `windows` is `{window, n, kind}` with kind "read" or "write".
- * The optional `glow` tints each pixel green with a strength in [0, 1].
+ * The optional `glow` tints each pixel with the colour of read windows and a strength in [0, 1].
  */
 
 import { box } from "./attention.js";
 
 const TINT = 0.3; // opacity of a window's band, so that a wide one does not hide the picture
+const MIN_TAGGED = 150; // width of a picture, pixels; the tags of smaller ones would be illegible
 
 export let colours = null; // the theme's colours: name -> [red, green, blue]
 
@@ -64,27 +66,53 @@ export function drawPicture(context, picture, x, y, scale) {
   context.imageSmoothingEnabled = false;
   context.drawImage(pixelsOf(picture), 0, 0, width * scale, height * scale);
   for (const { window, n, kind } of picture.windows ?? []) {
-    outline(context, window, n, scale, `rgb(${colours[kind]})`);
+    outline(context, window, n, scale, kind);
+    const tagged = width * scale >= MIN_TAGGED * (globalThis.devicePixelRatio ?? 1);
+    if (tagged) tag(context, window, n, scale, kind, [width * scale, height * scale]);
   }
   context.restore();
 }
 
-/** Outlines a window: a line around the patch, in a tinted band as wide as the filters' sigma. */
-function outline(context, window, n, scale, colour) {
+/** Returns the edges of a window's patch in screen pixels: left, top, right, bottom. */
+function edges(context, window, n, scale) {
   const { left, top, right, bottom } = box(window, n);
   const far = 4 * Math.max(context.canvas.width, context.canvas.height);
   const pixel = (edge) => Math.round(Math.min(far, Math.max(-far, (edge - 0.5) * scale)));
-  const [x, y] = [pixel(left), pixel(top)];
+  return [left, top, right, bottom].map(pixel);
+}
+
+/** Outlines a window: a line around the patch, in a tinted band as wide as the filters' sigma. */
+function outline(context, window, n, scale, kind) {
+  const [x, y, right, bottom] = edges(context, window, n, scale);
   const border = (width, opacity) => {
     const line = Math.max(1, Math.round(width));
     const shift = (line % 2) / 2; // so that the line's edges fall between pixels
     context.globalAlpha = opacity;
     context.lineWidth = line;
-    context.strokeRect(x + shift, y + shift, pixel(right) - x, pixel(bottom) - y);
+    context.strokeRect(x + shift, y + shift, right - x, bottom - y);
   };
-  context.strokeStyle = colour;
+  context.strokeStyle = `rgb(${colours[kind]})`;
   border(Math.sqrt(window.sigma2) * scale, TINT);
+  const dash = Math.max(3, scale / 2);
+  if (kind === "write") context.setLineDash([dash, 0.6 * dash]);
   border(scale / 8, 1);
+  context.setLineDash([]);
+}
+
+/** Puts the letter R or W above the top left corner of a window, or inside the picture. */
+function tag(context, window, n, scale, kind, [width, height]) {
+  const [x, y] = edges(context, window, n, scale);
+  const side = Math.round(Math.min(width, height) / 16);
+  const left = Math.min(width - side, Math.max(0, x));
+  const top = Math.min(height - side, Math.max(0, y - side));
+  context.globalAlpha = 1;
+  context.fillStyle = `rgb(${colours[kind]})`;
+  context.fillRect(left, top, side, side);
+  context.fillStyle = `rgb(${colours.paper})`;
+  context.font = `700 ${0.85 * side}px system-ui, sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(kind[0].toUpperCase(), left + side / 2, top + 0.55 * side);
 }
 
 /** Returns an empty picture. */
@@ -102,10 +130,24 @@ export function tiles(grid, count, name, pick) {
     if (!pick) return canvas;
     const button = document.createElement("button");
     button.append(canvas);
-    return Object.assign(button, { type: "button", onclick: () => pick(i) });
+    return Object.assign(button, { type: "button", onclick: () => pick(i), tabIndex: i && -1 });
   });
   grid.replaceChildren(...cells);
+  if (pick) grid.onkeydown = (event) => moveFocus(grid, cells, event);
   return canvases;
+}
+
+/** Moves the focus in a grid of buttons with the arrow keys; Tab reaches only one of them. */
+function moveFocus(grid, cells, event) {
+  const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+  const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+  const from = cells.indexOf(event.target);
+  const to = cells[from + moves[event.key]];
+  if (!to) return;
+  cells[from].tabIndex = -1;
+  to.tabIndex = 0;
+  to.focus();
+  event.preventDefault();
 }
 
 const scratch = new Map(); // "height x width" -> unscaled canvas and its image data

@@ -11,11 +11,14 @@ export const glimpseTime = (glimpses) => Math.min(MAX_GLIMPSE_TIME, FILM_TIME / 
 export const formatPosition = (t, last) =>
   `${String(t).padStart(String(last).length, "\u2007")} / ${last}`;
 
+let speed = 1; // shared by all films
+
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Player {
   /**
-   * `root` contains the elements `.play`, `.slider` and `.position`. `draw(t, resting)` shows the
+   * `root` contains the elements `.play`, `.slider`, `.position` and
+   * `.speed`. `draw(t, resting)` shows the
    * film after glimpse t = 0..T; `resting` is true during the pause at the end of a film that
    * plays. `settled()` is called after the visitor seeks, plays or pauses.
    */
@@ -23,12 +26,14 @@ export class Player {
     this.button = root.querySelector(".play");
     this.slider = root.querySelector(".slider");
     this.output = root.querySelector(".position");
+    this.speed = root.querySelector(".speed");
     this.draw = draw;
     this.settled = settled;
     this.playing = false;
     this.frame = null; // animation frame request, while playing
     this.first = this.t = this.last = 0;
     this.button.addEventListener("click", () => this.toggle());
+    this.speed.addEventListener("change", () => (speed = Number(this.speed.value)));
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
   }
 
@@ -83,7 +88,7 @@ export class Player {
 
   tick(now) {
     this.frame = requestAnimationFrame((later) => this.tick(later));
-    const due = this.t === this.last ? REST_TIME : glimpseTime(this.last);
+    const due = this.t === this.last ? REST_TIME : glimpseTime(this.last) / speed;
     if (now - this.since >= due) {
       const late = now - this.since > 2 * due; // the page was hidden or busy: continue from here
       this.since = late ? now : this.since + due;
@@ -93,6 +98,7 @@ export class Player {
   }
 
   show() {
+    this.speed.value = speed;
     this.slider.value = this.t;
     this.output.textContent = formatPosition(this.t, this.last);
     this.slider.setAttribute("aria-valuetext", `glimpse ${this.t} of ${this.last}`);

@@ -19,10 +19,11 @@ const [PRIOR, POSTERIOR, FUTURE, WALK] = [0, 1, 2, 3];
 const BATCH = 6; // samples per batch: fast, and the first ones appear soon
 const INITIAL_INK = 0.1; // probability of ink for open pixels, in a picture of one digit
 
-/** Generates samples; sample i of a seed does not depend on the number of samples (eqs. 13-16). */
-export function* sample(model, { seed, count }) {
-  for (let first = 0; first < count; first += BATCH) {
-    const batch = Math.min(BATCH, count - first);
+/** Generates the samples from number `start`; sample i of a seed does not depend on the number of samples (eqs. 13-16). */
+export function* sample(model, { seed, count, start = 0 }) {
+  const end = start + count;
+  for (let first = start; first < end; first += BATCH) {
+    const batch = Math.min(BATCH, end - first);
     const z = noise(model, batch, (b) => [PRIOR, seed, first + b]); // eq. 13
     yield { films: films(model, yield* model.generate(z, batch)) };
   }

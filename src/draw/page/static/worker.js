@@ -2,11 +2,12 @@
  * Runs models in a worker, so that films play smoothly while others are computed.
  *
  * The message `{id, task, model, args}` starts a run and `{id, stop: true}` ends it. The worker
- * answers `{id, part}` for each part, then `{id, done: true}` or `{id, error}`.
+ * answers `{id, part}` for each part, `{id, progress}` while it loads the model, then
+ * `{id, done: true}` or `{id, error}`.
  */
 
 import { loadLayers } from "./linear.js";
-import { fetchFile, fetchJson, once } from "./loading.js";
+import { fetchBytes, fetchJson, once } from "./loading.js";
 import { DRAW } from "./model.js";
 import * as runs from "./runs.js";
 import { parseSafetensors } from "./safetensors.js";
@@ -16,10 +17,10 @@ const MAX_TIME = 16; // milliseconds that a run computes before other messages a
 const models = new Map(); // name -> promise of a model
 const running = new Set(); // ids of runs
 
-async function load(name) {
+async function load(name, progress) {
   const [config, weights, layer] = await Promise.all([
     fetchJson(`models/${name}/config.json`),
-    fetchFile(`models/${name}/model.safetensors`).then((response) => response.arrayBuffer()),
+    fetchBytes(`models/${name}/model.safetensors`, progress),
     loadLayers(),
   ]);
   return new DRAW(config, parseSafetensors(weights), layer);
@@ -28,7 +29,9 @@ async function load(name) {
 async function start({ id, task, model: name, args }) {
   running.add(id);
   try {
-    const model = await once(models, name, () => load(name));
+    const model = await once(models, name, () =>
+      load(name, (...bytes) => postMessage({ id, progress: bytes })),
+    );
     const parts = task === "load" ? [].values() : runs[task](model, args);
     let since = -Infinity;
     for (;;) {

@@ -1,8 +1,7 @@
 /** Compares samples of a model with attention and one without, played at the same speed. */
 
-import { parseSeed } from "../address.js";
 import { blank, tiles } from "../pictures.js";
-import { FilmView } from "./film.js";
+import { FilmView, TRACE_SEED } from "./film.js";
 
 const COUNT = 16;
 const SIDE = 4; // columns per model
@@ -12,11 +11,12 @@ export class Compare extends FilmView {
     super(root, app, 2 * SIDE + 1);
     this.pair = app.pair;
     this.canvases = [".left", ".right"].flatMap((side) => tiles(this.find(side), COUNT, "Sample"));
+    this.at = [...root.querySelectorAll(".at")];
     [".with", ".without"].forEach((side, i) => (this.find(side).textContent = this.pair[i].name));
   }
 
   get settings() {
-    return { seed: this.seed }; // undefined while the sample traces are shown
+    return { seed: this.seed };
   }
 
   get glimpses() {
@@ -30,13 +30,9 @@ export class Compare extends FilmView {
   async open(settings) {
     const signal = this.startView(settings);
     const { t } = settings;
-    this.seed = parseSeed(settings.seed);
     const names = this.pair.map(({ name }) => name);
-    if (this.seed === undefined) {
-      this.preview(Promise.all(names.map((name) => this.app.trace(name))), signal, t);
-    }
-    if (!(await this.ready(signal, ...names)) || this.seed === undefined) return;
-    await this.rerun(this.seed, t);
+    const isPlaying = this.seed === TRACE_SEED && (await this.previewTrace(names, signal, t));
+    if ((await this.ready(signal, ...names)) && !isPlaying) await this.rerun(this.seed, t);
   }
 
   /** Generates samples of both models from the same seed. */
@@ -60,9 +56,22 @@ export class Compare extends FilmView {
     this.setStatus(`Seed ${seed}`);
   }
 
+  /** Returns the glimpse of one of the models, when the longer film is at glimpse t. */
+  glimpseOf(side, t) {
+    const { glimpses } = this.pair[side].config;
+    return Math.round((t * glimpses) / this.player.last);
+  }
+
+  draw(t, resting) {
+    super.draw(t, resting);
+    this.pair.forEach(({ config }, side) => {
+      this.at[side].textContent = `glimpse ${this.glimpseOf(side, t)} of ${config.glimpses}`;
+    });
+  }
+
   pictures(t, resting) {
     return this.pair.flatMap(({ config }, side) => {
-      const glimpse = Math.round((t * config.glimpses) / this.player.last);
+      const glimpse = this.glimpseOf(side, t);
       return Array.from({ length: COUNT }, (_, i) => {
         const film = this.films[side]?.[i];
         return film ? this.frame(film, glimpse, resting) : blank(config);

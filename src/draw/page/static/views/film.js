@@ -6,6 +6,8 @@ import { Player } from "../player.js";
 import { freshSeed } from "../random.js";
 import { saveFilm } from "../save.js";
 
+export const TRACE_SEED = 0; // the sample traces contain the samples of this seed
+
 /**
  * A subclass implements `open(settings)`, which shows the settings in the address, and
  * `rerun(seed)`, which computes films with new noise. It fills `canvases`, and `films` as they
@@ -42,8 +44,9 @@ export class FilmView {
 
   /** Applies the settings that views share; returns the signal for the view's first run. */
   startView(settings) {
-    if (Object.keys(settings).length) this.reset(); // settings that are not given have defaults
-    this.seed = parseSeed(settings.seed) ?? this.seed ?? freshSeed();
+    this.isAddressed = Object.keys(settings).length > 0;
+    if (this.isAddressed) this.reset(); // settings that are not given have defaults
+    this.seed = parseSeed(settings.seed) ?? (this.isAddressed ? 0 : this.app.seed);
     this.films = [];
     this.player.load(this.glimpses);
     const windows = parseInteger(settings.windows, 0, 1);
@@ -73,7 +76,6 @@ export class FilmView {
 
   /** Restores the initial state of the view. */
   reset() {
-    this.seed = 0;
     this.pad?.set([]);
     if (this.windows) this.windows.checked = this.windows.defaultChecked;
   }
@@ -95,23 +97,39 @@ export class FilmView {
   async ready(signal, ...names) {
     this.again.disabled = true;
     this.setStatus("Loading the model");
+    this.isLoading = true;
     try {
       const needed = names.length ? names : [this.app.model.name];
       await Promise.all(needed.map((name) => this.app.load(name)));
     } finally {
+      this.isLoading = false;
       if (!signal.aborted) this.setStatus("");
     }
     if (!signal.aborted) this.again.disabled = false;
     return !signal.aborted;
   }
 
-  /** Shows films that need no run, such as those of a sample trace. */
-  async preview(films, signal, t) {
-    films = await films;
-    if (signal.aborted) return;
-    this.films = films;
+  /** Shows the sample traces of models, which need no run; returns false if one is missing. */
+  async previewTrace(names, signal, t) {
+    try {
+      const films = await Promise.all(names.map((name) => this.app.trace(name)));
+      if (signal.aborted) return true;
+      this.films = names.length > 1 ? films : films[0];
+    } catch (error) {
+      if (!signal.aborted) this.app.showError(error);
+      return signal.aborted;
+    }
     this.gif.disabled = false;
+    this.setStatus(`Seed ${TRACE_SEED}`);
     this.start(t);
+    return true;
+  }
+
+  /** Shows how much of a model is loaded, in bytes; the total is null if it is unknown. */
+  showProgress(loaded, total) {
+    if (!this.isLoading) return;
+    const share = total ? `${Math.floor((100 * loaded) / total)}%` : `${(loaded / 1e6).toFixed(1)} MB`;
+    this.setStatus(`Loading the model, ${share}`);
   }
 
   setStatus(text) {
@@ -130,6 +148,7 @@ export class FilmView {
   remember(t = this.player.playing ? null : this.player.t) {
     const { checked, defaultChecked } = this.windows ?? {};
     const windows = checked === defaultChecked ? undefined : Number(checked);
+    this.app.seed = this.seed;
     this.app.remember({ ...this.settings, t: t ?? undefined, windows });
   }
 

@@ -8,6 +8,7 @@ import { FilmView } from "./film.js";
 
 const COUNT = 9;
 const SAMPLES = 24; // per seed, as in Paint
+const PAUSE = 200; // milliseconds without a movement of the slider before the futures are generated
 
 export class Fork extends FilmView {
   constructor(root, app) {
@@ -17,7 +18,8 @@ export class Fork extends FilmView {
     this.freeze = this.find(".freeze");
     this.next = this.find(".next");
     this.at = this.frozen = null; // the slider's glimpse, and the one at which the films fork
-    this.freeze.addEventListener("input", () => this.growFutures());
+    this.film = null; // the film of the frozen sample
+    this.freeze.addEventListener("input", () => this.freezeAt(Number(this.freeze.value)));
     this.next.addEventListener("click", () => {
       this.index = (this.index + 1) % SAMPLES;
       if (this.index === 0) this.seed = freshSeed();
@@ -47,6 +49,7 @@ export class Fork extends FilmView {
     this.freeze.value = this.at; // limited to the maximum
     this.frozen = Number(this.freeze.value);
     this.label(this.frozen);
+    if (!this.shown?.startsWith(`${this.app.model.name},`)) this.film = this.shown = null;
     this.player.hold(0);
     this.next.disabled = this.freeze.disabled = true;
     if (!(await this.ready(signal))) return;
@@ -59,12 +62,34 @@ export class Fork extends FilmView {
     return this.growFutures();
   }
 
+  /** Shows the sample after another glimpse at once, and its futures when the slider rests. */
+  freezeAt(at) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.growFutures(), PAUSE);
+    this.frozen = at;
+    this.label(at);
+    this.redraw();
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    super.close();
+  }
+
   /** Generates the futures from the glimpse that the slider shows. */
   async growFutures(t) {
     const signal = this.startRun();
     const { seed, index, at, branch } = this.settings;
     this.at = at;
     this.label(at);
+    const shown = [this.app.model.name, seed, index].join();
+    if (shown !== this.shown) {
+      const sample = this.app.run("sample", { seed, count: 1, start: index }, signal);
+      for await (const { films } of sample) this.film = films[0];
+      if (signal.aborted) return;
+      this.shown = shown;
+      this.redraw();
+    }
     const args = { seed, index, t: at, count: COUNT, branch };
     for await (const { films } of this.app.run("fork", args, signal)) {
       this.films = films;
@@ -83,6 +108,6 @@ export class Fork extends FilmView {
 
   draw(t, resting) {
     super.draw(t, resting);
-    show(this.parent, this.frame(this.films[0], this.frozen, false));
+    show(this.parent, this.frame(this.film, this.frozen, false));
   }
 }

@@ -1,8 +1,7 @@
-/** Shows how samples are drawn, first those of the sample trace, then any others. */
+/** Shows how samples are drawn. */
 
-import { parseSeed } from "../address.js";
 import { tiles } from "../pictures.js";
-import { FilmView } from "./film.js";
+import { FilmView, TRACE_SEED } from "./film.js";
 
 const COUNT = 24;
 const COLUMNS = 6;
@@ -16,17 +15,18 @@ export class Paint extends FilmView {
   }
 
   get settings() {
-    return { seed: this.seed }; // undefined while the sample trace is shown
+    return { seed: this.seed };
   }
 
-  /** Shows the samples of the seed in the address, or else the sample trace. */
+  /** Shows the samples of the seed in the address; the sample trace contains those of one seed. */
   async open(settings) {
     const signal = this.startView(settings);
     const { t } = settings;
-    this.seed = parseSeed(settings.seed);
     this.setForkable(false);
-    if (this.seed === undefined) this.preview(this.app.trace(), signal, t);
-    if ((await this.ready(signal)) && this.seed !== undefined) await this.rerun(this.seed, t);
+    // The weights are loaded after the trace, so that a film plays as soon as possible.
+    const isPlaying = this.seed === TRACE_SEED && (await this.previewTrace([this.app.model.name], signal, t));
+    if (isPlaying) this.setForkable(true);
+    if ((await this.ready(signal)) && !isPlaying) await this.rerun(this.seed, t);
   }
 
   /** Generates samples; the film starts with the first batch, and the others join it. */
@@ -47,11 +47,11 @@ export class Paint extends FilmView {
     this.setForkable(true);
   }
 
-  /** Enables forking, which needs a seed: the noise of the sample trace is unknown to the page. */
+  /** Enables forking, when all samples are there. */
   setForkable(enabled) {
     this.find(".hint").textContent = enabled
       ? "Click a picture to see how else it could have turned out."
-      : "Click “New samples”, then a picture, to see how else it could have turned out.";
+      : "";
     for (const { parentElement: button } of this.canvases) {
       button.disabled = !enabled;
       button.title = enabled ? "Fork this sample" : "";

@@ -4,7 +4,7 @@ import { box, centre, filterbanks, read, write } from "../attention.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
 import { rasterise } from "../ink.js";
 import { ARROWS } from "../pad.js";
-import { show } from "../pictures.js";
+import { colours, show } from "../pictures.js";
 
 const SIZE = 28; // side of the picture, pixels
 const FIRST_PICTURE = "3";
@@ -142,12 +142,14 @@ export class Sandbox {
     const window = { ...rest, sigma2: sigma ** 2 };
     const { F_x, F_y } = filterbanks(window, SIZE, SIZE, n);
     const patch = read(this.image, 1, SIZE, SIZE, window, n);
-    const back = write(patch, 1, SIZE, SIZE, window, n);
+    const plain = read(this.image, 1, SIZE, SIZE, { ...window, gamma: 1 }, n);
+    const back = write(plain, 1, SIZE, SIZE, window, n);
     if (this.picked && Math.max(...this.picked) >= n) this.picked = null;
     show(this.find(".image"), this.litPicture(F_x, F_y));
     const brightest = Math.max(...back, 1e-9); // far below 1 if the window is large
     show(this.find(".patch"), pictureOf(patch, n));
-    const scaled = back.map((value) => value / brightest);
+    if (this.picked) this.mark(this.find(".patch"), this.picked, n);
+    const scaled = back.map((value) => value / (brightest * window.gamma)); // ink at gamma = 1
     show(this.find(".back"), pictureOf(scaled, SIZE));
     this.find(".brightest").textContent = brightest.toFixed(2);
     this.drawOverlay(window, n);
@@ -167,6 +169,16 @@ export class Sandbox {
     });
     const largest = Math.max(...weights);
     return { ...picture, glow: weights.map((weight) => weight / largest) };
+  }
+
+  /** Outlines the selected pixel [i, j] of the patch. */
+  mark(canvas, [i, j], n) {
+    const context = canvas.getContext("2d");
+    const side = canvas.width / n;
+    const line = Math.max(2, Math.round(canvas.width / 56));
+    context.strokeStyle = `rgb(${colours.read})`;
+    context.lineWidth = line;
+    context.strokeRect(i * side + line / 2, j * side + line / 2, side - line, side - line);
   }
 
   drawOverlay(window, n) {
