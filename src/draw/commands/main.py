@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "Export a model to ONNX.",
     "models": "List the bundled models and their results.",
     "data": "List or download data sets.",
+    "doctor": "Describe the installation, for bug reports.",
 }
 
 HELP = """\
