@@ -236,6 +236,8 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
             canvases=torch.stack(canvases) if record else None,
             read_window=_stack([output.window for output in outputs]) if record else None,
             write_window=_stack(write_windows),
+            read_size=self.config.read_size,
+            write_size=self.config.write_size,
             likelihood=self.likelihood,
         )
 
@@ -278,6 +280,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
                 z=z,
                 canvases=torch.stack(canvases) if record else None,
                 write_window=_stack(write_windows),
+                write_size=self.config.write_size,
                 likelihood=self.likelihood,
             )
 

@@ -54,6 +54,8 @@ class Trace:
     canvases: Float[Tensor, "T B K H W"] | None = None  # c_1 to c_T
     read_window: Window | None = None  # fields [T, B]
     write_window: Window | None = None  # fields [T, B]
+    read_size: int | None = None  # patch size N of the read windows
+    write_size: int | None = None  # patch size N of the write windows
 
     @property
     def mean(self) -> Float[Tensor, "B C H W"]:

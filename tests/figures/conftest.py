@@ -37,6 +37,8 @@ def trace() -> Trace:
         likelihood=LIKELIHOODS["bernoulli"],
         read_window=window(g_x=2.5, g_y=2.5, delta=1.0, sigma=0.25, shape=(3, 2)),
         write_window=window(g_x=6.5, g_y=6.5, delta=1.0, sigma=0.25, shape=(3, 2)),
+        read_size=2,
+        write_size=2,
     )
 
 

@@ -30,7 +30,7 @@ def present(picture: Image.Image) -> tuple[bool, bool]:
 
 
 def test_frames_show_the_canvas_of_each_glimpse_then_the_last_again(trace):
-    film = Film(trace=trace, columns=2, scale=2)
+    film = Film(trace=trace, columns=2, scale=2, windows=False)
     assert len(film) == 3 + 1
     for frame, value in zip(film, (0, 128, 255, 255), strict=True):
         assert frame.size == (16 + GAP + 16, 16)
@@ -38,15 +38,15 @@ def test_frames_show_the_canvas_of_each_glimpse_then_the_last_again(trace):
         assert (pixels(frame)[:, 18:] == value).all()
 
 
-def test_write_windows_are_drawn_if_their_size_is_given(trace):
-    for size, drawn in ((2, True), (None, False)):
-        film = Film(trace=trace, columns=2, scale=4, read_size=2, write_size=size)
+def test_windows_are_drawn_unless_disabled(trace):
+    for drawn in (True, False):
+        film = Film(trace=trace, columns=2, scale=4, windows=drawn)
         assert [present(frame) for frame in film] == [(False, drawn)] * 3 + [(False, False)]
 
 
 def test_images_with_read_windows_are_shown_beside_the_canvases(trace):
     images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    film = Film(trace=trace, columns=2, scale=4, read_size=2, write_size=2, images=images)
+    film = Film(trace=trace, columns=2, scale=4, images=images)
     side = 32 + GAP + 32
     left, right = MARGIN, MARGIN + side + MARGIN
     for t, frame in enumerate(film):
@@ -61,20 +61,21 @@ def test_images_with_read_windows_are_shown_beside_the_canvases(trace):
 
 
 def test_read_windows_need_images_and_a_size(trace):
-    alone = Film(trace=trace, columns=2, read_size=2, write_size=2)
+    alone = Film(trace=trace, columns=2)
     assert [present(frame) for frame in alone] == [(False, True)] * 3 + [(False, False)]
-    beside = Film(trace=trace, columns=2, write_size=2, images=torch.zeros(2, 1, 8, 8))
+    sizeless = replace(trace, read_size=None)
+    beside = Film(trace=sizeless, columns=2, images=torch.zeros(2, 1, 8, 8))
     assert [present(frame) for frame in beside] == [(False, True)] * 3 + [(False, False)]
 
 
 def test_trace_without_windows(trace):
     plain = replace(trace, read_window=None, write_window=None)
-    film = Film(trace=plain, columns=2, read_size=2, write_size=2)
+    film = Film(trace=plain, columns=2)
     assert [present(frame) for frame in film] == [(False, False)] * 4
 
 
 def test_film_is_a_sequence(trace):
-    film = Film(trace=trace, columns=2, scale=4, write_size=2)
+    film = Film(trace=trace, columns=2, scale=4)
     assert (pixels(film[-1]) == pixels(film[3])).all()
     assert (pixels(film[1]) == pixels(list(film)[1])).all()
     with pytest.raises(IndexError):
@@ -225,7 +226,7 @@ def test_unchanged_pixels_cost_little(path):
 
 
 def test_film_of_a_trace(trace, path):
-    film = Film(trace=trace, columns=2, scale=4, write_size=2)
+    film = Film(trace=trace, columns=2, scale=4)
     for frame, shown in zip(film, save(path, film), strict=True):
         assert (is_colour(frame, WRITE) == is_colour(shown, WRITE)).all()
         assert abs(pixels(frame) - shown).max() <= 4

@@ -58,7 +58,7 @@ def test_stages_show_up_to_twelve_glimpses(T, shown):
 def test_stages_show_write_windows():
     g_x = torch.tensor([[1.5, 4.5], [3.5, 2.5]], dtype=torch.float64)
     moving = window(g_y=4.5, delta=1.0, sigma=0.5, shape=(2, 2))._replace(g_x=g_x)
-    sheet = pixels(figures.stages(counting(2, write_window=moving), scale=4, write_size=2))
+    sheet = pixels(figures.stages(counting(2, write_window=moving, write_size=2), scale=4))
     for t, centres in enumerate(g_x.tolist()):
         for b, centre in enumerate(centres):
             columns = np.nonzero(is_colour(tile(sheet, b, t, 4), WRITE))[1]

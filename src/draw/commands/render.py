@@ -193,8 +193,7 @@ def sample_grid(model: DRAW, path: Path, *, count: int = 64, seed: int = 0) -> N
 def stages(model: DRAW, path: Path, *, count: int = 10, seed: int = 0) -> None:
     """Draw figure 1 or 7: samples after several of their glimpses."""
     trace = _generate(model, count, seed, record=True)
-    scale, size = Style().scale_for(model), model.config.write_size
-    figures.save_picture(path, figures.stages(trace, scale=scale, write_size=size))
+    figures.save_picture(path, figures.stages(trace, scale=Style().scale_for(model)))
 
 
 @torch.no_grad()
@@ -272,8 +271,7 @@ def _save(
         trace=trace,
         columns=columns,
         scale=scale,
-        read_size=model.config.read_size if output.windows else None,
-        write_size=model.config.write_size if output.windows else None,
+        windows=output.windows,
         images=images,
         finished=finished,
     )

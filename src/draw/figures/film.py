@@ -1,5 +1,6 @@
 """Films of a recorded trace, glimpse by glimpse, as GIF, WebP or MP4."""
 
+import io
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class Film(Sequence[Image.Image]):
         trace: the recorded trace.
         columns: images per row.
         scale: screen pixels per image pixel.
-        read_size, write_size: the patch sizes N of the windows, which are not drawn if None.
+        windows: whether to draw the windows.
         images: the encoded images, shown beside the canvases, with the read windows.
         finished: the pictures of the last frame; by default the means of the final canvases.
 
@@ -46,7 +47,7 @@ class Film(Sequence[Image.Image]):
 
     >>> from draw.model import DRAW, DRAWConfig
     >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
-    >>> film = Film(trace=model.generate(6, record=True), columns=3, write_size=5)
+    >>> film = Film(trace=model.generate(6, record=True), columns=3)
     >>> len(film), film[0].size
     (4, (76, 50))
     """
@@ -54,8 +55,7 @@ class Film(Sequence[Image.Image]):
     trace: Trace
     columns: int
     scale: int = 3
-    read_size: int | None = None
-    write_size: int | None = None
+    windows: bool = True
     images: Float[Tensor, "B C H W"] | None = None
     finished: Float[Tensor, "B C H W"] | None = None
 
@@ -69,15 +69,17 @@ class Film(Sequence[Image.Image]):
         if isinstance(index, slice):
             return [self[t] for t in range(len(self))[index]]
         t = range(len(self))[index]
-        is_finished = t == len(self.trace.z)
-        read = None if is_finished else window_at(self.trace.read_window, t)
-        write = None if is_finished else window_at(self.trace.write_window, t)
-        finished = self.trace.mean if self.finished is None else self.finished
-        means = finished if is_finished else self.trace.means[t]
-        canvases = windowed(means, self.scale, write, self.write_size, "write")
+        trace, read, write = self.trace, None, None
+        if t == len(trace.z):
+            means = trace.mean if self.finished is None else self.finished
+        else:
+            means = trace.means[t]
+            if self.windows:
+                read, write = window_at(trace.read_window, t), window_at(trace.write_window, t)
+        canvases = windowed(means, self.scale, write, trace.write_size, "write")
         if self.images is None:
             return arrange(canvases, self.columns)
-        images = windowed(self.images, self.scale, read, self.read_size, "read")
+        images = windowed(self.images, self.scale, read, trace.read_size, "read")
         parts = {"image": images, "canvas": canvases}
         return panels({title: arrange(tiles, self.columns) for title, tiles in parts.items()})
 
@@ -147,7 +149,14 @@ def save_film(path: Path, film: Sequence[Image.Image], *, fps: float, hold_ms: i
         writer(partial, film, 1000 / fps, hold_ms)
 
 
-Writer = Callable[[Path, Sequence[Image.Image], float, int], None]
+def webp_bytes(film: Sequence[Image.Image], *, fps: float, hold_ms: int) -> bytes:
+    """Return a film as the bytes of a WebP file; see `save_film`."""
+    file = io.BytesIO()
+    _save_webp(file, film, 1000 / fps, hold_ms)
+    return file.getvalue()
+
+
+Writer = Callable[[Any, Sequence[Image.Image], float, int], None]
 
 
 def check_film(path: Path) -> Writer:
@@ -221,10 +230,12 @@ def _window_masks(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return read, write
 
 
-def _save_webp(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms: int) -> None:
+def _save_webp(
+    file: Path | io.BytesIO, film: Sequence[Image.Image], frame_ms: float, hold_ms: int
+) -> None:
     first, *rest = (picture.point(WEBP_SHADES * 3) for picture in film)
     first.save(
-        *(path, "WEBP"),
+        *(file, "WEBP"),
         save_all=True,
         append_images=rest,
         duration=[round(frame_ms)] * len(rest) + [hold_ms],

@@ -47,21 +47,20 @@ SCALE = 8  # screen pixels per image pixel in figures 3 and 4
 METRICS = {"elbo": "ELBO", "log_likelihood": "log likelihood of the labels"}
 
 
-def stages(trace: Trace, *, scale: int = 3, write_size: int | None = None) -> Image.Image:
+def stages(trace: Trace, *, scale: int = 3) -> Image.Image:
     """Show each image after up to twelve of its glimpses, one row per image (figures 1 and 7).
 
     Args:
-        trace: the recorded trace.
+        trace: the recorded trace, whose write windows are drawn in orange.
         scale: screen pixels per image pixel.
-        write_size: the patch size N of the write windows, drawn in orange; None does not draw them.
 
     Raises:
         TraceError: if the trace was not recorded.
     """
     means = trace.means
     shown = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
-    windows = trace.write_window
-    columns = [windowed(means[t], scale, window_at(windows, t), write_size, "write") for t in shown]
+    windows, size = trace.write_window, trace.write_size
+    columns = [windowed(means[t], scale, window_at(windows, t), size, "write") for t in shown]
     return _columns(columns, ["glimpse 1", *(f"{t + 1}" for t in shown[1:])])
 
 

@@ -27,14 +27,15 @@ def forward(model: Any, x: Tensor, eps: Tensor, *, record: bool) -> Trace:
         fields = results._asdict()
     else:
         fields = _run(model, weights, x, eps, record)
-    log_likelihood = model.likelihood.log_likelihood(x, fields["canvas"])  # eq. 9
-    return Trace(**fields, eps=eps, log_likelihood=log_likelihood, likelihood=model.likelihood)
+    fields["read_size"], fields["write_size"] = model.config.read_size, model.config.write_size
+    fields["log_likelihood"] = model.likelihood.log_likelihood(x, fields["canvas"])  # eq. 9
+    return Trace(**fields, eps=eps, likelihood=model.likelihood)
 
 
 def generate(model: Any, z: Tensor, *, record: bool) -> Trace:
     """Decode latents as `DRAW.generate` does."""
     fields = _run(model, Weights.of(model, None), None, z.contiguous(), record)
-    return Trace(**fields, likelihood=model.likelihood)
+    return Trace(**fields, write_size=model.config.write_size, likelihood=model.likelihood)
 
 
 def _run(
