@@ -27,7 +27,7 @@ CONFIGS = {
 }
 
 T, Z = TINY["glimpses"], TINY["latent_size"]
-VIEWS = ("paint", "look", "finish", "fork", "compare", "window")
+VIEWS = ("paint", "look", "finish", "fork", "compare", "window", "find")
 BLANK = "blank.html"  # a page of the same origin without scripts
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_OPTIONS = (
@@ -36,8 +36,9 @@ BROWSER_OPTIONS = (
 ).split()
 VIEWPORT = {"width": 1280, "height": 800}
 MODULES = (
-    "attention engine examples gif ink linear model pictures random runs safetensors trace".split()
-)
+    "arrays attention classifier clutter engine examples gif ink layers model pictures random runs "
+    "safetensors trace"
+).split()
 
 
 def wild(config: DRAWConfig, seed: int = 0) -> DRAW:

@@ -154,7 +154,8 @@ def check_controls(page: Page, view: str) -> None:
     )
     assert unnamed == []
     assert page.locator("nav [aria-current]").get_attribute("data-view") == view
-    controls = """a[href], button:enabled, input:enabled, select, [tabindex="0"]"""
+    inputs = "input:enabled:not([type=radio]:not(:checked))"  # the arrow keys reach other radios
+    controls = f"""a[href], button:enabled, {inputs}, select, [tabindex="0"]"""
     count = page.evaluate(
         f"""(window.left = new Set([...document.querySelectorAll(`{controls}`)]
             .filter((element) => element.tabIndex >= 0 && element.checkVisibility()))).size"""

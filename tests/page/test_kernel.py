@@ -54,15 +54,15 @@ def test_layers_of_any_size_equal_those_in_javascript(module):
     """Layers of one kernel share its memory, which grows."""
     largest = module(
         """
-        const layer = await linear.loadLayers();
+        const layer = await layers.loadLayers();
         const draw = (count) => Float32Array.from({ length: count }, () => Math.random() - 0.5);
         const sizes = [[5, 16], [25, 7], [1, 1], [64, 34], [300, 200]];
-        const layers = sizes.map(([rows, columns]) => {
+        const pairs = sizes.map(([rows, columns]) => {
             const [weight, bias] = [draw(rows * columns), draw(rows)];
-            return [layer(weight, bias), linear.scalarLayer(weight, bias), columns];
+            return [layer(weight, bias), layers.scalarLayer(weight, bias), columns];
         });
         const differences = [1, 2, 9].flatMap((batch) =>
-            layers.flatMap(([simd, scalar, columns]) => {
+            pairs.flatMap(([simd, scalar, columns]) => {
                 const x = draw(batch * columns);
                 const [ours, theirs] = [simd(x), scalar(x)];
                 if (ours.length !== theirs.length) return [Infinity];

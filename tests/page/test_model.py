@@ -70,7 +70,7 @@ def script(browser: Browser, address: str) -> Any:
                 const url = `{address}models/${{name}}/`;
                 const config = await (await fetch(url + "config.json")).json();
                 const bytes = await (await fetch(url + "model.safetensors")).arrayBuffer();
-                const layer = scalar ? linear.scalarLayer : await linear.loadLayers();
+                const layer = scalar ? layers.scalarLayer : await layers.loadLayers();
                 return new model.DRAW(config, safetensors.parseSafetensors(bytes), layer);
             }};
             const run = (steps) => {{

@@ -55,11 +55,16 @@ def test_it_contains_the_page_and_each_model_in_order(tmp_path):
     build_site(tmp_path / "site", TINY_MODELS)
     files = contents(tmp_path / "site")
     index = json.loads(files["models.json"])
-    assert [entry["name"] for entry in index] == [*TINY_MODELS, *zoo.names("DRAW")]
+    classifiers = ["cluttered-100", "cluttered-100-4"]
+    names = [*TINY_MODELS, *zoo.names("DRAW"), *classifiers]
+    assert [entry["name"] for entry in index] == names
     for entry in index:
         name = entry["name"]
         assert json.loads(files[f"models/{name}/config.json"]) == entry["config"]
         assert f"models/{name}/model.safetensors" in files
+        if name in classifiers:
+            assert json.loads(files[f"models/{name}/results.json"]) == zoo.results(name)
+            continue
         trace = json.loads(files[f"traces/{name}.json"])
         assert trace["model"] == name
         assert trace["steps"] == entry["config"]["glimpses"]
@@ -147,7 +152,7 @@ def test_a_given_model_replaces_the_bundled_model_of_the_same_name(tmp_path):
     name, *others = zoo.names("DRAW")
     build_site(tmp_path, {name: TINY_MODELS["plain"]})
     index = json.loads((tmp_path / "models.json").read_text())
-    assert [entry["name"] for entry in index] == [name, *others]
+    assert [entry["name"] for entry in index][: len(others) + 1] == [name, *others]
     assert index[0]["config"]["height"] == 14
     source = zoo.find(others[0]) / "model"
     files = contents(tmp_path / "models" / others[0])
@@ -156,13 +161,15 @@ def test_a_given_model_replaces_the_bundled_model_of_the_same_name(tmp_path):
 
 
 def test_a_visitor_loads_less_than_5_mb(folder):
-    """The page, and any one model with its trace."""
+    """The page, and any one model with its trace, or both classifiers."""
     files = contents(folder)
     shared = sum(len(f) for n, f in files.items() if not n.startswith(("models/", "traces/")))
     for name in zoo.names("DRAW"):
         parts = (f"models/{name}/config.json", f"models/{name}/model.safetensors")
         model = sum(len(files[part]) for part in (*parts, f"traces/{name}.json"))
         assert shared + model < 5_000_000
+    classifiers = [len(f) for n, f in files.items() if n.startswith("models/cluttered-100")]
+    assert shared + sum(classifiers) < 5_000_000
 
 
 @pytest.mark.usefixtures("only_tiny")

@@ -3,7 +3,8 @@
 index.html, *.js, style.css   the page, copied from static/
 models.json                   names and configurations of the models; the page shows the first one
 models/NAME/                  config.json and model.safetensors, with which the page runs the model
-traces/NAME.json              sample trace, which the page plays while it loads the weights
+models/NAME/results.json      what was measured on a bundled classifier
+traces/NAME.json              sample trace of a DRAW, which the page plays while it loads weights
 files.json                    all other files, which the page keeps for use without a network
 """
 
@@ -25,9 +26,10 @@ from draw.storage.files import cache_dir, expand_user, is_vacant, read_json, wri
 from draw.storage.hub import CONFIG, WEIGHTS
 
 STATIC = Path(__file__).parent / "static"
-INDEX, FILES = "models.json", "files.json"
+INDEX, FILES, RESULTS = "models.json", "files.json", "results.json"
 MAX_SAMPLES = 24  # per sample trace; the page shows 24
 MAX_TRACE_BYTES = 2**23  # pixels of a sample trace before compression
+CLUTTERED = (1, 100, 100)  # image shape of the classifiers on the page
 TRACE_VERSION = 2  # increase to discard cached traces when their content changes
 
 
@@ -67,6 +69,7 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
     names = [*models, *_copy_bundled(folder / "models", exclude=models)]
     for name in names:
         _add_trace(folder / "models" / name, folder / "traces" / f"{name}.json")
+    names += _copy_classifiers(folder / "models", exclude=models)
     index = [
         {"name": name, "config": read_json(folder / "models" / name / CONFIG)} for name in names
     ]
@@ -88,11 +91,30 @@ def _copy_bundled(folder: Path, exclude: dict[str, DRAW]) -> list[str]:
     """Copy the bundled models that the page supports; return their names."""
     copied = []
     for name in zoo.names("DRAW"):
-        source = zoo.BUNDLED / name / "model"
-        if name not in exclude and read_json(source / CONFIG)["likelihood"] == "bernoulli":
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.md"))
+        config = read_json(zoo.BUNDLED / name / "model" / CONFIG)
+        if name not in exclude and config["likelihood"] == "bernoulli":
+            _copy(name, folder)
             copied.append(name)
     return copied
+
+
+def _copy_classifiers(folder: Path, exclude: dict[str, DRAW]) -> list[str]:
+    """Copy the bundled classifiers of cluttered digits and their results; return their names."""
+    copied = []
+    for name in zoo.names("GlimpseClassifier"):
+        config = read_json(zoo.BUNDLED / name / "model" / CONFIG)
+        shape = tuple(config[size] for size in ("channels", "height", "width"))
+        if name not in exclude and shape == CLUTTERED:
+            _copy(name, folder)
+            shutil.copyfile(zoo.BUNDLED / name / RESULTS, folder / name / RESULTS)
+            copied.append(name)
+    return copied
+
+
+def _copy(name: str, folder: Path) -> None:
+    """Copy the configuration and the weights of a bundled model."""
+    source = zoo.BUNDLED / name / "model"
+    shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.md"))
 
 
 def _add_trace(saved: Path, path: Path) -> None:

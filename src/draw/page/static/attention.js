@@ -5,6 +5,8 @@
  * paper. Images are flat [channels, B, A], patches [channels, N, N], filters [N, A].
  */
 
+import { join, split } from "./arrays.js";
+
 const MAX_LOG = 40; // bound of the magnitude of the three logarithms
 
 /** Converts the network's five outputs to a window (eqs. 21-24). */
@@ -96,6 +98,21 @@ export function write(patch, channels, height, width, window, n) {
     }
   }
   return image;
+}
+
+/**
+ * Applies `read` or `write` to each image of a batch, through the window of its params [batch, 5].
+ * Returns the results and the windows.
+ */
+export function attend(operation, values, channels, params, { height, width }, n) {
+  const windows = split(params, params.length / 5).map((each) =>
+    windowFromParams(each, height, width, n),
+  );
+  const images = split(values, windows.length);
+  const results = windows.map((window, b) =>
+    operation(images[b], channels, height, width, window, n),
+  );
+  return [join(results), windows];
 }
 
 /** Returns the extent of the patch in pixels; a whole image spans 0.5 to A + 0.5. */

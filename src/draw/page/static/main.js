@@ -5,6 +5,7 @@ import { fetchJson, once } from "./loading.js";
 import { readColours } from "./pictures.js";
 import { readTrace } from "./trace.js";
 import { Compare } from "./views/compare.js";
+import { Find } from "./views/find.js";
 import { Finish } from "./views/finish.js";
 import { Fork } from "./views/fork.js";
 import { Look } from "./views/look.js";
@@ -18,6 +19,7 @@ const VIEWS = {
   fork: Fork,
   compare: Compare,
   window: Sandbox,
+  find: Find,
 };
 
 const WRITE_DELAY = 300; // milliseconds between two changes of the address
@@ -27,7 +29,8 @@ const byId = (id) => document.getElementById(id);
 /** The services that views share: models, runs, navigation and the address. */
 class App {
   constructor(models) {
-    this.models = models;
+    this.models = models.filter(({ config }) => config.type === "DRAW");
+    this.classifiers = models.filter(({ config }) => config.type === "GlimpseClassifier");
     this.engine = new Engine();
     this.seed = 0; // views keep the seed and the drawings of the view before
     this.drawings = new Map(); // size of a digit -> strokes of the visitor
@@ -69,6 +72,13 @@ class App {
     return null;
   }
 
+  /** Whether there is a view of this name, and the models that it needs. */
+  offers(view) {
+    if (view === "compare") return this.pair !== null;
+    if (view === "find") return this.classifiers.length === 2;
+    return Object.hasOwn(VIEWS, view);
+  }
+
   /** Opens the view in the address; ignores settings that are unknown or invalid. */
   open() {
     this.written = location.hash;
@@ -76,8 +86,7 @@ class App {
     const { view, model, ...settings } = Object.fromEntries(address);
     this.view?.close();
     this.model = this.models.find(({ name }) => name === model) ?? this.models[0];
-    const known = Object.hasOwn(VIEWS, view) && (view !== "compare" || this.pair);
-    this.viewName = known ? view : "paint";
+    this.viewName = this.offers(view) ? view : "paint";
     for (const section of document.querySelectorAll("main section")) {
       section.hidden = section.id !== this.viewName;
     }
@@ -88,7 +97,8 @@ class App {
       if (current) link.scrollIntoView({ block: "nearest", inline: "center" }); // on phones
     }
     byId("model").value = this.model.name;
-    const canChoose = this.models.length > 1 && !["compare", "window"].includes(this.viewName);
+    const canChoose =
+      this.models.length > 1 && !["compare", "window", "find"].includes(this.viewName);
     byId("model").parentElement.hidden = !canChoose;
     byId("notice").hidden = true;
     if (!this.views.has(this.viewName)) {
@@ -201,7 +211,10 @@ function initKeys(app) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (event.key === " " && !within("input:not([type=range]), select, button")) {
       if (!event.repeat) player.toggle();
-    } else if (step && !within("input[type=range], select, [role=application]")) {
+    } else if (
+      step &&
+      !within("input:is([type=range], [type=radio]), select, [role=application]")
+    ) {
       player.seek(player.t + step);
     } else {
       return;
@@ -239,7 +252,8 @@ async function main() {
     event.preventDefault(); // the address stores the view
     byId("main").focus();
   });
-  document.querySelector("nav [data-view=compare]").hidden = !app.pair;
+  for (const link of document.querySelectorAll("nav a"))
+    link.hidden = !app.offers(link.dataset.view);
   addEventListener("hashchange", () => app.open());
   addEventListener("unhandledrejection", ({ reason }) => app.showError(reason));
   addEventListener("error", (event) => app.showError(event));

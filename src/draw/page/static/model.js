@@ -6,11 +6,9 @@
  * array is flat float32 [batch, ...] in row-major order.
  */
 
-import { read, windowFromParams, write } from "./attention.js";
-import { scalarLayer } from "./linear.js";
-
-/** Converts a canvas's logit to the pixel's probability of ink. */
-export const sigmoid = (c) => 1 / (1 + Math.exp(-c));
+import { concatenate, halves, repeat, split } from "./arrays.js";
+import { attend, read, write } from "./attention.js";
+import { lstm, Parameters, scalarLayer, sigmoid } from "./layers.js";
 
 const STATE = ["canvas", "h_enc", "c_enc", "h_dec", "c_dec"]; // c_enc, c_dec: cell states
 
@@ -26,32 +24,15 @@ export class DRAW {
     this.pixels = channels * height * width;
     const r_size = 2 * (n_read === null ? this.pixels : channels * n_read ** 2);
     const w_size = n_write === null ? this.pixels : channels * n_write ** 2;
-    const take = (name, ...shape) => {
-      const tensor = tensors[name];
-      if (!tensor || String(tensor.shape) !== String(shape)) {
-        const given = tensor ? `has shape [${tensor.shape}]` : "is missing";
-        throw new Error(`${name} ${given}; this model needs shape [${shape}]`);
-      }
-      return tensor.values;
-    };
-    const linear = (name, outputs, inputs = hidden, suffix = "") =>
-      layer(
-        take(`${name}.weight${suffix}`, outputs, inputs),
-        take(`${name}.bias${suffix}`, outputs),
-      );
-    const cell = (name, inputs) => ({
-      input: linear(name, 4 * hidden, inputs, "_ih"),
-      recurrent: linear(name, 4 * hidden, hidden, "_hh"),
-      hidden,
-    });
-    this.encoder = cell("encoder", r_size + hidden); // eq. 5
-    this.posterior = linear("posterior", 2 * latent); // eqs. 1, 2
-    this.decoder = cell("decoder", latent); // eq. 7
-    this.patch = linear("patch", w_size); // eqs. 18, 28
-    this.read_window = n_read === null ? null : linear("read_window", 5); // eq. 21
-    this.write_window = n_write === null ? null : linear("write_window", 5); // eq. 21
-    this.canvas_0 = take("canvas_0", channels, height, width);
-    for (const name of STATE.slice(1)) this[`${name}_0`] = take(`${name}_0`, hidden);
+    const layers = new Parameters(tensors, layer, hidden);
+    this.encoder = layers.lstm("encoder", r_size + hidden); // eq. 5
+    this.posterior = layers.linear("posterior", 2 * latent); // eqs. 1, 2
+    this.decoder = layers.lstm("decoder", latent); // eq. 7
+    this.patch = layers.linear("patch", w_size); // eqs. 18, 28
+    this.read_window = n_read === null ? null : layers.linear("read_window", 5); // eq. 21
+    this.write_window = n_write === null ? null : layers.linear("write_window", 5); // eq. 21
+    this.canvas_0 = layers.take("canvas_0", channels, height, width);
+    for (const name of STATE.slice(1)) this[`${name}_0`] = layers.take(`${name}_0`, hidden);
   }
 
   // ------------------------------------------------------------------ the two pure steps
@@ -73,7 +54,7 @@ export class DRAW {
     let [r, windows] = [both, null]; // eq. 17
     if (this.read_window) {
       const params = this.read_window(state.h_dec); // eq. 21, from h_dec_{t-1}
-      [r, windows] = this.attend(read, both, 2 * channels, params, n); // eqs. 4, 27
+      [r, windows] = attend(read, both, 2 * channels, params, this.config, n); // eqs. 4, 27
     }
     const seen = concatenate(r, state.h_dec, batch);
     const [h_enc, c_enc] = lstm(this.encoder, seen, state.h_enc, state.c_enc); // eq. 5
@@ -94,23 +75,10 @@ export class DRAW {
     let [written, windows] = [w, null]; // eq. 18
     if (this.write_window) {
       const params = this.write_window(h_dec); // eq. 21, from h_dec_t
-      [written, windows] = this.attend(write, w, channels, params, n); // eq. 29
+      [written, windows] = attend(write, w, channels, params, this.config, n); // eq. 29
     }
     const canvas = state.canvas.map((logit, i) => logit + written[i]); // eq. 8
     return [{ ...state, canvas, h_dec, c_dec }, windows];
-  }
-
-  /** Applies `read` or `write` through the windows of a batch. Returns the results and windows. */
-  attend(operation, values, channels, params, n) {
-    const { height, width } = this.config;
-    const images = split(values, params.length / 5);
-    const windows = split(params, images.length).map((each) =>
-      windowFromParams(each, height, width, n),
-    );
-    const results = windows.map((window, b) =>
-      operation(images[b], channels, height, width, window, n),
-    );
-    return [join(results), windows];
   }
 
   // ------------------------------------------------------------------ loops over the steps
@@ -176,59 +144,4 @@ export function logLikelihood(x, canvas, batch) {
     result[b] = nats; // -L_x of eq. 9
   }
   return result;
-}
-
-// -------------------------------------------------------------------- arrays
-
-/** Applies an LSTM cell with gates in the order i, f, g, o. Returns [h, c]. */
-function lstm(cell, x, h, c) {
-  const gates = cell.input(x);
-  const fromState = cell.recurrent(h);
-  for (let i = 0; i < gates.length; i++) gates[i] += fromState[i];
-  const { hidden } = cell;
-  const h_next = new Float32Array(h.length);
-  const c_next = new Float32Array(c.length);
-  for (let i = 0; i < h.length; i++) {
-    const unit = i % hidden;
-    const gate = 4 * (i - unit) + unit;
-    c_next[i] =
-      sigmoid(gates[gate + hidden]) * c[i] + sigmoid(gates[gate]) * tanh(gates[gate + 2 * hidden]);
-    h_next[i] = sigmoid(gates[gate + 3 * hidden]) * tanh(c_next[i]);
-  }
-  return [h_next, c_next];
-}
-
-/** Computes the hyperbolic tangent, in half the time of Math.tanh. */
-const tanh = (x) => 2 * sigmoid(2 * x) - 1;
-
-/** [count * n] -> count views [n]. */
-export const split = (values, count) =>
-  Array.from({ length: count }, (_, i) =>
-    values.subarray((i * values.length) / count, ((i + 1) * values.length) / count),
-  );
-
-/** Concatenates arrays of numbers. */
-export function join(parts) {
-  const result = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let start = 0;
-  for (const part of parts) {
-    result.set(part, start);
-    start += part.length;
-  }
-  return result;
-}
-
-/** Repeats the same values for each image of a batch. */
-export const repeat = (values, batch) => join(new Array(batch).fill(values));
-
-/** [batch, m] and [batch, n] -> [batch, m + n]. */
-function concatenate(left, right, batch) {
-  const rights = split(right, batch);
-  return join(split(left, batch).flatMap((part, b) => [part, rights[b]]));
-}
-
-/** [batch, 2 n] -> two times [batch, n]. */
-function halves(both, batch) {
-  const parts = split(both, 2 * batch);
-  return [0, 1].map((half) => join(parts.filter((_, i) => i % 2 === half)));
 }

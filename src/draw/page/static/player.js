@@ -5,7 +5,8 @@ const MAX_GLIMPSE_TIME = 250; // milliseconds
 export const REST_TIME = 1800; // milliseconds for the finished picture
 
 /** Returns the milliseconds for each glimpse of a film. */
-export const glimpseTime = (glimpses) => Math.min(MAX_GLIMPSE_TIME, FILM_TIME / glimpses);
+export const glimpseTime = (glimpses, maxTime = MAX_GLIMPSE_TIME) =>
+  Math.min(maxTime, FILM_TIME / glimpses);
 
 /** Formats " 7 / 64" with the width of "64 / 64". */
 export const formatPosition = (t, last) =>
@@ -30,6 +31,8 @@ export class Player {
     this.draw = draw;
     this.settled = settled;
     this.playing = false;
+    this.maxTime = MAX_GLIMPSE_TIME;
+    this.repeats = true; // whether the film starts again after its end
     this.frame = null; // animation frame request, while playing
     this.first = this.t = this.last = 0;
     this.button.addEventListener("click", () => this.toggle());
@@ -88,12 +91,14 @@ export class Player {
 
   tick(now) {
     this.frame = requestAnimationFrame((later) => this.tick(later));
-    const due = this.t === this.last ? REST_TIME : glimpseTime(this.last) / speed;
+    const due =
+      this.t === this.last ? REST_TIME : glimpseTime(this.last, this.maxTime) / speed;
     if (now - this.since >= due) {
       const late = now - this.since > 2 * due; // the page was hidden or busy: continue from here
       this.since = late ? now : this.since + due;
       this.t = this.t === this.last ? this.first : this.t + 1;
-      this.show();
+      if (this.t === this.last && !this.repeats) this.seek(this.t);
+      else this.show();
     }
   }
 

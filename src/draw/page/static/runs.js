@@ -9,8 +9,11 @@
  * from files.
  */
 
+import { join, repeat, split } from "./arrays.js";
+import { read } from "./attention.js";
 import { digitShare } from "./ink.js";
-import { join, logLikelihood, repeat, sigmoid, split } from "./model.js";
+import { sigmoid } from "./layers.js";
+import { logLikelihood } from "./model.js";
 import { normals, uniforms } from "./random.js";
 
 // First number of every noise key, so that different kinds of run use different noise.
@@ -62,8 +65,8 @@ export function* fork(model, { seed, index, t, count, branch }) {
 /**
  * Completes a drawing with clamped iterations (Rezende et al. 2014). The open pixels start at
  * random. Each round samples the open pixels, restores the visitor's ink and reconstructs the
- * image, which gives the next probabilities. Yields the pictures of each round, and the films of the
- * last one.
+ * image, which gives the next probabilities. Yields the pictures of each round, and the films of
+ * the last one.
  */
 export function* complete(model, { ink, seed, count, rounds }) {
   const initial = INITIAL_INK * digitShare(model.config) ** 2;
@@ -79,6 +82,35 @@ export function* complete(model, { ink, seed, count, rounds }) {
   }
 }
 
+/** Classifies an image of bytes, 0 to 255; its film shows the glimpses on the unchanged image. */
+export function* classify(model, { pixels }) {
+  const { glimpses, height, width, channels, read_size: readSize, classes } = model.config;
+  const x = Float32Array.from(pixels, (byte) => byte / 255);
+  const { logits, read_window } = yield* model.forward(x);
+  const film = {
+    ...{ glimpses, height, width, channels, readSize, writeSize: null },
+    start: pixels,
+    means: Uint8Array.from(
+      { length: glimpses * pixels.length },
+      (_, i) => pixels[i % pixels.length],
+    ),
+    read: read_window.map(([window]) => window),
+    write: null,
+    kl: null,
+    patches: read_window.map(([window]) => read(x, channels, height, width, window, readSize)),
+    probabilities: split(logits, logits.length / classes).map(softmax),
+  };
+  yield { films: [film] };
+}
+
+/** Converts logits to probabilities. */
+function softmax(logits) {
+  const largest = Math.max(...logits);
+  const weights = logits.map((logit) => Math.exp(logit - largest));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
 /** Draws noise [T, batch, Z] with a separate key for each image. */
 function noise(model, batch, keyOf) {
   const { glimpses: T, latent_size: Z } = model.config;
@@ -86,10 +118,10 @@ function noise(model, batch, keyOf) {
   return join(images[0].flatMap((_, t) => images.map((glimpses) => glimpses[t])));
 }
 
-/** Converts a canvas to a picture: the mean, not a sample. */
+/** Converts a canvas to a picture: the mean of eq. 16, not a sample. */
 function bytes(canvas) {
   const picture = new Uint8Array(canvas.length); // Uint8Array.from would be five times slower
-  for (let i = 0; i < canvas.length; i++) picture[i] = Math.round(255 * sigmoid(canvas[i])); // eq. 16
+  for (let i = 0; i < canvas.length; i++) picture[i] = Math.round(255 * sigmoid(canvas[i]));
   return picture;
 }
 

@@ -6,13 +6,16 @@
  * `{id, done: true}` or `{id, error}`.
  */
 
-import { loadLayers } from "./linear.js";
+import { GlimpseClassifier } from "./classifier.js";
+import { loadLayers } from "./layers.js";
 import { fetchBytes, fetchJson, once } from "./loading.js";
 import { DRAW } from "./model.js";
 import * as runs from "./runs.js";
 import { parseSafetensors } from "./safetensors.js";
 
 const MAX_TIME = 16; // milliseconds that a run computes before other messages are handled
+
+const NETWORKS = { DRAW, GlimpseClassifier };
 
 const models = new Map(); // name -> promise of a model
 const running = new Set(); // ids of runs
@@ -23,7 +26,7 @@ async function load(name, progress) {
     fetchBytes(`models/${name}/model.safetensors`, progress),
     loadLayers(),
   ]);
-  return new DRAW(config, parseSafetensors(weights), layer);
+  return new NETWORKS[config.type](config, parseSafetensors(weights), layer);
 }
 
 async function start({ id, task, model: name, args }) {

@@ -1,8 +1,9 @@
 /**
- * Affine layers, x -> W x + bias for each x of a batch [batch, columns] -> [batch, rows].
+ * The layers of both networks: affine layers and LSTM cells.
  *
- * They take nearly all the time of a glimpse. `kernel.wasm`, assembled from `kernel.wat`, computes
- * them with SIMD instructions. Browsers that cannot run it use JavaScript, which is ten times slower.
+ * Affine layers, x -> W x + bias for each x of a batch [batch, columns] -> [batch, rows], take
+ * most of the time of a glimpse. `kernel.wasm`, assembled from `kernel.wat`, computes them with SIMD
+ * instructions. Browsers that cannot run it use JavaScript, which is ten times slower.
  */
 
 import { fetchFile } from "./loading.js";
@@ -111,3 +112,61 @@ function takeRows(from, at, paddedWidth, width, count) {
   }
   return rows;
 }
+
+// -------------------------------------------------------------------- layers of a saved model
+
+/** Reads the layers of a model from its tensors, and checks their shapes. */
+export class Parameters {
+  /** `layer` makes affine layers, and `hidden` is the size of the LSTM's state. */
+  constructor(tensors, layer, hidden) {
+    Object.assign(this, { tensors, layer, hidden });
+  }
+
+  /** Returns the numbers of a tensor. */
+  take(name, ...shape) {
+    const tensor = this.tensors[name];
+    if (!tensor || String(tensor.shape) !== String(shape)) {
+      const given = tensor ? `has shape [${tensor.shape}]` : "is missing";
+      throw new Error(`${name} ${given}; this model needs shape [${shape}]`);
+    }
+    return tensor.values;
+  }
+
+  linear(name, outputs, inputs = this.hidden, suffix = "") {
+    const weight = this.take(`${name}.weight${suffix}`, outputs, inputs);
+    return this.layer(weight, this.take(`${name}.bias${suffix}`, outputs));
+  }
+
+  lstm(name, inputs) {
+    const { hidden } = this;
+    return {
+      input: this.linear(name, 4 * hidden, inputs, "_ih"),
+      recurrent: this.linear(name, 4 * hidden, hidden, "_hh"),
+      hidden,
+    };
+  }
+}
+
+/** Applies an LSTM cell with gates in the order i, f, g, o. Returns [h, c]. */
+export function lstm(cell, x, h, c) {
+  const gates = cell.input(x);
+  const fromState = cell.recurrent(h);
+  for (let i = 0; i < gates.length; i++) gates[i] += fromState[i];
+  const { hidden } = cell;
+  const h_next = new Float32Array(h.length);
+  const c_next = new Float32Array(c.length);
+  for (let i = 0; i < h.length; i++) {
+    const unit = i % hidden;
+    const gate = 4 * (i - unit) + unit;
+    c_next[i] =
+      sigmoid(gates[gate + hidden]) * c[i] + sigmoid(gates[gate]) * tanh(gates[gate + 2 * hidden]);
+    h_next[i] = sigmoid(gates[gate + 3 * hidden]) * tanh(c_next[i]);
+  }
+  return [h_next, c_next];
+}
+
+/** Computes the hyperbolic tangent, in half the time of Math.tanh. */
+const tanh = (x) => 2 * sigmoid(2 * x) - 1;
+
+/** Computes 1 / (1 + e^-x), which converts a logit to a probability. */
+export const sigmoid = (x) => 1 / (1 + Math.exp(-x));

@@ -1,0 +1,33 @@
+/** Operations on flat arrays of numbers in row-major order. */
+
+/** [count * n] -> count views [n]. */
+export const split = (values, count) =>
+  Array.from({ length: count }, (_, i) =>
+    values.subarray((i * values.length) / count, ((i + 1) * values.length) / count),
+  );
+
+/** Concatenates arrays of numbers. */
+export function join(parts) {
+  const result = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let start = 0;
+  for (const part of parts) {
+    result.set(part, start);
+    start += part.length;
+  }
+  return result;
+}
+
+/** Repeats the same values for each image of a batch. */
+export const repeat = (values, batch) => join(new Array(batch).fill(values));
+
+/** [batch, m] and [batch, n] -> [batch, m + n]. */
+export function concatenate(left, right, batch) {
+  const rights = split(right, batch);
+  return join(split(left, batch).flatMap((part, b) => [part, rights[b]]));
+}
+
+/** [batch, 2 n] -> two times [batch, n]. */
+export function halves(both, batch) {
+  const parts = split(both, 2 * batch);
+  return [0, 1].map((half) => join(parts.filter((_, i) => i % 2 === half)));
+}
