@@ -12,7 +12,7 @@ export class Handles {
   constructor(canvas, { parts, selected, moved }) {
     Object.assign(this, { canvas, parts, selected, moved });
     this.part = null; // selected
-    this.offset = null; // of the pointer from the part's corner, while it is dragged
+    this.offset = null; // from the dragged part's corner to the pointer
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.drag(event));
     canvas.addEventListener("lostpointercapture", () => {

@@ -64,7 +64,7 @@ export function scalarLayer(weight, bias) {
 export function simdLayers(module) {
   const { memory, linear } = new WebAssembly.Instance(module).exports;
   let numbers = new Float32Array(memory.buffer); // weights and biases, then one layer's x and y
-  let end = 0; // of the weights and biases; positions count numbers, not bytes
+  let end = 0; // position after the weights and biases, in numbers
 
   /** Extends the memory to at least `count` numbers. */
   const reserve = (count) => {

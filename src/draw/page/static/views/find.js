@@ -102,7 +102,7 @@ export class Find extends FilmView {
     this.player.hold(0);
   }
 
-  /** Replaces the digit by the one on the pad, if there is one. */
+  /** Replaces the hidden digit by the one on the pad. */
   useOwnDigit() {
     if (!this.pad.strokes.length) return;
     this.scene.parts[0].values = clutter.greyDigit(this.pad.strokes);
