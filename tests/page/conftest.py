@@ -27,7 +27,8 @@ CONFIGS = {
 }
 
 T, Z = TINY["glimpses"], TINY["latent_size"]
-VIEWS = ("paint", "look", "finish", "fork", "compare", "window", "find")
+FILM_VIEWS = ("glimpse", "paint", "look", "finish", "fork", "compare")
+VIEWS = (*FILM_VIEWS, "window", "find")
 BLANK = "blank.html"  # a page of the same origin without scripts
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_OPTIONS = (
@@ -190,7 +191,7 @@ def go(page: Page, site: str) -> Callable[..., Page]:
         page.goto(f"{site}?{next(loads)}#{address}")
         page.locator("main section:not([hidden]) h1").wait_for()
         view = re.search(r"view=(\w+)", address)
-        if view and view[1] in VIEWS[:5]:
+        if view and view[1] in FILM_VIEWS:
             page.locator(f"#{view[1]} .again:enabled").wait_for()
         if view and view[1] == "paint":
             page.locator("#paint .gif:enabled").wait_for()

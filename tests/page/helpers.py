@@ -55,7 +55,8 @@ def wait(page: Page, condition: str, seconds: float = 20) -> None:
 
 def finished(page: Page, view: str) -> None:
     """Wait until everything that a view computes is there, so that it can be saved."""
-    page.locator(f"#{view} .gif:enabled").wait_for()
+    button = ".again" if view == "glimpse" else ".gif"
+    page.locator(f"#{view} {button}:enabled").wait_for()
 
 
 def settings(page: Page) -> dict[str, str]:

@@ -94,6 +94,24 @@ def columns(windows: list[list[dict[str, float]]]) -> Window:
     return Window(*(torch.tensor([[w[k] for w in row] for row in windows]) for k in Window._fields))
 
 
+@torch.no_grad()
+def inside(network: DRAW, x: torch.Tensor, eps: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the network computes inside each glimpse [T, B, ...]."""
+    state = network.initial_state(len(x))
+    seen = []
+    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    glimpses: dict[str, list[torch.Tensor]] = {}
+    for eps_t in eps:
+        state, output = network.encode_step(x, state, eps_t)
+        r = seen.pop()[:, : -network.config.hidden_size]
+        state, _ = network.decode_step(output.z, state)
+        now = {"r": r, "h_enc": state.h_enc, "mu": output.mu, "log_sigma": output.log_sigma}
+        now |= {"z": output.z, "h_dec": state.h_dec, "w": network.patch(state.h_dec)}
+        for key, value in now.items():
+            glimpses.setdefault(key, []).append(value)
+    return {key: torch.stack(values) for key, values in glimpses.items()}
+
+
 @pytest.mark.parametrize("scalar", ["false", "true"], ids=["kernel", "JavaScript"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, name, scalar):
@@ -115,6 +133,8 @@ def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, 
             canvas: plain(encoded.canvases), z: plain(encoded.z), kl: plain(encoded.kl),
             nats: Array.from(encoded.logLikelihood),
             read: encoded.read_window, write: encoded.write_window,
+            inside: encoded.glimpses.map((glimpse) => Object.fromEntries(
+                Object.entries(glimpse).map(([name, values]) => [name, Array.from(values)]))),
             generated: plain(generated.canvases), generated_write: generated.write_window,
         }};
         """
@@ -125,6 +145,9 @@ def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, 
     torch.testing.assert_close(torch.tensor(found["z"]).view(expected.z.shape), expected.z, **CLOSE)
     torch.testing.assert_close(torch.tensor(found["kl"]), expected.kl, **CLOSE)
     torch.testing.assert_close(torch.tensor(found["nats"]), expected.log_likelihood, **CLOSE)
+    for key, value in inside(network, x, eps).items():
+        shown = torch.tensor([each[key] for each in found["inside"]]).view(value.shape)
+        torch.testing.assert_close(shown, value, **CLOSE)
     for key, window in {
         "read": expected.read_window,
         "write": expected.write_window,

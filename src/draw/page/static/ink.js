@@ -50,6 +50,12 @@ export function rasterise(strokes, height, width) {
   return pixels;
 }
 
+/** Returns the image that a model receives, bytes [channels, height, width], for some strokes. */
+export function imageOf(strokes, { height, width, channels }) {
+  const grey = strokes.length ? rasterise(centred(strokes, height, width), height, width) : [];
+  return Uint8Array.from({ length: channels * height * width }, (_, i) => grey[i % (height * width)] ?? 0);
+}
+
 /** Sets the pixels whose centres lie within the radius of a segment. */
 function cover(pixels, height, width, [x0, y0], [x1, y1], radius) {
   const [dx, dy] = [x1 - x0, y1 - y0];

@@ -8,11 +8,13 @@ import { Compare } from "./views/compare.js";
 import { Find } from "./views/find.js";
 import { Finish } from "./views/finish.js";
 import { Fork } from "./views/fork.js";
+import { Glimpse } from "./views/glimpse.js";
 import { Look } from "./views/look.js";
 import { Paint } from "./views/paint.js";
 import { Sandbox } from "./views/window.js";
 
 const VIEWS = {
+  glimpse: Glimpse,
   paint: Paint,
   look: Look,
   finish: Finish,
@@ -86,7 +88,7 @@ class App {
     const { view, model, ...settings } = Object.fromEntries(address);
     this.view?.close();
     this.model = this.models.find(({ name }) => name === model) ?? this.models[0];
-    this.viewName = this.offers(view) ? view : "paint";
+    this.viewName = this.offers(view) ? view : "glimpse";
     for (const section of document.querySelectorAll("main section")) {
       section.hidden = section.id !== this.viewName;
     }
@@ -215,7 +217,7 @@ function initKeys(app) {
       step &&
       !within("input:is([type=range], [type=radio]), select, [role=application]")
     ) {
-      player.seek(player.t + step);
+      player.step(step);
     } else {
       return;
     }

@@ -63,11 +63,11 @@ export class DRAW {
     const kl = gaussianKL(mu, log_sigma, Z); // eqs. 10, 11
     return [
       { ...state, h_enc, c_enc },
-      { mu, log_sigma, z, kl, windows },
+      { r, mu, log_sigma, z, kl, windows },
     ];
   }
 
-  /** Writes to the canvas (eqs. 7, 8, 14, 15). Returns the next state and the write windows. */
+  /** Writes to the canvas (eqs. 7, 8, 14, 15). Returns the next state, the windows and w. */
   decodeStep(z, state) {
     const { channels, write_size: n } = this.config;
     const [h_dec, c_dec] = lstm(this.decoder, z, state.h_dec, state.c_dec); // eq. 7
@@ -78,7 +78,7 @@ export class DRAW {
       [written, windows] = attend(write, w, channels, params, this.config, n); // eq. 29
     }
     const canvas = state.canvas.map((logit, i) => logit + written[i]); // eq. 8
-    return [{ ...state, canvas, h_dec, c_dec }, windows];
+    return [{ ...state, canvas, h_dec, c_dec }, windows, w];
   }
 
   // ------------------------------------------------------------------ loops over the steps
@@ -87,16 +87,17 @@ export class DRAW {
   /** Reconstructs the images x with the noise eps [T, batch, Z]; returns a trace. */
   *forward(x, eps) {
     const batch = x.length / this.pixels;
-    const trace = { canvases: [], z: [], kl: [], read_window: [], write_window: [] };
+    const trace = { canvases: [], z: [], kl: [], read_window: [], write_window: [], glimpses: [] };
     let state = this.initialState(batch);
     for (const eps_t of split(eps, this.config.glimpses)) {
       const [encoded, output] = this.encodeStep(x, state, eps_t);
-      const [next, windows] = this.decodeStep(output.z, encoded);
+      const [next, windows, w] = this.decodeStep(output.z, encoded);
       state = next;
       trace.canvases.push(state.canvas);
       trace.z.push(output.z);
       trace.kl.push(output.kl);
       trace.read_window.push(output.windows);
+      trace.glimpses.push(inside(output, next, w));
       trace.write_window.push(windows);
       yield;
     }
@@ -106,9 +107,10 @@ export class DRAW {
 
   /** Generates images from z [glimpses, batch, Z], which continue from `state` (eqs. 13-16). */
   *generate(z, batch, state = this.initialState(batch)) {
-    const trace = { canvases: [], write_window: [], state };
+    const trace = { canvases: [], write_window: [], glimpses: [], state };
     for (const z_t of split(z, z.length / (batch * this.config.latent_size))) {
-      const [next, windows] = this.decodeStep(z_t, trace.state); // eqs. 14, 15
+      const [next, windows, w] = this.decodeStep(z_t, trace.state); // eqs. 14, 15
+      trace.glimpses.push(inside({ z: z_t }, next, w));
       trace.state = next;
       trace.canvases.push(next.canvas);
       trace.write_window.push(windows);
@@ -116,6 +118,11 @@ export class DRAW {
     }
     return trace;
   }
+}
+
+/** Returns what the network computes inside one glimpse; the encoder's part is absent in samples. */
+function inside({ r, mu, log_sigma, z }, { h_enc, h_dec }, w) {
+  return r ? { r, h_enc, mu, log_sigma, z, h_dec, w } : { z, h_dec, w };
 }
 
 /** Returns KL(N(mu, sigma), N(0, I)) of each image in nats (one term of eqs. 10, 11). */

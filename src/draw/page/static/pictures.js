@@ -5,7 +5,8 @@
  * A picture is `{height, width, channels, values, windows, glow}`. `values` [channels, height,
  * width] are bytes from 0, paper, to 255, ink; an error image has values from -255, too much ink,
  * to 255, missing ink. Each of the `windows` is `{window, n, kind}` with kind "read" or "write".
- * The optional `glow` tints each pixel with the colour of read windows and a strength in [0, 1].
+ * The optional `glow` tints each pixel with a strength in [0, 1], in the colour of read windows or of
+ * the kind `glowKind`.
  */
 
 import { box } from "./attention.js";
@@ -152,7 +153,7 @@ function moveFocus(grid, cells, event) {
 
 const scratch = new Map(); // "height x width" -> unscaled canvas and its image data
 
-function pixelsOf({ height, width, channels, values, glow }) {
+function pixelsOf({ height, width, channels, values, glow, glowKind = "read" }) {
   const key = `${height} x ${width}`;
   if (!scratch.has(key)) {
     const canvas = new OffscreenCanvas(width, height);
@@ -160,7 +161,8 @@ function pixelsOf({ height, width, channels, values, glow }) {
     scratch.set(key, { canvas, context, image: context.createImageData(width, height) });
   }
   const { canvas, context, image } = scratch.get(key);
-  const { paper, ink, read, write } = colours;
+  const { paper, ink, write } = colours;
+  const light = colours[glowKind];
   const area = height * width;
   const mix = (from, to, share) => from + share * (to - from);
   for (let i = 0; i < area; i++) {
@@ -170,7 +172,7 @@ function pixelsOf({ height, width, channels, values, glow }) {
         const toward = value < 0 ? write : ink;
         value = mix(paper[c], toward[c], Math.abs(value) / 255);
       }
-      image.data[4 * i + c] = glow ? mix(value, read[c], 0.8 * glow[i]) : value;
+      image.data[4 * i + c] = glow ? mix(value, light[c], 0.8 * glow[i]) : value;
     }
     image.data[4 * i + 3] = 255;
   }

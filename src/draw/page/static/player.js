@@ -64,9 +64,24 @@ export class Player {
   }
 
   /** Stops at glimpse t, chosen by the visitor. */
-  seek(t) {
-    this.hold(t);
+  seek(t, ...rest) {
+    this.hold(t, ...rest);
     this.settled();
+  }
+
+  /** Moves forwards (1) or backwards (-1) on behalf of the visitor. */
+  step(direction) {
+    this.seek(this.t + direction);
+  }
+
+  /** The speed of all films, relative to the ordinary one. */
+  get rate() {
+    return speed;
+  }
+
+  /** Milliseconds that the finished picture is shown. */
+  get restTime() {
+    return REST_TIME / speed;
   }
 
   toggle() {

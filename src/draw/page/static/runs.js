@@ -5,7 +5,9 @@
  * A film shows how one picture is drawn: `{glimpses, height, width, channels, readSize, writeSize,
  * start, means, read, write, kl}`. `start` is the mean image of c_0 and `means` are those of
  * c_1..c_T: concatenated bytes [channels, height, width]. `read` and `write` contain one window per
- * glimpse and `kl` the nats per glimpse; each is null if it does not apply. `trace.js` reads films
+ * glimpse and `kl` the nats per glimpse; each is null if it does not apply. The films of one picture
+ * also contain `inside`, for each glimpse `{r, h_enc, mu, log_sigma, z, h_dec, w}`; samples have no
+ * encoder, so the first four are absent. `trace.js` reads films
  * from files.
  */
 
@@ -40,7 +42,14 @@ export function* reconstruct(model, { pixels, seed }) {
   const [film] = films(model, trace);
   const canvases = [model.canvas_0, ...trace.canvases]; // c_0..c_T
   const nats = canvases.map((canvas) => logLikelihood(x, canvas, 1)[0]);
-  yield { films: [{ ...film, logLikelihood: nats }] };
+  yield { films: [{ ...film, logLikelihood: nats, inside: trace.glimpses }] };
+}
+
+/** Generates one sample, with what the network computes inside each glimpse. */
+export function* dream(model, { seed, index }) {
+  const trace = yield* model.generate(noise(model, 1, () => [PRIOR, seed, index]), 1); // eq. 13
+  const [film] = films(model, trace);
+  yield { films: [{ ...film, inside: trace.glimpses }] };
 }
 
 /** Generates several futures of one sample, which share its first t glimpses. */

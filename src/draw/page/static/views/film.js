@@ -1,6 +1,7 @@
 /** The base class of the views that play films. */
 
 import { parseInteger, parseSeed } from "../address.js";
+import { toText } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
 import { Player } from "../player.js";
 import { freshSeed } from "../random.js";
@@ -22,11 +23,7 @@ export class FilmView {
     this.canvases = []; // elements
     this.films = []; // one per canvas; a missing film is shown as an empty picture
     this.saving = false; // a GIF is being made
-    this.player = new Player(
-      this.find(".player"),
-      (t, resting) => this.draw(t, resting),
-      () => this.remember(),
-    );
+    this.player = this.createPlayer();
     this.again = this.find(".again");
     this.gif = this.find(".gif");
     this.windows = this.find(".windows");
@@ -35,7 +32,15 @@ export class FilmView {
       this.redraw();
       this.remember();
     });
-    this.gif.addEventListener("click", () => this.save(columns));
+    this.gif?.addEventListener("click", () => this.save(columns));
+    for (const button of root.querySelectorAll("[data-window]")) {
+      button.addEventListener("click", () => this.openWindow(button.dataset.window));
+    }
+  }
+
+  createPlayer() {
+    const draw = (t, resting) => this.draw(t, resting);
+    return new Player(this.find(".player"), draw, () => this.remember());
   }
 
   find(selector) {
@@ -87,7 +92,7 @@ export class FilmView {
 
   /** Stops the current run; returns the signal for the next one. */
   startRun() {
-    this.gif.disabled = true;
+    if (this.gif) this.gif.disabled = true;
     this.stop?.abort();
     this.stop = new AbortController();
     return this.stop.signal;
@@ -187,6 +192,17 @@ export class FilmView {
       this.saving = false;
       this.gif.removeAttribute("aria-busy");
     }
+  }
+
+  /** Opens a window of the current glimpse in the Window view, on the picture that is copied. */
+  openWindow(kind) {
+    const [film] = this.films;
+    const { g_x, g_y, delta, sigma2, gamma } = film[kind][Math.max(0, this.player.t - 1)];
+    const numbers = { g_x, g_y, delta, sigma: Math.sqrt(sigma2), gamma };
+    const rounded = Object.entries(numbers).map(([name, value]) => [name, value.toFixed(2)]);
+    const picture = { size: film.height, ink: toText(this.strokes) };
+    const settings = { ...Object.fromEntries(rounded), n: film[`${kind}Size`], ...picture };
+    this.app.go({ view: "window", ...settings });
   }
 
   /** Returns the pictures of a saved film, row by row; null leaves a gap. */

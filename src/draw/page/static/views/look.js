@@ -1,6 +1,6 @@
 /** The model reconstructs the visitor's digit, at a cost in nats. */
 
-import { centred, rasterise, toText } from "../ink.js";
+import { imageOf, toText } from "../ink.js";
 import { Pad } from "../pad.js";
 import { blank, colours, frame } from "../pictures.js";
 import { FilmView } from "./film.js";
@@ -9,7 +9,7 @@ const FIRST_EXAMPLE = 2; // a five
 
 export class Look extends FilmView {
   constructor(root, app) {
-    super(root, app, 3);
+    super(root, app, 3, ["read", "write"]);
     this.canvases = [".input", ".error", ".canvas"].map((name) => this.find(name));
     this.bars = this.find(".bars");
     this.pixels = null;
@@ -27,6 +27,10 @@ export class Look extends FilmView {
 
   get film() {
     return this.films[0];
+  }
+
+  get strokes() {
+    return this.pad.strokes;
   }
 
   get settings() {
@@ -48,17 +52,11 @@ export class Look extends FilmView {
 
   /** Converts the strokes on the pad to the image that the model receives. */
   prepare() {
-    const { height, width, channels } = this.app.model.config;
     const { strokes } = this.pad;
     this.films = [];
     this.again.disabled = true;
-    this.pixels = new Uint8Array(channels * height * width);
-    if (strokes.length) {
-      const grey = rasterise(centred(strokes, height, width), height, width);
-      for (let c = 0; c < channels; c++) this.pixels.set(grey, c * height * width);
-    } else {
-      this.setStatus("Draw a digit on the pad");
-    }
+    this.pixels = imageOf(strokes, this.app.model.config);
+    if (!strokes.length) this.setStatus("Draw a digit on the pad");
     this.player.hold(0);
   }
 

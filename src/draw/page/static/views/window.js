@@ -1,22 +1,25 @@
 /** An attention window to move by hand: equations 19 to 29 without a model. */
 
+import { parseInteger } from "../address.js";
 import { box, centre, filterbanks, read, write } from "../attention.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
-import { rasterise } from "../ink.js";
+import { fromText, imageOf, rasterise } from "../ink.js";
 import { ARROWS } from "../pad.js";
 import { colours, show } from "../pictures.js";
 
-const SIZE = 28; // side of the picture, pixels
 const FIRST_PICTURE = "3";
+const SIDE = 28; // of the picture, pixels, unless the address states another one
 const START = { g_x: 14.5, g_y: 14.5, delta: 4, sigma: 1, gamma: 1, n: 5 };
-const RANGES = {
-  g_x: [-4, 33, 0.1],
-  g_y: [-4, 33, 0.1],
-  delta: [0.2, 12, 0.1],
-  sigma: [0.1, 6, 0.1],
-  gamma: [0.2, 4, 0.1],
+
+/** Returns the ranges of the sliders as [lowest, highest, step], wide enough for a network's window. */
+const rangesFor = (size) => ({
+  g_x: [-4, size + 5, 0.01],
+  g_y: [-4, size + 5, 0.01],
+  delta: [0.05, Math.max(12, size / 2), 0.01],
+  sigma: [0.05, Math.max(6, size / 6), 0.01],
+  gamma: [0.05, 8, 0.01],
   n: [1, 12, 1],
-};
+});
 
 export class Sandbox {
   constructor(root, app) {
@@ -25,9 +28,8 @@ export class Sandbox {
     this.values = { ...START };
     this.picked = null; // [i, j], the patch pixel under the pointer
     this.setPicture(FIRST_PICTURE);
-    for (const [name, [min, max, step]] of Object.entries(RANGES)) {
+    for (const name of Object.keys(START)) {
       const input = this.find(`[name=${name}]`);
-      Object.assign(input, { min, max, step });
       input.addEventListener("input", () => this.change({ [name]: Number(input.value) }));
     }
     this.find(".reset").addEventListener("click", () => this.change(START));
@@ -36,7 +38,6 @@ export class Sandbox {
       this.change({});
     });
     for (const svg of root.querySelectorAll(".filters")) svg.setAttribute("viewBox", "0 0 1 1");
-    this.find(".overlay").setAttribute("viewBox", `0.5 0.5 ${SIZE} ${SIZE}`); // 1-based
     this.initPointer();
     this.initPatch();
   }
@@ -48,31 +49,41 @@ export class Sandbox {
   open(settings) {
     if (Object.keys(settings).length) {
       this.values = { ...START }; // settings that are not given have defaults
-      this.setPicture(Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : FIRST_PICTURE);
+      const size = parseInteger(settings.size, 8, 128);
+      const known = Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : FIRST_PICTURE;
+      this.setPicture(known, settings.ink, size);
     }
-    const values = Object.keys(RANGES).map((name) => [name, Number(settings[name])]);
+    const values = Object.keys(START).map((name) => [name, Number(settings[name])]);
     this.change(Object.fromEntries(values.filter(([, value]) => Number.isFinite(value))));
   }
 
   close() {}
 
-  /** Draws an example as the picture, with intensities in [0, 1]. */
-  setPicture(picture) {
-    this.picture = picture;
-    const pixels = rasterise(EXAMPLES[picture], SIZE, SIZE);
+  /** Draws an example, or else the strokes in `ink`, as the picture, with intensities in [0, 1]. */
+  setPicture(picture, ink = "", size = SIDE) {
+    const strokes = ink ? fromText(ink) : [];
+    const pixels = strokes.length
+      ? imageOf(strokes, { height: size, width: size, channels: 1 })
+      : rasterise(EXAMPLES[picture], size, size);
+    Object.assign(this, { picture, size, ink: ink || undefined });
     this.image = Float32Array.from(pixels, (byte) => byte / 255);
+    this.ranges = rangesFor(size);
+    for (const [name, [min, max, step]] of Object.entries(this.ranges)) {
+      Object.assign(this.find(`[name=${name}]`), { min, max, step });
+    }
+    this.find(".overlay").setAttribute("viewBox", `0.5 0.5 ${size} ${size}`); // 1-based
   }
 
   /** Sets values, limited to their ranges and rounded to their steps. */
   change(values) {
     for (const [name, value] of Object.entries(values)) {
-      const [low, high, step] = RANGES[name];
+      const [low, high, step] = this.ranges[name];
       const rounded = Math.round(value / step) * step;
-      this.values[name] = Number(Math.min(high, Math.max(low, rounded)).toFixed(1));
+      this.values[name] = Number(Math.min(high, Math.max(low, rounded)).toFixed(2));
     }
-    const { picture } = this;
-    const first = { ...START, picture: FIRST_PICTURE };
-    const changed = Object.entries({ ...this.values, picture }).filter(
+    const { picture, ink, size } = this;
+    const first = { ...START, picture: FIRST_PICTURE, size: SIDE };
+    const changed = Object.entries({ ...this.values, picture, ink, size }).filter(
       ([name, value]) => value !== first[name],
     );
     this.app.remember(Object.fromEntries(changed));
@@ -84,7 +95,7 @@ export class Sandbox {
     const overlay = this.find(".overlay");
     const place = ({ clientX, clientY }) => {
       const { left, top, width } = overlay.getBoundingClientRect();
-      return [clientX, clientY].map((at, axis) => 0.5 + ((at - [left, top][axis]) / width) * SIZE);
+      return [clientX, clientY].map((at, axis) => 0.5 + ((at - [left, top][axis]) / width) * this.size);
     };
     let drag = null;
     overlay.addEventListener("pointerdown", (event) => {
@@ -140,17 +151,17 @@ export class Sandbox {
   redraw() {
     const { sigma, n, ...rest } = this.values;
     const window = { ...rest, sigma2: sigma ** 2 };
-    const { F_x, F_y } = filterbanks(window, SIZE, SIZE, n);
-    const patch = read(this.image, 1, SIZE, SIZE, window, n);
-    const plain = read(this.image, 1, SIZE, SIZE, { ...window, gamma: 1 }, n);
-    const back = write(plain, 1, SIZE, SIZE, window, n);
+    const { F_x, F_y } = filterbanks(window, this.size, this.size, n);
+    const patch = read(this.image, 1, this.size, this.size, window, n);
+    const plain = read(this.image, 1, this.size, this.size, { ...window, gamma: 1 }, n);
+    const back = write(plain, 1, this.size, this.size, window, n);
     if (this.picked && Math.max(...this.picked) >= n) this.picked = null;
     show(this.find(".image"), this.litPicture(F_x, F_y));
     const brightest = Math.max(...back, 1e-9); // far below 1 if the window is large
     show(this.find(".patch"), pictureOf(patch, n));
     if (this.picked) this.mark(this.find(".patch"), this.picked, n);
     const scaled = back.map((value) => value / (brightest * window.gamma)); // ink at gamma = 1
-    show(this.find(".back"), pictureOf(scaled, SIZE));
+    show(this.find(".back"), pictureOf(scaled, this.size));
     this.find(".brightest").textContent = brightest.toFixed(2);
     this.drawOverlay(window, n);
     this.drawFilters(this.find(".filters.x"), F_x, n, this.picked?.[0]);
@@ -160,12 +171,12 @@ export class Sandbox {
 
   /** Returns the picture, with a glow where the filters of the selected patch pixel look. */
   litPicture(F_x, F_y) {
-    const picture = pictureOf(this.image, SIZE);
+    const picture = pictureOf(this.image, this.size);
     if (!this.picked) return picture;
     const [i, j] = this.picked;
     const weights = Float32Array.from(this.image, (_, at) => {
-      const [row, column] = [Math.floor(at / SIZE), at % SIZE];
-      return F_x[i * SIZE + column] * F_y[j * SIZE + row];
+      const [row, column] = [Math.floor(at / this.size), at % this.size];
+      return F_x[i * this.size + column] * F_y[j * this.size + row];
     });
     const largest = Math.max(...weights);
     return { ...picture, glow: weights.map((weight) => weight / largest) };
@@ -187,7 +198,7 @@ export class Sandbox {
     const extent = { x: left, y: top, width: right - left, height: bottom - top };
     set(".frame", { ...extent, "stroke-width": Math.sqrt(window.sigma2) });
     set(".edge", extent);
-    const visible = (edge) => Math.min(SIZE, Math.max(1, edge));
+    const visible = (edge) => Math.min(this.size, Math.max(1, edge));
     const corner = { cx: visible(right), cy: visible(bottom) };
     set(".corner", { ...corner, r: 0.7 });
     set(".grip", { ...corner, r: 1.6 }); // at least 26 pixels wide on a small phone
@@ -201,9 +212,9 @@ export class Sandbox {
     const upright = svg.classList.contains("y");
     const largest = Math.max(...F);
     const paths = Array.from({ length: n }, (_, i) => {
-      const points = Array.from({ length: 2 * SIZE }, (_, end) => {
-        const along = Math.ceil(end / 2) / SIZE; // start and end of a bar
-        const high = F[i * SIZE + (end >> 1)] / largest;
+      const points = Array.from({ length: 2 * this.size }, (_, end) => {
+        const along = Math.ceil(end / 2) / this.size; // start and end of a bar
+        const high = F[i * this.size + (end >> 1)] / largest;
         return upright ? `${1 - high} ${along}` : `${along} ${1 - high}`;
       });
       const d = `M${[upright ? "1 0" : "0 1", ...points, "1 1"].join("L")}`;
@@ -216,19 +227,19 @@ export class Sandbox {
   drawNumbers({ g_x, g_y, delta, sigma2, gamma }, n) {
     for (const [name, value] of Object.entries(this.values)) {
       const input = this.find(`[name=${name}]`);
-      const [low, high] = RANGES[name];
+      const [low, high] = this.ranges[name];
       input.value = value;
       input.style.setProperty("--done", (value - low) / (high - low));
-      input.nextElementSibling.textContent = name === "n" ? value : value.toFixed(1);
+      input.nextElementSibling.textContent = name === "n" ? value : value.toFixed(2);
     }
     const list = (g) => {
       const all = centres(g, delta, n).map((mu) => number(mu, 1));
       return n <= 4 ? all.join(", ") : [...all.slice(0, 2), "…", all.at(-1)].join(", ");
     };
     const numbers = {
-      g_x_raw: number((2 * g_x) / (SIZE + 1) - 1, 2),
-      g_y_raw: number((2 * g_y) / (SIZE + 1) - 1, 2),
-      delta_raw: number(Math.log((delta * Math.max(n - 1, 1)) / (SIZE - 1)), 2),
+      g_x_raw: number((2 * g_x) / (this.size + 1) - 1, 2),
+      g_y_raw: number((2 * g_y) / (this.size + 1) - 1, 2),
+      delta_raw: number(Math.log((delta * Math.max(n - 1, 1)) / (this.size - 1)), 2),
       mu_x: list(g_x),
       mu_y: list(g_y),
       sigma_raw: number(Math.log(sigma2), 2),

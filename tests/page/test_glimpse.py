@@ -1,0 +1,221 @@
+"""One glimpse: the stages of a glimpse, and the numbers inside the network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from draw import attention
+
+from .helpers import (
+    HOLDING,
+    choose_model,
+    finished,
+    glimpse,
+    navigate,
+    pixels,
+    sample_noise,
+    settings,
+    text,
+    to_grey,
+    wait,
+)
+
+STAGES = 7
+
+
+def lit(page) -> set[str]:
+    """The stages of the highlighted boxes and of the visible explanation."""
+    return set(
+        page.evaluate(
+            """[...document.querySelectorAll("#glimpse .box.lit, #glimpse .explain p")]
+                .filter((element) => element.checkVisibility())
+                .map((element) => element.dataset.stage)"""
+        )
+    )
+
+
+def test_it_is_the_first_view_and_plays_stage_by_stage(page, site):
+    page.goto(f"{site}?landing")
+    finished(page, "glimpse")
+    assert settings(page)["view"] == "glimpse"
+    seen = set()
+    for _ in range(16):
+        page.clock.run_for(250)
+        seen |= {(glimpse(page, "glimpse"), *lit(page))}
+    assert len({stage for t, stage in seen if t == 1}) > 2
+    assert text(page, "#glimpse .play") == "Pause"
+    page.clock.run_for(12_000)
+    assert glimpse(page, "glimpse") > 2
+
+
+def test_the_arrow_keys_step_through_the_stages_and_then_the_glimpses(go):
+    page = go("view=glimpse&t=2&stage=5")
+    assert lit(page) == {"5"}
+    expected = [(2, 6), (3, 0), (3, 1)]
+    for t, stage in expected:
+        page.keyboard.press("ArrowRight")
+        assert (glimpse(page, "glimpse"), lit(page)) == (t, {str(stage)})
+    assert settings(page).items() >= {"t": "3", "stage": "1"}.items()
+    for t, stage in [(3, 0), (2, 6)]:
+        page.keyboard.press("ArrowLeft")
+        assert (glimpse(page, "glimpse"), lit(page)) == (t, {str(stage)})
+
+
+def test_pointing_at_a_box_or_focusing_it_shows_its_equation_and_its_pixels(go):
+    page = go("view=glimpse&t=3")
+    picture = pixels(page, "#glimpse .x")
+    for stage, box in enumerate((".input", ".reading", ".encoder", ".message", ".decoder")):
+        page.hover(f"#glimpse {box}")
+        assert lit(page) == {str(stage)}
+        glows = (pixels(page, "#glimpse .x") != picture).any()
+        assert glows == (box == ".reading")
+    page.hover("#glimpse h1")
+    assert lit(page) == {"6"}
+    written = pixels(page, "#glimpse .after canvas")
+    page.focus("#glimpse .writing")
+    assert lit(page) == {"5"}
+    assert (pixels(page, "#glimpse .after canvas") != written).any()
+    page.keyboard.press("Enter")
+    assert settings(page)["stage"] == "5"
+
+
+def test_patches_and_canvases_equal_those_in_pytorch(go, models, noise, module):
+    page = go("view=glimpse&seed=4&t=3")
+    ink = settings(page)["ink"]
+    grey = module(
+        f"return [...ink.imageOf(ink.fromText('{ink}'), {{ height: 14, width: 14, channels: 1 }})];"
+    )
+    x = torch.tensor(grey, dtype=torch.float32).view(1, 1, 14, 14) / 255
+    model = models["attentive"]
+    with torch.no_grad():
+        trace = model(x, eps=noise(1, 4)[:, None], record=True)
+        x_hat = x - trace.means[1]
+        window = attention.Window(*(field[2] for field in trace.read_window))
+        r, r_hat = attention.read(torch.cat([x, x_hat], dim=1), window, 3)[0]
+    scale = max(1.0, float(r.max()))
+    shown = to_grey(pixels(page, "#glimpse .r"), 3)
+    assert np.abs(shown - 255 * (r / scale).clamp(0, 1).numpy()).max() < 2
+    shown = pixels(page, "#glimpse .r-hat")
+    each = len(shown) // 3
+    middle = shown[each // 2 :: each, each // 2 :: each]
+    orange = middle[..., 0] - middle[..., 2] > 1
+    found = np.where(orange, (middle[..., 1] - 255) / (255 - 0x50), to_grey(shown, 3) / 255)
+    assert np.abs(found - (r_hat / scale).clamp(-1, 1).numpy()).max() < 0.01
+    shown = to_grey(pixels(page, "#glimpse .before canvas"))
+    assert np.abs(shown - 255 * trace.means[1, 0, 0].numpy()).max() < 2
+    page.hover("#glimpse .message")
+    assert float(text(page, "#glimpse .price")) == pytest.approx(float(trace.kl[2, 0]), abs=0.006)
+    total = float(trace.kl[:3].sum())
+    assert float(text(page, "#glimpse .total")) == pytest.approx(total, abs=0.06)
+
+
+def test_drawing_from_noise_needs_no_encoder(go, models):
+    page = go("view=glimpse&seed=3&mode=dream&index=2&t=4")
+    with torch.no_grad():
+        trace = models["attentive"].generate(1, z=sample_noise(3, 2), record=True)
+    shown = to_grey(pixels(page, "#glimpse .before canvas"))
+    assert np.abs(shown - 255 * trace.means[2, 0, 0].numpy()).max() < 2
+    assert page.locator("#glimpse .flow.dreaming").count() == 1
+    page.hover("#glimpse .message")
+    assert "rolled like dice" in page.locator("#glimpse .explain p:visible").inner_text()
+    page.click("#glimpse [data-set=copy]")
+    finished(page, "glimpse")
+    assert page.locator("#glimpse .dreaming").count() == 0
+    assert "mode" not in settings(page)
+
+
+def test_the_text_states_how_few_pixels_the_network_sees(go):
+    page = go("view=glimpse&model=mnist&t=1")
+    fact = page.locator("#glimpse .fact").inner_text()
+    assert "four pixels of the picture and four of what is missing" in fact
+    choose_model(page, "plain")
+    finished(page, "glimpse")
+    assert page.locator("#glimpse .fact").is_hidden()
+    assert "sees the whole picture" in page.locator("#glimpse .lead").inner_text()
+
+
+def test_a_sample_plays_while_the_weights_are_loaded(own_page, site):
+    page = own_page
+    page.add_init_script(HOLDING + "hold();")
+    page.goto(f"{site}#view=glimpse")
+    page.locator("#glimpse .status", has_text="Loading the model").wait_for()
+    before = pixels(page, "#glimpse .after canvas")
+    page.clock.run_for(9000)
+    assert (pixels(page, "#glimpse .after canvas") != before).any()
+    assert page.locator("#glimpse .dreaming").count() == 1
+    page.evaluate("release()")
+    finished(page, "glimpse")
+    assert page.locator("#glimpse .dreaming").count() == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 620), (390, 844)])
+@pytest.mark.parametrize("model", ["attentive", "mnist"])
+def test_the_whole_diagram_fits_the_screen(go, width, height, model):
+    page = go(f"view=glimpse&model={model}&t=3")
+    page.set_viewport_size({"width": width, "height": height})
+    wait(page, "document.querySelector('#glimpse .arrows g path').getAttribute('d')")
+    dock = page.locator("#glimpse .dock").bounding_box()
+    assert dock["y"] + dock["height"] <= height + 1
+    for box in page.locator("#glimpse .box").all():
+        place = box.bounding_box()
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= width
+        assert place["y"] + place["height"] <= dock["y"] + 1
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_arrows_lead_from_each_box_to_the_next(go, width):
+    page = go("view=glimpse&t=3&stage=0")
+    page.set_viewport_size({"width": width, "height": 844})
+    page.wait_for_timeout(100)
+    gaps = page.evaluate(
+        """(() => {
+            const flow = document.querySelector("#glimpse .flow").getBoundingClientRect();
+            const boxes = [...document.querySelectorAll("#glimpse .box")]
+                .map((box) => box.getBoundingClientRect());
+            const away = (box, [x, y]) => Math.hypot(
+                Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
+            return [...document.querySelectorAll("#glimpse .arrows g path")].map((path, i) => {
+                const start = path.getPointAtLength(0);
+                const tip = path.getAttribute("d").match(/L(\\S+) (\\S+)L/).slice(1).map(Number);
+                return [away(boxes[i], [start.x + flow.x, start.y + flow.y]),
+                    away(boxes[i + 1], [tip[0] + flow.x, tip[1] + flow.y])];
+            });
+        })()"""
+    )
+    assert len(gaps) == 8
+    assert np.max(gaps) < 7
+
+
+@pytest.mark.parametrize("term", ["lstm", "nat", "kl", "latent"])
+def test_terms_are_explained_on_request(go, term):
+    page = go("view=glimpse&t=3&stage=3" if term != "lstm" else "view=glimpse&t=3&stage=2")
+    about = page.locator(f"#about-{term}")
+    assert about.is_hidden()
+    page.locator(f"#glimpse [popovertarget=about-{term}]:visible").click()
+    assert about.is_visible()
+    page.keyboard.press("Escape")
+    assert about.is_hidden()
+
+
+@pytest.mark.parametrize(("view", "kind", "n"), [("glimpse", "read", 3), ("look", "write", 4)])
+def test_a_window_of_a_glimpse_can_be_opened(go, module, view, kind, n):
+    page = go(f"view={view}&seed=4&t=2" + ("&stage=1" if view == "glimpse" else ""))
+    finished(page, view)
+    ink = settings(page)["ink"]
+    page.locator(f"#{view} [data-window={kind}]:visible").click()
+    page.locator("#window").wait_for()
+    at = settings(page)
+    assert at.items() >= {"n": str(n), "ink": ink, "size": "14"}.items()
+    shown = {key: page.locator(f"#window [name={key}]").input_value() for key in ("g_x", "delta")}
+    assert {key: float(at[key]) for key in shown} == {key: float(v) for key, v in shown.items()}
+    page.go_back()
+    finished(page, view)
+    assert settings(page)["t"] == "2"
+    size = json.dumps({"height": 14, "width": 14, "channels": 1})
+    grey = module(f"return [...ink.imageOf(ink.fromText('{ink}'), {size})];")
+    navigate(page, "&".join(f"{key}={value}" for key, value in at.items()))
+    drawn = to_grey(pixels(page, "#window .image"))
+    assert np.abs(drawn - np.reshape(grey, (14, 14))).max() < 2
