@@ -3,6 +3,8 @@
 # make test-min run some tests with the oldest supported version of every dependency but PyTorch
 # make bench    measure the speed, in about four minutes
 # make lint     check style and types
+# make docs     build the documentation in out/docs; docs-serve shows it while you edit
+# make notebook run the tutorial notebook, in about three minutes, and keep its output
 # make clean    remove everything that these targets create
 
 PYTHON ?= python3
@@ -15,11 +17,11 @@ MIN_TESTS := tests/test_seeding.py tests/test_export.py tests/commands/test_eval
 	tests/commands/test_main.py tests/commands/test_train.py tests/data/test_house_numbers.py \
 	tests/data/test_picture_files.py tests/data/test_svhn.py tests/figures tests/storage/test_hub.py
 
-.PHONY: demo test test-min bench lint clean
+.PHONY: demo test test-min bench lint docs docs-serve notebook clean
 
 # A second thread speeds up networks of this size by a quarter, but slows them down several times
 # when another process needs the core.
-demo test test-min: export OMP_NUM_THREADS = 1
+demo test test-min notebook: export OMP_NUM_THREADS = 1
 
 demo: .venv/installed
 	rm -rf out/demo
@@ -42,6 +44,15 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/dev
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: .venv/dev
+	$(BIN)/python -m mkdocs serve
+
+notebook: .venv/dev
+	$(BIN)/python docs/site/run_notebook.py
+
 .venv/installed: EXTRAS :=
 .venv/dev: EXTRAS := [dev]
 
@@ -59,4 +70,4 @@ lint: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .venv-min out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-min dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
