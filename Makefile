@@ -5,11 +5,13 @@
 # make lint     check style and types
 # make docs     build the documentation in out/docs; docs-serve shows it while you edit
 # make notebook run the tutorial notebook, in about three minutes, and keep its output
+# make release-check  build the package, and try it in a new environment of PYTHON with torch TORCH
 # make clean    remove everything that these targets create
 
 PYTHON ?= python3
 BIN := .venv/bin
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+TORCH ?= 2.13.0
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 # These use every dependency, in about a minute.
@@ -17,7 +19,7 @@ MIN_TESTS := tests/test_seeding.py tests/test_export.py tests/commands/test_eval
 	tests/commands/test_main.py tests/commands/test_train.py tests/data/test_house_numbers.py \
 	tests/data/test_picture_files.py tests/data/test_svhn.py tests/figures tests/storage/test_hub.py
 
-.PHONY: demo test test-min bench lint docs docs-serve notebook clean
+.PHONY: demo test test-min bench lint docs docs-serve notebook release-check clean
 
 # A second thread speeds up networks of this size by a quarter, but slows them down several times
 # when another process needs the core.
@@ -52,6 +54,9 @@ docs-serve: .venv/dev
 
 notebook: .venv/dev
 	$(BIN)/python docs/site/run_notebook.py
+
+release-check: .venv/dev
+	$(BIN)/python .ci/release_check.py --torch $(TORCH) --python $(PYTHON)
 
 .venv/installed: EXTRAS :=
 .venv/dev: EXTRAS := [dev]
