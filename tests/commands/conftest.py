@@ -100,7 +100,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def training(pictures: Path) -> list[str]:
     """Return the arguments of a tiny training run, without --out."""
     size = ["--image-size", "12", "--model.read-size", "2", "--model.write-size", "3"]
-    size += ["--mirror", "no"]
+    size += ["--mirror", "no", "--model.likelihood", "bernoulli", "--optimizer", "adam"]
     return ["train", "folder", "--data-dir", str(pictures), *TINY, *size, "--device", "cpu"]
 
 

@@ -75,13 +75,22 @@ def test_run_folder_contents(finished):
 
 def test_printed_lines(finished):
     lines = finished.out.splitlines()
-    assert lines[0] == (
-        f"training on 10 images of folder: 4 steps, batch size 4, 3 glimpses; "
-        f"saving to {finished.path}"
+    assert lines[0].startswith("12 grey photographs, typically 12 pixels wide; settings")
+    assert (
+        lines[1].split()
+        == (
+            "--model.height 12 --model.width 12 --model.channels 1 --model.likelihood bernoulli "
+            "--model.glimpses 3 --model.read-size 2 --model.write-size 3 --steps 4 --batch-size 4 "
+            "--mirror no"
+        ).split()
     )
-    assert [line.split()[:2] for line in lines[1:3]] == [["step", "2"], ["step", "4"]]
+    assert lines[2] == (
+        f"training on 10 images of folder: 4 steps, batch size 4, 3 glimpses, about 1 minute on "
+        f"this machine; saving to {finished.path}"
+    )
+    assert [line.split()[:2] for line in lines[3:5]] == [["step", "2"], ["step", "4"]]
     loss = -validations(finished.path)[0]["valid_elbo_nats"]
-    assert lines[1].endswith(f"   validation loss {loss:.2f} nats   best so far")
+    assert lines[3].endswith(f"   validation loss {loss:.2f} nats   best so far")
     assert str(finished.path / "model") in finished.out
     assert all(str(finished.path / name) in finished.out for name in FIGURES)
     assert "\x1b" not in finished.out  # no progress bar unless the output is a terminal
@@ -137,6 +146,56 @@ def test_image_shapes(pictures, draw, options, shape):
     assert samples.shape == (8 * (H * scale + 2) - 2, 8 * (W * scale + 2) - 2, 3)
     assert (np.ptp(samples, axis=2) > 0).any() == (C == 3)
     assert draw("evaluate", "run").status == 0
+
+
+@pytest.fixture
+def settings(draw, pictures, monkeypatch):
+    """Return a function that starts a run on a folder and returns the settings it prints."""
+
+    def stop(*_, **__):
+        raise ConfigError("training starts here")
+
+    monkeypatch.setattr(train_command, "train", stop)
+
+    def call(*arguments) -> str:
+        options = "--model.glimpses 2 --model.hidden-size 8 --batch-size 2".split()
+        result = draw("train", "folder", "--data-dir", pictures, *options, *arguments)
+        assert result.err.splitlines()[-1] == "draw: training starts here"
+        return result.out.splitlines()[1]
+
+    return call
+
+
+def test_folder_settings_adapt_to_the_images_and_options_take_precedence(settings):
+    chosen = settings()
+    assert "--model.height 16 --model.width 16 --model.channels 1 " in chosen
+    assert "--model.likelihood logistic --model.glimpses 2 " in chosen
+    assert "--model.channels 1 --model.likelihood bernoulli" in settings(
+        "--model.channels", "1", "--model.likelihood", "bernoulli"
+    )
+    adapted = settings("--model.channels", "3", "--image-size", "32", "--steps", "7")
+    assert "--model.height 32 --model.width 32 --model.channels 3 " in adapted
+    assert "--model.likelihood coupled-logistic" in adapted
+    assert "--steps 7 --batch-size 2" in adapted
+
+
+def test_start_from_determines_the_settings_of_the_network(settings, finished):
+    options = ["--start-from", finished.path, "--model.glimpses", 3, "--image-size", 12]
+    chosen = settings(*options)
+    assert "--model.height 12 --model.width 12 --model.channels 1 " in chosen
+    assert "--model.likelihood bernoulli --model.glimpses 3 --model.read-size 2" in chosen
+
+
+def test_resuming_a_folder_by_name_uses_the_settings_of_the_run(pictures, training, draw):
+    shutil.copytree(pictures, "mine")
+    command = [*training[:2], "--data-dir", "mine", *TINY, "--out", "run", "--resume"]
+    assert draw(*command).status == 0
+    assert draw(*command).status == 0
+    for number in range(40):
+        Image.new("RGB", (80, 80), (number, 200, 0)).save(f"mine/new{number}.png")
+    result = draw(*command)
+    assert result.status == 2
+    assert "started on different data" in result.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])

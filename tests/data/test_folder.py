@@ -195,7 +195,9 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 def test_fewer_than_three_pictures_are_an_error(tmp_path: Path, count: int) -> None:
     fill(tmp_path, range(count))
     (tmp_path / "a.tiff").write_bytes(b"no image")
-    message = rf"has {count} images? \(.*\.png.* and 1 \.tiff \(not supported\); .* at least one"
+    message = (
+        rf"has {count} images? \(.*\.png.* and 1 \.tiff \(not supported\); at least 3 are needed"
+    )
     with pytest.raises(DataError, match=message):
         load(tmp_path)
 

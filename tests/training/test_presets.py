@@ -4,6 +4,8 @@ import pytest
 
 from draw import PRESETS
 from draw.data import DATASETS
+from draw.data.survey import Survey
+from draw.training.presets import folder
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -46,3 +48,37 @@ def test_svhn_and_cifar_have_the_networks_of_table_3():
     assert svhn.likelihood == "bernoulli"
     assert (cifar.glimpses, cifar.hidden_size, cifar.latent_size) == (64, 400, 200)
     assert (cifar.read_size, cifar.write_size, cifar.image_shape) == (5, 5, (3, 32, 32))
+
+
+TYPICAL = {"images": 1_000, "side": 500, "is_colour": False, "mid_tones": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("images", "shape", "likelihood"),
+    [
+        ({}, (1, 64, 64), "logistic"),
+        ({"side": 28}, (1, 28, 28), "logistic"),
+        ({"side": 3}, (1, 16, 16), "logistic"),
+        ({"is_colour": True}, (3, 64, 64), "coupled-logistic"),
+        ({"mid_tones": 0.1}, (1, 64, 64), "bernoulli"),
+        ({"mid_tones": 0.1, "is_colour": True}, (3, 64, 64), "coupled-logistic"),
+    ],
+)
+def test_the_folder_preset_adapts_to_size_and_colour(images, shape, likelihood):
+    model = folder(Survey(**TYPICAL | images)).model
+    assert (model.image_shape, model.likelihood) == (shape, likelihood)
+
+
+def test_the_folder_preset_takes_your_shape_and_adapts_the_rest():
+    model = folder(Survey(**TYPICAL), (3, 32, 48)).model
+    assert (model.image_shape, model.likelihood) == ((3, 32, 48), "coupled-logistic")
+    assert folder(Survey(**TYPICAL), (1, 3, 4)).model.read_size == 3
+
+
+def test_few_or_large_images_take_fewer_steps():
+    def steps(**images):
+        return folder(Survey(**TYPICAL | images)).steps
+
+    assert steps(images=3) == steps(images=30) < steps(images=300) < steps(images=3_000)
+    assert steps(images=100_000, is_colour=True) < steps(images=100_000)
+    assert steps(images=100_000) < steps(images=100_000, side=32)

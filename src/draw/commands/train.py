@@ -17,17 +17,22 @@ from rich.progress import Progress
 from draw import figures
 from draw.commands import console, loggers, options, render, report
 from draw.data import Images
+from draw.data.survey import survey
 from draw.distributed import is_main, process_group
 from draw.errors import ConfigError, require
 from draw.model import DRAW
 from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
+from draw.training.estimate import estimate_seconds
 from draw.training.loop import Validation, starting_model, train
-from draw.training.presets import PRESETS
+from draw.training.presets import PRESETS, folder
 from draw.training.state import check_same_config, read_config
 from draw.training.step import StepResult
 from draw.zoo import Network, load
 
+# Settings that the preset `folder` chooses, in the order in which they are printed.
+CHOSEN_FOR_MODEL = "height width channels likelihood glimpses read_size write_size".split()
+CHOSEN = "steps", "batch_size", "mirror"
 GLIMPSE_ROWS = 8  # images on which a classifier's glimpses are shown
 HELP = """Train a model from a preset.
 
@@ -72,6 +77,7 @@ def main(arguments: list[str]) -> int:
     """Run the command and return the exit status."""
     started = time.monotonic()
     args, config, run = _read_arguments(arguments)
+    is_new = not run.config_file.exists()
     device = console.prepare_device(args.device)
     with process_group(device) as world:
         with world.local_main_first(), console.progress_bar() as bar:
@@ -79,11 +85,16 @@ def main(arguments: list[str]) -> int:
             validation = config.load_images("valid", console.reporter(bar))
             if config.data == "folder":  # report damaged images now, not in a later evaluation
                 config.load_images("test", console.reporter(bar))
+        plan = (
+            f"{config.steps:,} steps, batch size {config.batch_size}, {_glimpses(config)} glimpses"
+        )
+        if is_new and config.data == "folder" and world.size == 1:
+            seconds = estimate_seconds(config, images, validation, device, args.engine)
+            plan += f", about {_describe_duration(seconds)} on this machine"
         stop = _Stop(started + 60 * (args.max_minutes or math.inf))
         with console.progress_bar() as bar, console.handle_stop_signals(stop.handle):
             console.say(
-                f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
-                f"batch size {config.batch_size}, {_glimpses(config)} glimpses; "
+                f"training on {len(images):,} images of {config.data}: {plan}; "
                 f"saving to {run.path}",
                 bar,
             )
@@ -100,8 +111,8 @@ def main(arguments: list[str]) -> int:
                 events = loggers.call_with_each(events, loggers.find_function(args.log))
             finished = _watch(events, config, run, bar, validation)
     if not finished or stop.signal:
-        folder = shlex.quote(str(run.path))
-        console.say(f"checkpoint saved; resume with: draw train --resume --out {folder}")
+        quoted = shlex.quote(str(run.path))
+        console.say(f"checkpoint saved; resume with: draw train --resume --out {quoted}")
         return 128 + stop.signal if stop.signal else 0
     if is_main():
         _save_figures(config, run, images, validation)
@@ -125,21 +136,50 @@ def _read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFold
     run = RunFolder(args.out or Path("runs") / preset)
     if args.resume and (named is None or run.config_file.exists()):
         original = read_config(RunFolder.open(run.path))
-        if named is None:
+        if named is None or original.data == named == "folder":
             defaults = original
         elif config.start_from is not None:
             defaults = replace(defaults, model=original.model)
         _, config = _parse(preset, arguments, defaults)
         check_same_config(run, config)
         return args, config, run
-    if config.start_from is not None:  # train the network of that model
-        trained = load(config.start_from)
-        args, config = _parse(preset, arguments, replace(defaults, model=trained.config))
-        starting_model(config)  # refuse contradicting options before loading the data
     if config.data == "folder" and config.data_dir is None:
         raise ConfigError("the data set 'folder' needs --data-dir, the folder of your images")
+    if config.start_from is None:
+        trained = None
+    else:
+        trained = load(config.start_from)  # train the network of that model
+        args, config = _parse(preset, arguments, replace(defaults, model=trained.config))
+        starting_model(config)  # refuse contradicting options before loading the data
     run.check_vacant()
+    if preset == config.data == "folder":
+        args, config = _adapt(arguments, config, trained)
     return args, config, run
+
+
+def _adapt(
+    arguments: list[str], config: TrainConfig, trained: Network | None
+) -> tuple[Options, TrainConfig]:
+    """Choose the settings of the preset `folder` for the user's images; options take precedence.
+
+    Args:
+        config: the configuration with the default settings of the preset.
+        trained: the model to start from, whose network is used.
+    """
+    assert config.data_dir is not None
+    images = survey(config.data_dir)
+    shape = None if trained is None else trained.config.image_shape
+    for _ in range(2):  # the second time, adapt the other settings to the user's image size
+        defaults = folder(images, shape)
+        if trained is not None:
+            defaults = replace(defaults, model=trained.config)
+        args, config = _parse("folder", arguments, defaults)
+        shape = config.model.image_shape
+    console.say(f"{images}; settings (options override them):")
+    values = [f"--model.{name} {getattr(config.model, name)}" for name in CHOSEN_FOR_MODEL]
+    values += [f"--{name} {getattr(config, name)}" for name in CHOSEN]
+    console.say(f"  {' '.join(values).replace('_', '-')}")
+    return args, config
 
 
 def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Options, TrainConfig]:
@@ -196,6 +236,18 @@ def _watch(
 def _glimpses(config: TrainConfig) -> str:
     """Return the numbers of glimpses of all stages, such as "16, then 32, then 64"."""
     return ", then ".join(str(stage.glimpses) for stage in config.stages)
+
+
+def _describe_duration(seconds: float) -> str:
+    """Return a duration in words.
+
+    >>> [_describe_duration(seconds) for seconds in (20, 100, 3_600, 20_000)]
+    ['1 minute', '2 minutes', '60 minutes', '5.6 hours']
+    """
+    minutes = max(1, round(seconds / 60))
+    if minutes > 90:
+        return f"{minutes / 60:.1f} hours"
+    return f"{minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def _describe(event: Validation, config: TrainConfig) -> str:

@@ -73,8 +73,6 @@ def folder(split: str, source: Source, shape: tuple[int, int, int]) -> Images:
     data_dir = source.data_dir
     if data_dir is None:
         raise DataError("the data set 'folder' needs --data-dir, the folder of your images")
-    if not data_dir.is_dir():
-        raise DataError(f"{data_dir} is not a folder; pass the folder of your images")
     skipped: Counter[str] = Counter()
     pictures = split_pictures(data_dir, skipped)[split]
     if skipped and split == "train":  # warn once per command
@@ -127,15 +125,17 @@ def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Pict
         skipped: counter of images in unsupported formats, by suffix, which is updated.
 
     Raises:
-        DataError: if there are fewer than three images.
+        DataError: if the folder does not exist or has fewer than three images.
     """
+    if not data_dir.is_dir():
+        raise DataError(f"{data_dir} is not a folder; pass the folder of your images")
     found = sorted(_find(data_dir, skipped), key=lambda picture: picture.name)
     if len(found) < 3:
         others = f" and {_format_counts(skipped)} (not supported)" if skipped else ""
         images = "1 image" if len(found) == 1 else f"{len(found)} images"
         raise DataError(
-            f"{data_dir} has {images} ({_join(SUFFIXES)}){others}; training, validation and test "
-            f"need at least one each"
+            f"{data_dir} has {images} ({_join(SUFFIXES)}){others}; at least 3 are needed, one each "
+            f"for training, validation and test"
         )
     buckets = {"test": [0], "valid": [1], "train": range(2, BUCKETS)}
     split = {

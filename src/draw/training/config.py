@@ -12,6 +12,7 @@ from draw import data
 from draw.classifier import ClassifierConfig
 from draw.data import Images
 from draw.data.download import Progress
+from draw.data.survey import MIN_MID_TONES, mid_tones
 from draw.data.transforms import RandomMirror
 from draw.errors import ConfigError, check_limits
 from draw.model import DRAWConfig
@@ -21,7 +22,6 @@ NetworkConfig = DRAWConfig | ClassifierConfig
 Optimizer = Literal["adam", "muon"]
 MAX_COUNT = 10**9
 MIRROR_SAMPLE = 1_000  # images whose intensities `mirror="auto"` examines
-MIN_MID_TONES = 0.3  # share of the pixels of photographs; drawings have about a tenth
 
 log = logging.getLogger("draw")
 
@@ -214,7 +214,7 @@ def unmirrored_reason(images: Images) -> str | None:
     if images.transform is not None:
         return "not mirrored, because they are random already"
     pixels = images.pixels[:: max(1, len(images) // MIRROR_SAMPLE)]
-    mid_tones = float(((pixels >= 32) & (pixels < 224)).float().mean())
-    if len(pixels[0]) == 3 or mid_tones > MIN_MID_TONES:
+    share = mid_tones(pixels)
+    if len(pixels[0]) == 3 or share > MIN_MID_TONES:
         return None
-    return f"not mirrored, because they look like line drawings ({mid_tones:.0%} mid-tones)"
+    return f"not mirrored, because they look like line drawings ({share:.0%} mid-tones)"

@@ -1,0 +1,41 @@
+"""Estimate how long a run takes."""
+
+from dataclasses import replace
+from statistics import median
+
+import torch
+
+from draw.data import Batches, Images
+from draw.kernels import Engine
+from draw.training.config import TrainConfig
+from draw.training.state import TrainState
+from draw.training.step import Stepper
+
+WARMUP_STEPS = 2
+TIMED_STEPS = 3
+SAMPLES = 64  # images that `draw train` draws at each validation
+FORWARD_SHARE = 1 / 3  # of the time of a step
+
+
+def estimate_seconds(
+    config: TrainConfig,
+    training: Images,
+    validation: Images,
+    device: torch.device | str = "cpu",
+    engine: Engine = "auto",
+) -> float:
+    """Estimate the duration of a run in one process, by timing a few steps of a second network."""
+    last = config.stages[-1]
+    steps = len(config.stages) * (last.stop - last.start)  # all stages cost the same
+    config = replace(config, start_glimpses=None)
+    state = TrainState.create(config, device)
+    state.model.engine = engine
+    stepper = Stepper(state, config, Batches(training, config.batch_size, config.seed))
+    times = []
+    for _ in range(WARMUP_STEPS + TIMED_STEPS):
+        stepper.start_step()
+        times += [result.seconds for result in stepper.read()]
+    step = median(times[WARMUP_STEPS:])
+    shown = min(config.eval_images, len(validation)) + SAMPLES
+    validations = -(-config.steps // config.eval_every)
+    return step * (steps + validations * FORWARD_SHARE * shown / config.batch_size)
