@@ -11,7 +11,7 @@ from PIL import Image
 from draw import figures
 from draw.errors import ConfigError, TraceError
 from draw.figures.paper import PATCH
-from draw.figures.tiles import GAP, MARGIN, READ, TITLE, WRITE, WRONG
+from draw.figures.tiles import GAP, MARGIN, READ, TITLE, WRITE, WRONG, enlarge
 from draw.likelihoods import LIKELIHOODS
 from draw.trace import Trace
 
@@ -111,9 +111,9 @@ def drawn(figure) -> list[np.ndarray]:
     return [np.asarray(image.get_array()) for axes in panels for image in axes.images]
 
 
-def border_of(shown: np.ndarray) -> tuple[int, int, int]:
-    """Return the left end, right end and width of the blue border in the middle row."""
-    row = is_colour(shown, READ)[shown.shape[0] // 2].nonzero()[0]
+def border_of(shown: np.ndarray, image: torch.Tensor) -> tuple[int, int, int]:
+    """Return the left end, right end and width of the border over an image in the middle row."""
+    row = (shown != enlarge(image[None], 8)[0]).any(-1)[shown.shape[0] // 2].nonzero()[0]
     line = np.split(row, np.nonzero(np.diff(row) > 1)[0] + 1)[0]
     return row.min(), row.max() + 1, len(line)
 
@@ -129,7 +129,7 @@ def test_patches_equal_what_their_windows_read(image):
     found = []
     for shown, patch in zip(panels[::2], panels[1::2], strict=True):
         assert patch.shape == (PATCH * 8, PATCH * 8, 3)
-        left, right, line = border_of(shown)  # in units of 1/8 pixel
+        left, right, line = border_of(shown, image)  # in units of 1/8 pixel
         if right - left == 40 * 8:  # the outer half of the border is outside the image
             delta, line = 40 / PATCH, 2 * line
         else:
@@ -160,7 +160,7 @@ def test_zoom_shows_the_patch_written_back_and_two_filters(image):
     back = twin.write(read, np.array(params), 30, 40).transpose(1, 2, 0)
     ones = twin.write(np.ones((3, PATCH, PATCH)), np.array(params), 30, 40)
     assert abs(painted[4::8, 4::8] / 255 - back / ones.max()).max() <= 0.5 / 255 + 1e-5
-    left, right, _ = border_of(shown)
+    left, right, _ = border_of(shown, image)
     assert (left + right) / 2 == pytest.approx(20 * 8, abs=1)
     brightest = [divmod(int(one[4::8, 4::8].sum(-1).argmax()), 40) for one in (first, last)]
     reach = delta * (PATCH - 1) / 2

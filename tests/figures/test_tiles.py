@@ -17,6 +17,7 @@ from draw.figures.tiles import (
     READ,
     WRITE,
     Kind,
+    tinted,
     window_at,
     windowed,
 )
@@ -94,8 +95,8 @@ def test_save_picture_is_lossless_and_creates_folders(tmp_path):
 def border(size: int, left: float, right: float, line: float) -> np.ndarray:
     """Return the pixels whose centres are within half a line width of the square left..right."""
     centre = np.arange(size) + 0.5
-    outside = (left - line / 2 < centre) & (centre < right + line / 2)
-    inside = (left + line / 2 < centre) & (centre < right - line / 2)
+    outside = (left - line / 2 <= centre) & (centre < right + line / 2)
+    inside = (left + line / 2 <= centre) & (centre < right - line / 2)
     return np.outer(outside, outside) & ~np.outer(inside, inside)
 
 
@@ -105,56 +106,69 @@ def outlined(
     scale: int = 4,
     shape: tuple[int, int] = (8, 8),
     kind: Kind = "read",
-) -> np.ndarray:
-    """Return where the border of a window is drawn into a black tile."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the line of a window is drawn into a black tile, and the line or the band."""
     height, width = shape
     black = torch.zeros(1, 1, height, width)
     [tile] = windowed(black, scale, Window(*(field[None] for field in where)), size, kind)
-    drawn = is_colour(tile, COLOURS[kind])
-    assert (tile[~drawn] == 0).all()
-    return drawn
+    line = is_colour(tile, COLOURS[kind])
+    band = is_colour(tile, tuple(tinted(np.zeros((1, 3)), COLOURS[kind])[0]))
+    assert (tile[~line & ~band] == 0).all()
+    return line, line | band
 
 
 @pytest.mark.parametrize(
-    ("scale", "sigma", "line"), [(4, 0.5, 2), (4, 1.0, 4), (6, 1.0, 6), (2, 1.0, 2), (8, 0.25, 2)]
+    ("scale", "sigma", "line"), [(4, 0.5, 2), (4, 1.0, 2), (6, 1.0, 3), (2, 1.0, 1), (8, 0.25, 4)]
 )
-def test_border_is_at_the_extent_of_the_patch_and_sigma_wide(scale, sigma, line):
+def test_a_line_is_at_the_extent_of_the_patch_in_a_band_sigma_wide(scale, sigma, line):
     # n = 2 filters 2 pixels apart around 4.5: pixels 3 to 6, that is from 2 to 6 counted from 0
-    drawn = outlined(window(sigma=sigma), scale=scale)
-    assert (drawn == border(8 * scale, 2 * scale, 6 * scale, line)).all()
+    thin, painted = outlined(window(sigma=sigma), scale=scale)
+    place = 8 * scale, 2 * scale, 6 * scale
+    assert (thin == border(*place, line)).all()
+    assert (painted == border(*place, max(line, sigma * scale))).all()
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.1, 1.9])
 def test_border_between_pixels(sigma):
     where = window(g_x=4.37, g_y=4.37, delta=1.73, sigma=sigma)
     left, _, right, _ = (float(edge) for edge in box(where, 3))
-    drawn = outlined(where, size=3, scale=10)
-    assert (drawn == border(80, (left - 0.5) * 10, (right - 0.5) * 10, sigma * 10)).all()
+    line, painted = outlined(where, size=3, scale=10)
+    place = 80, (left - 0.5) * 10, (right - 0.5) * 10
+    assert (line == border(*place, 5)).all()
+    assert (painted == border(*place, max(5, sigma * 10))).all()
+
+
+def test_the_picture_is_visible_through_the_band():
+    white = torch.ones(1, 1, 8, 8)
+    [tile] = windowed(white, 4, Window(*(field[None] for field in window())), 2, "read")
+    assert tile[16, 6].tolist() == (0.7 * 255 + 0.3 * np.array(READ)).round().tolist()
 
 
 def test_border_in_an_oblong_image():
     where = window(g_x=4.5, g_y=7.5, delta=1.0, sigma=0.5)
-    rows, columns = np.nonzero(outlined(where, shape=(15, 10)))
+    rows, columns = np.nonzero(outlined(where, shape=(15, 10))[1])
     # columns 3 to 5, rows 6 to 8; the border extends 1 of 4 screen pixels to either side
     assert (columns.min(), columns.max()) == (3 * 4 - 1, 5 * 4)
     assert (rows.min(), rows.max()) == (6 * 4 - 1, 8 * 4)
 
 
-def test_border_is_at_least_one_pixel_wide():
-    drawn = outlined(window(sigma=1e-6))
-    assert drawn[16].sum() == 2
-    assert drawn[:, 16].sum() == 2
+def test_a_line_is_at_least_one_pixel_wide():
+    line, painted = outlined(window(sigma=1e-6), scale=1)
+    assert (line == painted).all()
+    assert line[4].sum() == 2
+    assert line[:, 4].sum() == 2
 
 
 def test_border_is_clipped_at_the_edge():
-    drawn = outlined(window(g_x=8.5))  # from 6 to 10, of 8
-    assert drawn[16].nonzero()[0].tolist() == [22, 23, 24, 25]  # only its left side
-    assert drawn[8, 22:].all()
+    line, painted = outlined(window(g_x=8.5))  # from 6 to 10, of 8
+    assert line[16].nonzero()[0].tolist() == [23, 24]  # only its left side
+    assert painted[16].nonzero()[0].tolist() == [22, 23, 24, 25]
+    assert painted[8, 22:].all()
 
 
 def test_borders_of_write_windows_have_three_dashes_per_side():
     where = window(g_x=4.5, g_y=4.5, delta=2.5, sigma=0.5)
-    solid, dashed = (outlined(where, kind=kind) for kind in ("read", "write"))
+    solid, dashed = (outlined(where, kind=kind)[0] for kind in ("read", "write"))
     assert (dashed <= solid).all()
     for middle in (dashed[:, 6], dashed[6]):  # along the left and the upper side
         assert (np.diff(middle.astype(int)) == 1).sum() == 3
@@ -164,17 +178,17 @@ def test_borders_of_write_windows_have_three_dashes_per_side():
 @pytest.mark.parametrize("far", [20.0, -20.0, 1e6, -1e6, 1e30, -1e30, math.inf, -math.inf])
 def test_window_outside_the_image(far):
     for where in (window(g_x=far), window(g_y=far), window(g_x=far, g_y=far)):
-        assert not outlined(where).any()
+        assert not outlined(where)[1].any()
 
 
 @pytest.mark.parametrize("huge", [100.0, 1e30, math.inf])
 def test_border_of_a_huge_window_is_outside(huge):
-    assert not outlined(window(delta=huge)).any()
+    assert not outlined(window(delta=huge))[1].any()
 
 
 @pytest.mark.parametrize("huge", [100.0, 1e30, math.inf])
 def test_huge_sigma_covers_the_image(huge):
-    assert outlined(window(sigma=huge)).all()
+    assert outlined(window(sigma=huge))[1].all()
 
 
 def test_each_tile_has_its_window_of_glimpse_t():

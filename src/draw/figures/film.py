@@ -16,7 +16,7 @@ from torch import Tensor
 
 from draw.attention import Window
 from draw.errors import ConfigError, one_line, require
-from draw.figures.tiles import COLOURS, GAP, arrange, panels, window_at, windowed
+from draw.figures.tiles import COLOURS, GAP, TINT, arrange, panels, tinted, window_at, windowed
 from draw.storage.files import atomic_path
 from draw.trace import Trace
 
@@ -30,8 +30,8 @@ WEBP_SHADES = [3 * round(shade / 3) for shade in range(256)]  # error of at most
 class Film(Sequence[Image.Image]):
     """One frame per glimpse of a recorded trace, then the finished images without windows.
 
-    Frames are drawn when they are accessed. The border of a window surrounds its patch and is sigma
-    wide (figures 1 and 5).
+    Frames are drawn when they are accessed. A thin line surrounds the patch of a window, in a band
+    that is sigma wide.
 
     Args:
         trace: the recorded trace.
@@ -130,9 +130,9 @@ def looking(
 def save_film(path: Path, film: Sequence[Image.Image], *, fps: float, hold_ms: int) -> None:
     """Save a film as GIF, WebP or MP4, depending on the suffix of the file.
 
-    A GIF has 32 shades of grey or 253 colours. In WebP, intensities are rounded to multiples of 3,
-    an error of at most 1 in 255. Both preserve the colours of window borders exactly. MP4 needs the
-    extra `mp4` and blurs colours slightly.
+    A GIF has 32 shades of grey, which windows tint, or 253 colours. In WebP, intensities are
+    rounded to multiples of 3, an error of at most 1 in 255. Both preserve the colours of window
+    lines exactly. MP4 needs the extra `mp4` and blurs colours slightly.
 
     Args:
         path: the file.
@@ -192,13 +192,14 @@ def _save_gif(path: Path, film: Sequence[Image.Image], frame_ms: float, hold_ms:
 def _palette(film: Sequence[Image.Image]) -> UInt8[np.ndarray, "n 3"]:
     """Choose the palette of a film: shades, then those of windows and an unused colour.
 
-    The shades are evenly spaced greys if the middle and last frames are grey except for the
-    windows, and otherwise the best colours for these two frames.
+    The shades are evenly spaced greys and their tints if the middle and last frames are grey except
+    for the windows, and otherwise the best colours for these two frames.
     """
     two = np.concatenate([np.asarray(film[len(film) // 2]), np.asarray(film[-1])])
     read, write = _window_masks(two)
-    if (np.ptp(two, axis=-1)[~read & ~write] == 0).all():
-        shades = np.linspace(0, 255, GIF_GREYS).round()[:, None].repeat(3, axis=1)
+    if (_grey_index(two)[~read & ~write] >= 0).all():
+        greys = np.linspace(0, 255, GIF_GREYS).round()[:, None].repeat(3, axis=1)
+        shades = np.concatenate([greys, *(tinted(greys, colour) for colour in COLOURS.values())])
     else:
         colours = Image.fromarray(two).quantize(253).getpalette() or []
         shades = np.unique(np.reshape(colours[: 3 * 253], (-1, 3)), axis=0)
@@ -207,11 +208,25 @@ def _palette(film: Sequence[Image.Image]) -> UInt8[np.ndarray, "n 3"]:
     return np.concatenate([shades, [*COLOURS.values(), unused]]).astype(np.uint8)
 
 
+def _grey_index(pixels: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
+    """Return the index of each pixel in the palette of a grey film, -1 for other colours."""
+    index = np.where(np.ptp(pixels, axis=-1) == 0, _nearest_grey(pixels[..., 1]), -1)
+    for start, colour in enumerate(COLOURS.values(), 1):
+        grey = (pixels - TINT * np.array(colour)) / (1 - TINT)
+        is_tint = np.ptp(grey, axis=-1) <= 1 / (1 - TINT) + 1e-6  # each channel is rounded
+        index = np.where(is_tint, start * GIF_GREYS + _nearest_grey(grey.mean(-1)), index)
+    return index
+
+
+def _nearest_grey(values: np.ndarray) -> np.ndarray:
+    return (values * ((GIF_GREYS - 1) / 255)).round().clip(0, GIF_GREYS - 1).astype(int)
+
+
 def _indexed(picture: Image.Image, palette: UInt8[np.ndarray, "n 3"]) -> Image.Image:
     """Convert a frame to a palette, without dithering."""
     pixels, shades = np.asarray(picture), palette[:-3]
-    if (np.ptp(shades, axis=1) == 0).all():
-        index = (pixels[..., 1] * ((len(shades) - 1) / 255)).round().astype(np.uint8)
+    if (np.ptp(shades[:GIF_GREYS], axis=1) == 0).all():
+        index = _grey_index(pixels).clip(0).astype(np.uint8)
     else:
         reference = Image.new("P", (1, 1))
         reference.putpalette(shades.tobytes())

@@ -19,6 +19,8 @@ WRITE = (219, 99, 0)  # write windows: orange, which colour-blind readers can te
 WRONG = (234, 51, 39)  # wrong predictions
 Kind = Literal["read", "write"]
 COLOURS: dict[Kind, tuple[int, int, int]] = {"read": READ, "write": WRITE}
+TINT = 0.3  # opacity of the band around a window, through which the picture remains visible
+LINE = 2  # widths of a window's line per image pixel
 PAPER = (255, 255, 255)
 INK = (90, 90, 90)
 GAP = 2  # pixels between tiles
@@ -69,15 +71,14 @@ def windowed(
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Convert images to tiles, and draw the borders of their windows, fields [n].
 
-    A border surrounds the patch of size N = `size` and is sigma wide. Those of write windows are
-    dashed, so that the two kinds differ in more than their colour.
+    A thin line surrounds the patch of size N = `size`, in a tinted band that is sigma wide. The
+    lines of write windows are dashed, so that the two kinds differ in more than their colour.
     """
     tiles = enlarge(images, scale)
     if window is None or size is None:
         return tiles
-    window = Window(*(field.cpu().double() for field in window))
+    window = Window(*(field.detach().cpu().double() for field in window))
     left, top, right, bottom = ((edge - 0.5) * scale for edge in box(window, size))
-    half = (window.sigma2.sqrt() * scale).clamp(min=1) / 2  # half the line width
     _, height, width, _ = tiles.shape
 
     def bands(margin: Tensor) -> tuple[Tensor, Tensor]:  # [n, h, 1], [n, 1, w]
@@ -85,14 +86,24 @@ def windowed(
         columns = _between(left - margin, right + margin, width)
         return rows[:, :, None], columns[:, None]
 
-    rows, columns = bands(half)
-    inner_rows, inner_columns = bands(-half)
-    beside, above = ~inner_columns, ~inner_rows  # the border's vertical and horizontal sides
-    if kind == "write":
-        beside = beside & _dashes(top, bottom, height)[:, :, None]
-        above = above & _dashes(left, right, width)[:, None]
-    tiles[(rows & columns & (beside | above)).numpy()] = COLOURS[kind]
+    def ring(line: Tensor, is_dashed: bool) -> np.ndarray:  # [n, h, w]
+        (rows, columns), (inner_rows, inner_columns) = bands(line / 2), bands(-line / 2)
+        beside, above = ~inner_columns, ~inner_rows  # the vertical and horizontal sides
+        if is_dashed:
+            beside = beside & _dashes(top, bottom, height)[:, :, None]
+            above = above & _dashes(left, right, width)[:, None]
+        return (rows & columns & (beside | above)).numpy()
+
+    band = ring(window.sigma2.sqrt() * scale, False)
+    tiles[band] = tinted(tiles[band], COLOURS[kind])
+    thin = torch.full_like(left, max(1, round(scale / LINE)))
+    tiles[ring(thin, kind == "write")] = COLOURS[kind]
     return tiles
+
+
+def tinted(shades: np.ndarray, colour: tuple[int, int, int]) -> UInt8[np.ndarray, "n 3"]:
+    """Mix RGB shades with the colour of a window."""
+    return ((1 - TINT) * shades + TINT * np.array(colour)).round().astype(np.uint8)
 
 
 def _dashes(low: Tensor, high: Tensor, pixels: int) -> Tensor:
