@@ -5,6 +5,7 @@ benchmarks/, the model cards, the source files that pages link to, the generated
 page that runs the network in the browser.
 """
 
+import re
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -140,6 +141,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         readme = sources.section((ROOT / "README.md").read_text(), "Results")
         markdown = markdown.replace("<!-- results -->", sources.relink(readme, "README.md", name))
     return sources.to_katex(markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let links to source files lead to a line; MkDocs does not know the anchors of lines."""
+    return re.sub(r'data-line="(\d+)" href="([^"#]+)"', r'href="\2#line-0-\1"', html)
 
 
 def on_post_build(config: Any) -> None:

@@ -58,17 +58,30 @@ def links(text: str, source: str) -> set[str]:
 def relink(text: str, source: str, page: str) -> str:
     """Rewrite the links of a Markdown file of the repository for a page of the site.
 
-    >>> relink("[`a`](../src/draw/model.py) and `[b](c)`", "docs/data.md", "data.md")
-    '[`a`](src/draw/model.py.md) and `[b](c)`'
+    A link whose text is the name of a function leads to the line that defines it.
+
+    >>> relink("[a](../src/draw/model.py) and `[b](c)`", "docs/data.md", "data.md")
+    '[a](src/draw/model.py.md) and `[b](c)`'
     """
 
     def rewrite(match: re.Match[str]) -> str:
         if match["link"] is None:
             return match[0]
-        target = site_path(resolve(match["link"], source))
-        return match["start"] + posixpath.relpath(target, posixpath.dirname(page)) + match["end"]
+        target = resolve(match["link"], source)
+        link = posixpath.relpath(site_path(target), posixpath.dirname(page))
+        name = re.search(r"`(?:\w+\.)*(\w+)`$", text[: match.start()])
+        line = definition(target, name[1]) if name and target.endswith(".py") else ""
+        return match["start"] + link + match["end"] + line
 
     return TOKEN.sub(rewrite, text)
+
+
+def definition(path: str, name: str) -> str:
+    """Return the number of the line that defines a function or class, as an attribute of a link."""
+    for number, line in enumerate((ROOT / path).read_text().splitlines(), 1):
+        if re.match(rf" *(def|class) {name}\b", line):
+            return f'{{ data-line="{number}" }}'
+    return ""
 
 
 def to_katex(text: str) -> str:
@@ -93,7 +106,8 @@ def section(text: str, heading: str) -> str:
 def source_page(path: str) -> str:
     """Return a page that shows a source file, or that lists the files of a folder."""
     file = ROOT / path
-    title = f"---\ntitle: {file.name}\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n"
+    meta = f"title: {file.name}\nhide: [navigation, toc]\nsearch: {{exclude: true}}"
+    title = f"---\n{meta}\n---\n\n# {path}\n\n"
     if file.is_dir():
         names = sorted(entry.name for entry in file.iterdir() if entry.suffix in SOURCE_LANGUAGES)
         return title + "\n".join(f"- [`{name}`]({name}.md)" for name in names)
