@@ -12,6 +12,9 @@ const { DIGIT, SIZE } = clutter;
 const CLASSES = 10;
 const GLIMPSE_TIME = 900; // milliseconds, so that each glimpse can be followed
 
+// The pad for the visitor's digit, which has nothing to do with the pads of other views.
+const OWN = { model: { config: { height: DIGIT, width: DIGIT } }, drawings: new Map() };
+
 /** Formats a share of 1 in percent; rounds only 0 and 1 to 0% and 100%. */
 const percent = (share) =>
   `${(100 * share).toFixed(share > 0.005 && share < 0.995 ? 0 : 1).replace(/\.0$/, "")}%`;
@@ -23,7 +26,7 @@ export class Find extends FilmView {
     this.networks = [...app.classifiers].sort((a, b) => b.config.glimpses - a.config.glimpses);
     this.network = this.networks[0]; // its glimpses are shown
     this.files = new Map(); // name -> promise
-    this.scene = null; // { label, parts }; the label of the visitor's own digit is null
+    this.scene = null; // { seed, label, parts, isMoved }; the label of the visitor's own digit is null
     this.results = []; // film of each network
     this.errors = []; // share of wrong test images after each glimpse, of each network
     this.score = { rounds: 0, visitor: 0, network: 0 };
@@ -35,7 +38,7 @@ export class Find extends FilmView {
       selected: () => this.redraw(),
       moved: () => this.moved(),
     });
-    const own = { find: (name) => this.find(`.own ${name}`), app: ownDigits };
+    const own = { find: (name) => this.find(`.own ${name}`), app: OWN };
     this.pad = new Pad(own, { changed: () => this.replaceDigit() });
     this.pad.open("", 0); // labels the examples
     this.pad.set([]);
@@ -73,13 +76,8 @@ export class Find extends FilmView {
     this.digits = await digits;
     this.errors = (await Promise.all(results)).map(testErrors);
     if (signal.aborted) return;
-    if (Object.keys(settings).length || !this.scene) this.arrange(settings);
+    if (this.isAddressed || this.scene?.seed !== this.seed) this.arrange(settings);
     await this.look(settings.t ?? "0");
-  }
-
-  reset() {
-    super.reset();
-    this.scene = null;
   }
 
   /** Shows the picture of another seed. */
@@ -92,7 +90,7 @@ export class Find extends FilmView {
 
   /** Composes the picture of the seed, with the visitor's own digit and places. */
   arrange({ ink, places }) {
-    this.scene = clutter.compose(this.digits, this.seed);
+    this.scene = { seed: this.seed, ...clutter.compose(this.digits, this.seed) };
     this.guess = null;
     this.isRevealed = false; // whether the network's glimpses have been shown
     if (ink) this.pad.set(fromText(ink));
@@ -235,9 +233,11 @@ export class Find extends FilmView {
     if (this.film) this.setStatus(t === last ? this.verdict() : this.request(canGuess));
     this.find(".rates").textContent = this.rates(t);
     const { rounds, visitor, network } = this.score;
-    this.find(".score").textContent = rounds
-      ? `Score: you ${visitor} of ${rounds}, the network ${network} of ${rounds}`
-      : "";
+    const isLooking = t > 0 && t < last; // the score would give the result away
+    this.find(".score").textContent =
+      rounds && !isLooking
+        ? `Score: you ${visitor} of ${rounds}, the network ${network} of ${rounds}`
+        : "";
   }
 
   request(canGuess) {
@@ -273,8 +273,6 @@ export class Find extends FilmView {
     return `After glimpse ${t}, the best guess is right on ${now} of 10,000 test pictures.`;
   }
 }
-
-const ownDigits = { model: { config: { height: DIGIT, width: DIGIT } } };
 
 /** Returns the index of the largest number. */
 const largest = (numbers) => numbers.indexOf(Math.max(...numbers));
