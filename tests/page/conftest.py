@@ -27,8 +27,8 @@ CONFIGS = {
 }
 
 T, Z = TINY["glimpses"], TINY["latent_size"]
-FILM_VIEWS = ("glimpse", "paint", "look", "finish", "fork", "compare")
-VIEWS = (*FILM_VIEWS, "window", "find")
+FILM_VIEWS = ("glimpse", "paint", "look", "finish", "fork", "morph", "compare", "find")
+VIEWS = (*FILM_VIEWS, "window")
 BLANK = "blank.html"  # a page of the same origin without scripts
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_OPTIONS = (

@@ -10,6 +10,7 @@ import { Finish } from "./views/finish.js";
 import { Fork } from "./views/fork.js";
 import { Glimpse } from "./views/glimpse.js";
 import { Look } from "./views/look.js";
+import { Morph } from "./views/morph.js";
 import { Paint } from "./views/paint.js";
 import { Sandbox } from "./views/window.js";
 
@@ -19,6 +20,7 @@ const VIEWS = {
   look: Look,
   finish: Finish,
   fork: Fork,
+  morph: Morph,
   compare: Compare,
   window: Sandbox,
   find: Find,

@@ -7,8 +7,7 @@
  * c_1..c_T: concatenated bytes [channels, height, width]. `read` and `write` contain one window per
  * glimpse and `kl` the nats per glimpse; each is null if it does not apply. The films of one picture
  * also contain `inside`, for each glimpse `{r, h_enc, mu, log_sigma, z, h_dec, w}`; samples have no
- * encoder, so the first four are absent. `trace.js` reads films
- * from files.
+ * encoder, so the first four are absent. `trace.js` reads films from files.
  */
 
 import { join, repeat, split } from "./arrays.js";
@@ -22,9 +21,13 @@ import { normals, uniforms } from "./random.js";
 const [PRIOR, POSTERIOR, FUTURE, WALK] = [0, 1, 2, 3];
 
 const BATCH = 6; // samples per batch: fast, and the first ones appear soon
+const MIN_SINE = 1e-3; // vectors at a smaller angle are interpolated linearly
 const INITIAL_INK = 0.1; // probability of ink for open pixels, in a picture of one digit
 
-/** Generates the samples from number `start`; sample i of a seed does not depend on the number of samples (eqs. 13-16). */
+/**
+ * Generates the samples from number `start`; sample i of a seed does not depend on the number of
+ * samples (eqs. 13-16).
+ */
 export function* sample(model, { seed, count, start = 0 }) {
   const end = start + count;
   for (let first = start; first < end; first += BATCH) {
@@ -69,6 +72,34 @@ export function* fork(model, { seed, index, t, count, branch }) {
     ],
   };
   yield { films: films(model, trace) };
+}
+
+/**
+ * Morphs the image a into b, bytes, in equal steps. Encodes both with the same noise and
+ * interpolates z at the glimpses in [start, end); the other glimpses keep the z of a.
+ */
+export function* morph(model, { a, b, seed, steps, range: [start, end] }) {
+  const x = Float32Array.from([...a, ...b], (byte) => byte / 255);
+  const eps = noise(model, 2, () => [POSTERIOR, seed]);
+  const encoded = yield* model.forward(x, eps);
+  const weights = Array.from({ length: steps + 1 }, (_, step) => step / steps);
+  const z = encoded.z.flatMap((both, t) => {
+    const [z_a, z_b] = split(both, 2);
+    const isMixed = start <= t && t < end;
+    return weights.map((weight) => (isMixed ? slerp(z_a, z_b, weight) : z_a));
+  });
+  yield { films: films(model, yield* model.generate(join(z), steps + 1)) };
+}
+
+/** Interpolates between two vectors along a great circle; nearly parallel ones linearly. */
+function slerp(a, b, weight) {
+  const dot = (u, v) => u.reduce((sum, value, i) => sum + value * v[i], 0);
+  const cosine = dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+  const angle = Math.acos(Math.min(1, Math.max(-1, cosine)));
+  const part = (share) =>
+    Math.sin(angle) < MIN_SINE ? share : Math.sin(share * angle) / Math.sin(angle);
+  const [of_a, of_b] = [part(1 - weight), part(weight)];
+  return a.map((value, i) => of_a * value + of_b * b[i]);
 }
 
 /**
