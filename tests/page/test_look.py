@@ -1,5 +1,7 @@
 """Look: the reconstruction of the visitor's digit, and its bound."""
 
+import json
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from draw import DRAW, Trace, elbo
+from draw.page import site
 
 from .conftest import T
 from .helpers import (
@@ -140,6 +143,65 @@ def test_the_bars_show_the_kl_and_seek(go, models, noise):
     assert settings(page)["t"] == "5"
 
 
+def test_pointing_at_a_bar_shows_its_latent_dimensions(go, models, noise):
+    page = go("view=look&seed=4&t=2")
+    finished(page, "look")
+    slide(page, "#look .slider", 0)
+    x = to_grey(pixels(page, "#look .input"))
+    trace = reconstruct(models, noise, x)
+    mu, log_sigma = trace.mu[4, 0], trace.log_sigma[4, 0]
+    nats = ((mu**2 + (2 * log_sigma).exp() - 1) / 2 - log_sigma).numpy()
+    page.mouse.move(*spots(page, "#look .bars", [((4 + 0.5) / T, 0.5)])[0])
+    used = f"glimpse 5: {(nats > 0.01).sum()} of {len(nats)} carry more than 0.01 nats"
+    assert text(page, "#look .used") == used
+    assert text(page, "#look .peak").startswith("glimpse 5: ")
+    assert glimpse(page, "look") == 0
+    chart = pixels(page, "#look .dimensions")
+    heights = []
+    for i in range(len(nats)):
+        column = chart[:, int((i + 0.4) * chart.shape[1] / len(nats))]
+        heights.append((column != chart[0, -1]).any(-1).sum() / len(column))
+    assert np.abs(heights - nats / nats.max()).max() < 0.06
+    page.hover("#look h1")
+    assert text(page, "#look .used") == ""
+
+
+def test_costs_are_shown_in_bits_on_request(go):
+    page = go("view=look&seed=4", motion="reduce")
+    finished(page, "look")
+    names = ("latent", "pixels", "bound")
+    nats = [float(text(page, f"#look .{name}")) for name in names]
+    page.click("#look [data-unit=bits]")
+    bits = [float(text(page, f"#look .{name}")) for name in names]
+    assert bits == pytest.approx([value / np.log(2) for value in nats], abs=0.13)
+    assert text(page, "#look .meaning") == "bits, one-sample bound"
+    assert "bits; highest" in text(page, "#look .peak")
+
+
+def test_a_drawing_is_compared_with_validation_images(go):
+    page = go("view=look&model=mnist", motion="reduce")
+    costs = json.loads((site.COSTS / "mnist.json").read_text())
+    bounds = {}
+    for place, name in enumerate(("1", "5", "8", "A", "smiley", "grid"), 1):
+        page.click(f"#look .examples button:nth-child({place})")
+        finished(page, "look")
+        bounds[name] = float(text(page, "#look .bound"))
+        rank = text(page, "#look .rank")
+        edges = np.arange(len(costs["counts"]) + 1) * costs["bin"]
+        total = np.concatenate([[0], np.cumsum(costs["counts"])])
+        share = np.interp(bounds[name], edges, total) / costs["images"]
+        assert f"yours costs {bounds[name]:.1f}" in rank
+        assert abs(int(re.search(r"more than (\d+)%", rank)[1]) - 100 * share) <= 1
+    assert bounds["1"] < bounds["8"] < bounds["smiley"]
+    assert bounds["grid"] > costs["mean"]
+    assert "2,000 validation images cost 81.6 nats on average" in rank
+
+
+def test_models_without_measurements_have_no_histogram(go):
+    page = go("view=look")
+    assert page.locator("#look .compared").is_hidden()
+
+
 def test_the_bars_of_later_glimpses_have_enough_contrast(go):
     """At least 3:1, as WCAG 2.2 requires of graphics that carry meaning (1.4.11)."""
     page = go("view=look&seed=4&t=0")
@@ -162,11 +224,11 @@ def test_examples_clear_and_another_sample(go):
     page = go("view=look", motion="reduce")
     finished(page, "look")
     seen = []
-    for index in range(1, 5):
+    for index in range(1, 7):
         page.click(f"#look .examples button:nth-child({index})")
         finished(page, "look")
         seen.append(pixels(page, "#look .input").tobytes())
-    assert len(set(seen)) == 4
+    assert len(set(seen)) == 6
     first = settings(page)
     page.click("#look .again")
     finished(page, "look")
@@ -215,7 +277,7 @@ def test_models_of_one_and_of_several_digits_keep_separate_drawings_and_examples
     assert "." not in settings(page)["ink"]  # replaced the example
     choose("attentive")
     assert settings(page)["ink"] == drawn
-    assert names() == digits == ["2", "3", "5", "8"]
+    assert names() == digits == ["1", "5", "8", "A", "☺", "#"]
 
 
 def test_undo_restores_the_drawing_before(go):

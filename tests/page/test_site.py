@@ -61,6 +61,7 @@ def test_it_contains_the_page_and_each_model_in_order(tmp_path):
     for entry in index:
         name = entry["name"]
         assert json.loads(files[f"models/{name}/config.json"]) == entry["config"]
+        assert (entry["costs"] is None) == (name in TINY_MODELS)
         assert f"models/{name}/model.safetensors" in files
         if name in classifiers:
             assert json.loads(files[f"models/{name}/results.json"]) == zoo.results(name)
@@ -187,3 +188,15 @@ def test_the_page_is_small_and_refers_to_no_other_site():
     for name, data in files.items():
         text = data.decode(errors="replace")  # kernel.wasm is binary
         assert set(re.findall(r"https?://[^\s\"'<>)`]+", text)) <= allowed, name
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(site.COSTS.glob("*.json"))])
+def test_the_costs_of_validation_images_belong_to_the_bundled_weights(name):
+    costs = json.loads((site.COSTS / f"{name}.json").read_text())
+    assert costs["weights_sha256"] == zoo.results(name)["weights_sha256"]
+    assert costs["split"] == "valid"
+    assert sum(costs["counts"]) == costs["images"] >= 500
+    middles = [(i + 0.5) * costs["bin"] for i in range(len(costs["counts"]))]
+    pairs = zip(costs["counts"], middles, strict=True)
+    mean = sum(count * middle for count, middle in pairs) / costs["images"]
+    assert mean == pytest.approx(costs["mean"], abs=1)

@@ -1,7 +1,8 @@
 """Build the page's folder.
 
 index.html, *.js, style.css   the page, copied from static/
-models.json                   names and configurations of the models; the page shows the first one
+models.json                   names and configurations of the models; the page shows the first one.
+                              Bundled models have a histogram of what validation images cost.
 models/NAME/                  config.json and model.safetensors, with which the page runs the model
 models/NAME/results.json      what was measured on a bundled classifier
 traces/NAME.json              sample trace of a DRAW, which the page plays while it loads weights
@@ -14,6 +15,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -26,6 +28,7 @@ from draw.storage.files import cache_dir, expand_user, is_vacant, read_json, wri
 from draw.storage.hub import CONFIG, WEIGHTS
 
 STATIC = Path(__file__).parent / "static"
+COSTS = Path(__file__).parent / "costs"
 INDEX, FILES, RESULTS = "models.json", "files.json", "results.json"
 MAX_SAMPLES = 24  # per sample trace; the page shows 24
 MAX_TRACE_BYTES = 2**23  # pixels of a sample trace before compression
@@ -36,21 +39,22 @@ TRACE_VERSION = 2  # increase to discard cached traces when their content change
 def build_site(folder: Path, models: dict[str, DRAW]) -> None:
     """Write the page, the given models and the bundled models to a folder for any static host.
 
-    The sample traces of models that were built before come from the user's cache.
+        The sample traces of models that were built before come from the user's cache.
 
-    Args:
-        folder: new or empty, or built by an earlier call, whose models are replaced.
-        models: by name; the page shows the first one first.
+        Args:
+            folder: new or empty, or built by an earlier call, whose models are replaced.
+            models: by name; the page shows the first one first.
 
-    Raises:
-        ConfigError: if the folder contains other files, or the likelihood of a model is not
-            Bernoulli.
+        Raises:
+            ConfigError: if the folder contains other files, or the likelihood of a model is not
+                Bernoulli.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     build_site(Path(folder), {})
-    ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
-    files.json models.json
+        >>> from tempfile import TemporaryDirectory
+    from typing import Any
+        >>> with TemporaryDirectory() as folder:
+        ...     build_site(Path(folder), {})
+        ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
+        files.json models.json
     """
     folder = expand_user(folder)
     if folder.is_dir() and not is_vacant(folder) and not _is_site(folder):
@@ -71,7 +75,12 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
         _add_trace(folder / "models" / name, folder / "traces" / f"{name}.json")
     names += _copy_classifiers(folder / "models", exclude=models)
     index = [
-        {"name": name, "config": read_json(folder / "models" / name / CONFIG)} for name in names
+        {
+            "name": name,
+            "config": read_json(folder / "models" / name / CONFIG),
+            "costs": None if name in models else _costs(name),
+        }
+        for name in names
     ]
     write_atomic(folder / INDEX, json.dumps(index).encode())
     files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
@@ -82,9 +91,15 @@ def _is_site(folder: Path) -> bool:
     """Check whether `build_site` wrote the folder, from the structure of its list of models."""
     try:
         index = read_json(folder / INDEX)
-        return bool(index) and all(entry.keys() == {"name", "config"} for entry in index)
+        return bool(index) and all(entry.keys() >= {"name", "config"} for entry in index)
     except (ConfigError, AttributeError, TypeError):
         return False
+
+
+def _costs(name: str) -> dict[str, Any] | None:
+    """Return what validation images cost a bundled model; `experiments/costs.py` measures it."""
+    path = COSTS / f"{name}.json"
+    return read_json(path) if path.is_file() else None
 
 
 def _copy_bundled(folder: Path, exclude: dict[str, DRAW]) -> list[str]:

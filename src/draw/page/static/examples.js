@@ -32,6 +32,22 @@ export const EXAMPLES = {
   8: strokes("62,27 50,18 38,27 44,41 60,54 64,72 50,82 36,72 42,54 59,41 62,27"),
 };
 
+/** Pictures with low and with high costs: the networks have seen digits only. */
+export const PRESETS = {
+  1: strokes("41,29 52,18", "52,18 52,82"),
+  5: EXAMPLES[5],
+  8: EXAMPLES[8],
+  A: strokes("28,82 50,18", "50,18 72,82", "37,58 63,58"),
+  "☺": strokes(
+    "50,15 75,25 85,50 75,75 50,85 25,75 15,50 25,25 50,15",
+    "38,38 38,41",
+    "62,38 62,41",
+    "32,60 40,68 50,71 60,68 68,60",
+  ),
+  "#": strokes("18,36 82,36", "18,64 82,64", "36,18 36,82", "64,18 64,82"),
+};
+export const SPOKEN = { A: "the letter A", "☺": "a smiley", "#": "a grid" };
+
 /** Returns the top left corner of each digit of an example, and the side of a digit. */
 export function places(size) {
   const share = digitShare(size);
@@ -41,13 +57,14 @@ export function places(size) {
 
 /**
  * Returns the first part of each example as [name, strokes]. Where a picture has room for two
- * digits, each example shows a digit and the next one.
+ * digits, each example shows one of the four digits and the next one.
  */
-export function examplesFor(size, part = 1) {
+export function examplesFor(size, part = 1, pictures = EXAMPLES) {
   const { share, corners } = places(size);
-  const names = Object.keys(EXAMPLES);
+  if (share < 1) pictures = EXAMPLES;
+  const names = Object.keys(pictures);
   const at = (name, corner) =>
-    beginning(EXAMPLES[name], part).map((stroke) =>
+    beginning(pictures[name], part).map((stroke) =>
       stroke.map((point) => point.map((value) => corner + share * value)),
     );
   return names.map((_, i) => {
@@ -69,10 +86,12 @@ export function beginning(strokes, fraction) {
 }
 
 /** Adds a button for each example, which calls `take(name, number)`. */
-export function exampleButtons(place, take) {
-  const buttons = Object.keys(EXAMPLES).map((name, number) => {
+export function exampleButtons(place, take, names = Object.keys(EXAMPLES)) {
+  const buttons = names.map((name, number) => {
     const onclick = () => take(name, number);
     const button = document.createElement("button");
+    const spoken = SPOKEN[name];
+    if (spoken) Object.assign(button, { title: spoken, ariaLabel: spoken });
     return Object.assign(button, { type: "button", textContent: name, onclick });
   });
   place.replaceChildren(...buttons);

@@ -1,6 +1,6 @@
 /** A drawing pad for mouse, finger, pen and keyboard. */
 
-import { exampleButtons, examplesFor, places } from "./examples.js";
+import { EXAMPLES, exampleButtons, examplesFor, places } from "./examples.js";
 import { BOX, digitShare, extend, fromText, isFull, penWidth, rasterise, toText } from "./ink.js";
 import { colours, show } from "./pictures.js";
 
@@ -18,9 +18,9 @@ export class Pad {
    * The pad calls `changed()` when a stroke is finished and when the strokes are replaced. With
    * `pixels` it shows which pixels of the image are ink.
    */
-  constructor(view, { changed, part, pixels = false }) {
+  constructor(view, { changed, part, pixels = false, examples = EXAMPLES }) {
     const canvas = view.find(".pad");
-    Object.assign(this, { view, canvas, changed, part, pixels });
+    Object.assign(this, { view, canvas, changed, part, pixels, pictures: examples });
     canvas.onpointerdown = (event) => this.begin(event);
     canvas.onpointermove = (event) => this.move(event);
     canvas.onpointerup = canvas.onpointercancel = (event) => this.end(event);
@@ -30,9 +30,6 @@ export class Pad {
     this.history = []; // drawings before each change, for the undo button
     this.pen = null; // position of the pen while it is moved with the keys
     this.down = false;
-    this.buttons = exampleButtons(view.find(".examples"), (_, number) => {
-      this.replace(this.examples[number][1]);
-    });
     view.find(".clear").addEventListener("click", () => this.replace([]));
     this.undoButton = view.find(".undo");
     this.undoButton.addEventListener("click", () => this.undo());
@@ -45,7 +42,7 @@ export class Pad {
 
   /** The examples as [name, strokes]; the visitor's first stroke replaces one of them. */
   get examples() {
-    return examplesFor(this.size, this.part);
+    return examplesFor(this.size, this.part, this.pictures);
   }
 
   /** Shows other strokes. */
@@ -67,7 +64,8 @@ export class Pad {
     const kept = this.view.isAddressed ? [] : (drawings.get(share) ?? before);
     const strokes = ink === undefined ? kept : fromText(ink);
     const { examples } = this;
-    this.buttons.forEach((button, i) => (button.textContent = examples[i][0]));
+    const names = examples.map(([name]) => name);
+    exampleButtons(this.view.find(".examples"), (_, i) => this.replace(this.examples[i][1]), names);
     this.history = [];
     this.set(strokes.length ? strokes : examples[example][1]);
   }

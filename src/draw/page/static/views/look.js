@@ -1,11 +1,15 @@
 /** The model reconstructs the visitor's digit, at a cost in nats. */
 
+import { drawBars, drawHistogram, drawStack, shareBelow } from "../charts.js";
+import { PRESETS } from "../examples.js";
 import { imageOf, toText } from "../ink.js";
 import { Pad } from "../pad.js";
-import { blank, colours, frame } from "../pictures.js";
+import { blank, frame } from "../pictures.js";
 import { FilmView } from "./film.js";
 
-const FIRST_EXAMPLE = 2; // a five
+const FIRST_EXAMPLE = 1; // a five
+const UNITS = { nats: 1, bits: Math.LOG2E }; // per nat
+const USED = 0.01; // nats; a latent dimension with less says next to nothing
 
 export class Look extends FilmView {
   constructor(root, app) {
@@ -13,16 +17,37 @@ export class Look extends FilmView {
     this.canvases = [".input", ".error", ".canvas"].map((name) => this.find(name));
     this.bars = this.find(".bars");
     this.pixels = null;
-    this.pad = new Pad(this, { changed: () => this.restart() });
-    const seek = ({ offsetX, buttons }) => {
-      if (!this.film || !(buttons & 1)) return; // needs the main button, a finger or a pen
-      this.player.seek(1 + Math.floor((offsetX / this.bars.clientWidth) * this.film.glimpses));
+    this.pad = new Pad(this, { changed: () => this.restart(), examples: PRESETS });
+    this.pointed = null; // the glimpse under the pointer
+    this.setUnit("nats");
+    for (const button of root.querySelectorAll("[data-unit]")) {
+      button.addEventListener("click", () => {
+        this.setUnit(button.dataset.unit);
+        this.redraw();
+      });
+    }
+    this.initBars();
+  }
+
+  /** Pointing at a bar shows its latent dimensions; pressing it seeks. */
+  initBars() {
+    const glimpseAt = ({ offsetX }) => 1 + Math.floor((offsetX / this.bars.clientWidth) * this.film.glimpses);
+    const seek = (event) => {
+      if (!this.film) return;
+      const glimpse = Math.min(this.film.glimpses, Math.max(1, glimpseAt(event)));
+      this.pointed = event.pointerType === "mouse" ? glimpse : null;
+      if (event.buttons & 1) this.player.seek(glimpse); // the main button, a finger or a pen
+      else this.drawCharts(this.player.t);
     };
     this.bars.addEventListener("pointerdown", (event) => {
       this.bars.setPointerCapture(event.pointerId);
       seek(event);
     });
     this.bars.addEventListener("pointermove", seek);
+    this.bars.addEventListener("pointerleave", () => {
+      this.pointed = null;
+      this.drawCharts(this.player.t);
+    });
   }
 
   get film() {
@@ -77,7 +102,7 @@ export class Look extends FilmView {
 
   draw(t, resting) {
     super.draw(t, resting);
-    this.drawBars(t);
+    this.drawCharts(t);
     this.showCosts(t);
   }
 
@@ -94,30 +119,37 @@ export class Look extends FilmView {
     return [{ ...input, windows }, { ...empty, values, windows }, canvas];
   }
 
-  /** Draws the bars and describes them in words. */
-  drawBars(t) {
-    const [width, height] = [this.bars.clientWidth, this.bars.clientHeight];
-    this.bars.width = width * devicePixelRatio;
-    this.bars.height = height * devicePixelRatio;
-    const context = this.bars.getContext("2d");
-    const { ink, line, soft, write } = colours;
-    context.scale(devicePixelRatio, devicePixelRatio);
-    context.fillStyle = `rgb(${line})`;
-    context.fillRect(0, height - 1, width, 1);
-    const { kl = [], glimpses = 1 } = this.film ?? {};
-    const highest = Math.max(...kl, 1e-9);
-    const each = width / glimpses;
-    kl.forEach((nats, i) => {
-      const bar = Math.max(1, (nats / highest) * (height - 2));
-      context.fillStyle = `rgb(${i + 1 === t ? write : i < t ? ink : soft})`;
-      context.fillRect(i * each, height - bar, Math.max(1, each - Math.min(3, each / 4)), bar);
-    });
-    const nats = kl.map((value) => value.toFixed(1));
+  /** Draws the charts and describes them in words. */
+  drawCharts(t) {
+    const { kl = [], logLikelihood = [] } = this.film ?? {};
+    const shown = this.pointed ?? t;
+    const colourOf = (i) => (i + 1 === shown ? "write" : i < t ? "ink" : "soft");
+    drawBars(this.bars, kl, colourOf);
+    const latent = logLikelihood.map((_, i) => kl.slice(0, i).reduce((sum, nats) => sum + nats, 0));
+    drawStack(this.find(".stack"), latent, logLikelihood.map((nats) => -nats), this.film ? t : null);
+    const dimensions = this.film && shown > 0 ? this.dimensions(shown) : [];
+    drawBars(this.find(".dimensions"), dimensions, () => "ink");
+    const used = dimensions.filter((nats) => nats > USED).length;
+    this.find(".used").textContent = dimensions.length
+      ? `glimpse ${shown}: ${used} of ${dimensions.length} carry more than ${USED} nats`
+      : "";
+    const amounts = kl.map((value) => this.amount(value));
     const peak = kl.indexOf(Math.max(...kl));
-    const current = t > 0 ? `glimpse ${t}: ${nats[t - 1]} nats; ` : "";
-    const description = `${current}highest ${nats[peak]} at glimpse ${peak + 1}`;
+    const current = shown > 0 ? `glimpse ${shown}: ${amounts[shown - 1]} ${this.unit}; ` : "";
+    const description = `${current}highest ${amounts[peak]} at glimpse ${peak + 1}`;
     this.find(".peak").textContent = this.film ? description : "";
-    this.bars.setAttribute("aria-label", ["Nats per glimpse", ...nats].join(", "));
+    this.bars.setAttribute("aria-label", [`${capital(this.unit)} per glimpse`, ...amounts].join(", "));
+  }
+
+  /** Returns the nats of each latent dimension in glimpse t (terms of eqs. 10, 11). */
+  dimensions(t) {
+    const { mu, log_sigma } = this.film.inside[t - 1];
+    return Array.from(mu, (m, i) => (m ** 2 + Math.exp(2 * log_sigma[i]) - 1) / 2 - log_sigma[i]);
+  }
+
+  /** Formats nats in the visitor's unit. */
+  amount(nats) {
+    return (nats * UNITS[this.unit]).toFixed(1);
   }
 
   /** Shows the cost of the latents so far, and that of the pixels given the current canvas. */
@@ -127,9 +159,35 @@ export class Look extends FilmView {
     const parts = { ".latent": latent, ".pixels": -logLikelihood?.[t] };
     parts[".bound"] = parts[".latent"] + parts[".pixels"]; // eq. 12
     for (const [name, nats] of Object.entries(parts)) {
-      this.find(name).textContent = this.film ? nats.toFixed(1) : "–";
+      this.find(name).textContent = this.film ? this.amount(nats) : "–";
     }
-    this.find(".meaning").textContent =
-      t === glimpses ? "nats, one-sample bound" : "nats, if stopped here";
+    const meaning = t === glimpses ? "one-sample bound" : "if stopped here";
+    this.find(".meaning").textContent = `${this.unit}, ${meaning}`;
+    this.showComparison();
+  }
+
+  /** Compares the cost of the finished copy with those of validation images. */
+  showComparison() {
+    const { costs } = this.app.model;
+    this.find(".compared").hidden = !costs;
+    if (!costs) return;
+    const { kl, logLikelihood } = this.film ?? {};
+    const total = this.film && kl.reduce((sum, nats) => sum + nats, 0) - logLikelihood.at(-1);
+    drawHistogram(this.find(".histogram"), costs, total, UNITS[this.unit]);
+    const images = `${costs.images.toLocaleString("en")} validation images`;
+    const mean = `${this.amount(costs.mean)} ${this.unit} on average`;
+    const share = this.film && Math.round(100 * shareBelow(costs, total));
+    const yours = this.film ? `; yours costs ${this.amount(total)}, more than ${share}% of them` : "";
+    this.find(".rank").textContent = `${images} cost ${mean}${yours}`;
+    this.find(".histogram").setAttribute("aria-label", `Histogram: ${images} cost ${mean}${yours}`);
+  }
+
+  setUnit(unit) {
+    this.unit = unit;
+    for (const button of this.root.querySelectorAll("[data-unit]")) {
+      button.ariaPressed = String(button.dataset.unit === unit);
+    }
   }
 }
+
+const capital = (word) => word[0].toUpperCase() + word.slice(1);

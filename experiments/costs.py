@@ -1,0 +1,55 @@
+"""Measure what validation images cost the bundled models, for the page's histogram.
+
+    python experiments/costs.py
+
+For each bundled model that the page shows, the command evaluates the one-sample bound of 2,000
+validation images that it was not trained on, and writes src/draw/page/costs/NAME.json.
+"""
+
+import json
+
+import torch
+from pages import ROOT
+
+from draw import zoo
+from draw.evaluation.bounds import image_bounds
+from draw.storage.files import read_json, write_atomic
+from draw.training.config import TrainConfig
+
+FOLDER = ROOT / "src/draw/page/costs"
+IMAGES, SEED = 2000, 0
+BIN = 5  # width of the histogram's bars, nats
+
+
+def main() -> None:
+    """Run the command."""
+    for name in zoo.names("DRAW"):
+        model = zoo.load(zoo.BUNDLED / name)
+        if model.config.likelihood != "bernoulli":
+            continue
+        config = TrainConfig.from_dict(read_json(zoo.BUNDLED / name / "run.json")["config"], name)
+        images = config.load_images("valid")
+        images = images.subset(min(IMAGES, len(images)), SEED)
+        costs = -image_bounds(model, images, seed=SEED).elbo.double()
+        counts = torch.bincount((costs / BIN).long())
+        content = {
+            "command": "python experiments/costs.py",
+            "model": name,
+            "weights_sha256": zoo.results(name)["weights_sha256"],
+            "data": config.data,
+            "split": "valid",
+            "images": len(costs),
+            "samples": 1,
+            "seed": SEED,
+            "unit": "nats",
+            "mean": round(float(costs.mean()), 2),
+            "median": round(float(costs.median()), 2),
+            "bin": BIN,
+            "counts": counts.tolist(),  # of images from i * bin to (i + 1) * bin nats
+        }
+        write_atomic(FOLDER / f"{name}.json", (json.dumps(content) + "\n").encode())
+        print(f"{name}: {costs.mean():.1f} nats on average over {len(costs):,} images")
+
+
+if __name__ == "__main__":
+    main()
