@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from draw import attention
+from draw.page import site as build
 
 from .helpers import (
     HOLDING,
@@ -219,3 +220,62 @@ def test_a_window_of_a_glimpse_can_be_opened(go, module, view, kind, n):
     navigate(page, "&".join(f"{key}={value}" for key, value in at.items()))
     drawn = to_grey(pixels(page, "#window .image"))
     assert np.abs(drawn - np.reshape(grey, (14, 14))).max() < 2
+
+
+def test_the_story_leads_through_nine_cards_with_a_question_each(go):
+    page = go("view=glimpse&t=2")
+    page.click("#glimpse .tour")
+    titles = []
+    for number in range(1, 10):
+        page.locator("#glimpse .turn .page", has_text=f"{number} / 9").wait_for()
+        finished(page, "glimpse")
+        assert settings(page)["story"] == str(number)
+        cards = page.locator("#glimpse .story article:visible")
+        assert cards.count() == 1
+        titles.append(text(page, "#glimpse h1"))
+        question = cards.locator(".question")
+        assert question.inner_text().count("?") == 1
+        question.get_by_text("Answer").click()
+        answer = page.locator(f"#answer-{number}")
+        assert answer.is_visible()
+        page.keyboard.press("Escape")
+        page.click("#glimpse .turn .forward")
+    page.locator("#glimpse .tour").wait_for()
+    assert len(set(titles)) == 9
+    assert "story" not in settings(page)
+    page.go_back()
+    page.locator("#glimpse .turn .page", has_text="9 / 9").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("card", "scene", "stage"),
+    [
+        (2, {"t": "6"}, {"6"}),  # the tiny model has six glimpses
+        (4, {"stage": "1"}, {"1"}),
+        (8, {"mode": "dream"}, set()),
+        (9, {"model": "plain"}, {"6"}),
+    ],
+)
+def test_each_card_sets_its_scene(page, site, card, scene, stage):
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{site}?{card}#story={card}")
+    page.locator("#glimpse .story article:visible").wait_for()
+    finished(page, "glimpse")
+    wait(page, f"document.querySelector('#glimpse .page').textContent === '{card} / 9'")
+    at = settings(page)
+    assert at.items() >= (scene | {"story": str(card)}).items()
+    highlighted = page.evaluate(
+        "[...document.querySelectorAll('#glimpse .box.lit')].map((box) => box.dataset.stage)"
+    )
+    assert set(highlighted) >= stage
+
+
+def test_the_story_compares_the_models_with_the_measured_costs(go):
+    page = go("view=glimpse&story=1")
+    for name, place in {
+        "mnist": "with-attention",
+        "mnist-no-attention": "without-attention",
+    }.items():
+        costs = json.loads((build.COSTS / f"{name}.json").read_text())
+        assert text(page, f"#answer-9 .{place}") == f"{costs['mean']:.1f}"
+        assert costs["images"] == 2000

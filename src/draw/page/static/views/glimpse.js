@@ -7,10 +7,12 @@ import { Flow } from "../flow.js";
 import { fromText, imageOf, toText } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
 import { Player } from "../player.js";
+import { Story } from "../story.js";
 import { FilmView } from "./film.js";
 
 const FIRST_PICTURE = "5";
 const SAMPLES = 24; // per seed, as in Paint
+const MAX_GLIMPSE = 9999; // later glimpses of the address show the last one
 const STAGES = 7; // look, read, encode, send, decode, write, add
 const LAST = STAGES - 1;
 const PATIENCE = 300; // milliseconds of loading before a sample is shown instead
@@ -116,6 +118,7 @@ export class Glimpse extends FilmView {
       Object.assign(box, { onfocus: point(stage), onblur: point(null) });
       box.onclick = () => this.player.seek(this.player.t, stage);
     }
+    this.story = new Story(this);
     exampleButtons(this.find(".examples"), (name) => this.copy(EXAMPLES[name]));
     for (const button of root.querySelectorAll("[data-set]")) {
       button.onclick = () => this.setMode(button.dataset.set);
@@ -135,7 +138,8 @@ export class Glimpse extends FilmView {
     const { mode, index, seed } = this;
     const { stage, playing } = this.player;
     const copies = { ink: toText(this.strokes) };
-    const shared = { seed, stage: playing || stage === LAST ? undefined : stage };
+    const story = this.story.number;
+    const shared = { seed, stage: playing || stage === LAST ? undefined : stage, story };
     return mode === "copy" ? { ...copies, ...shared } : { mode, index, ...shared };
   }
 
@@ -146,7 +150,7 @@ export class Glimpse extends FilmView {
 
   async open(settings) {
     const signal = this.startView(settings);
-    const { ink, mode, index, t, stage } = settings;
+    const { ink, mode, index, t, stage } = { ...this.story.open(settings.story), ...settings };
     const drawn = ink === undefined ? this.app.drawings.get(1) : fromText(ink);
     this.strokes = [drawn, this.strokes].find((strokes) => strokes?.length) ?? EXAMPLES[FIRST_PICTURE];
     this.mode = mode === "dream" ? mode : (this.mode ?? "copy");
@@ -191,7 +195,7 @@ export class Glimpse extends FilmView {
     for await (const { films } of this.app.run(task, args, signal)) {
       this.films = films;
       this.again.disabled = false;
-      const glimpse = parseInteger(t, 1, this.player.last);
+      const glimpse = parseInteger(t, 1, MAX_GLIMPSE);
       if (glimpse === undefined) this.player.begin();
       else this.player.hold(glimpse, stage);
       this.remember();
@@ -201,7 +205,7 @@ export class Glimpse extends FilmView {
   /** Shows the text for the mode and the model. */
   describe() {
     const { config } = this.app.model;
-    for (const element of this.root.querySelectorAll("[data-mode]")) {
+    for (const element of this.root.querySelectorAll("[data-mode]:not(article)")) {
       element.hidden = element.dataset.mode !== this.mode;
     }
     for (const button of this.root.querySelectorAll("[data-set]")) {
@@ -219,7 +223,12 @@ export class Glimpse extends FilmView {
       "latent-size": config.latent_size,
       "write-size": `${n} × ${n}`,
     };
-    for (const [name, text] of Object.entries(numbers)) {
+    this.write(numbers);
+  }
+
+  /** Puts texts in all places of the view that have these class names. */
+  write(texts) {
+    for (const [name, text = ""] of Object.entries(texts)) {
       for (const place of this.root.querySelectorAll(`.${name}`)) place.textContent = text;
     }
   }
@@ -319,8 +328,8 @@ export class Glimpse extends FilmView {
       if (values) show(this.find(`.${name}`), strip(values, this.largest(name.replace("-", "_"))));
     }
     const { kl } = this.film;
-    this.find(".price").textContent = kl?.[t - 1].toFixed(2) ?? "";
-    this.find(".total").textContent = kl?.slice(0, t).reduce((sum, nats) => sum + nats, 0).toFixed(1) ?? "";
+    const total = kl?.slice(0, t).reduce((sum, nats) => sum + nats, 0);
+    this.write({ price: kl?.[t - 1].toFixed(2), total: total?.toFixed(1) });
   }
 
   /** Returns the magnitude below which nearly all numbers of a vector are, in the whole film. */
