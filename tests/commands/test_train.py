@@ -125,27 +125,38 @@ def test_seed_determines_the_weights(training, finished, draw):
 
 
 @pytest.mark.parametrize(
-    ("options", "shape"),
+    ("options", "shape", "likelihood"),
     [
-        ("--model.channels 3 --image-size 9 --model.read-size 1 --model.write-size 1", (3, 9, 9)),
-        ("--model.height 16 --model.width 12", (1, 16, 12)),
+        ("--model.channels 3 --image-size 9", (3, 9, 9), "coupled-logistic"),
+        ("--model.height 16 --model.width 12", (1, 16, 12), "logistic"),
     ],
     ids=["colour", "not square"],
 )
-def test_image_shapes(pictures, draw, options, shape):
+def test_image_shapes(pictures, draw, options, shape, likelihood):
+    """Train on photographs, and use the model in every command that makes pictures."""
     arguments = ["train", "folder", "--data-dir", pictures, *TINY, *options.split()]
     result = draw(*arguments, "--out", "run")
     assert result.status == 0
     C, H, W = shape
     assert "10 training images: 10 resized and cropped" in result.err
     assert f"{W} x {H} " in result.err
-    assert load("run").config.image_shape == shape
+    config = load("run").config
+    assert (config.image_shape, config.likelihood) == (shape, likelihood)
     with Image.open("run/samples/000000004.png") as opened:
         samples = np.asarray(opened)
     scale = 84 // max(H, W)
     assert samples.shape == (8 * (H * scale + 2) - 2, 8 * (W * scale + 2) - 2, 3)
     assert (np.ptp(samples, axis=2) > 0).any() == (C == 3)
-    assert draw("evaluate", "run").status == 0
+    for command in (
+        "evaluate run --importance-samples 2",
+        "sample run --count 2 --film film.webp --trace trace.json",
+        f"reconstruct run {pictures / '00.png'} --film film.gif",
+        "figure 1 run",
+        "figure 6 run",
+    ):
+        assert draw(*command.split()).status == 0, command
+    assert frame_count(Path("film.webp")) == frame_count(Path("film.gif")) == 3 + 1
+    assert json.loads(Path("trace.json").read_text())["config"]["likelihood"] == likelihood
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Presets: one function per experiment that returns its training configuration."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -14,9 +13,9 @@ TYPICAL_FOLDER = Survey(images=1_000, side=64, is_colour=True, mid_tones=0.5)
 MIN_FOLDER_SIDE, MAX_FOLDER_SIDE = 16, 64  # pixels
 MIN_FOLDER_PATCH = 5  # pixels
 MIN_FOLDER_STEPS = 1_000
-MAX_FOLDER_EPOCHS = 300
+MAX_FOLDER_EPOCHS = 500
 FOLDER_BATCH = 32
-FOLDER_SECONDS = 5_200  # on one core, or an hour on two, including validation
+HOUR_FLOPS = 3_600 * 100e9  # in an hour on two CPU cores that do other things as well
 
 
 def quick() -> TrainConfig:
@@ -195,16 +194,16 @@ def folder(
         write_size=patch,
         likelihood=likelihood,
     )
-    values = 2 * C * H * W + math.prod(model.canvas_shape)  # read and written
-    seconds = FOLDER_BATCH * (2.8e-3 + 1.9e-7 * values)  # of a step on one core of a Xeon
     per_epoch = images.images * 0.8 / FOLDER_BATCH
-    steps = round(min(FOLDER_SECONDS / seconds, MAX_FOLDER_EPOCHS * per_epoch), -2)
-    every = max(50, int(steps) // 20)
+    affordable = HOUR_FLOPS / (FOLDER_BATCH * _training_flops(model))
+    steps = round(min(affordable, MAX_FOLDER_EPOCHS * per_epoch) / 100) * 100
+    steps = max(MIN_FOLDER_STEPS, steps)
+    every = steps // 20
     return TrainConfig(
         model=model,
         data="folder",
         mirror="auto",
-        steps=max(MIN_FOLDER_STEPS, int(steps)),
+        steps=steps,
         batch_size=FOLDER_BATCH,
         optimizer="muon",
         learning_rate=1.5e-3,
@@ -214,6 +213,17 @@ def folder(
         eval_images=500,
         checkpoint_every=every,
     )
+
+
+def _training_flops(model: DRAWConfig) -> int:
+    """Return about how many floating-point operations one image needs in a training step."""
+    C, H, W = model.image_shape
+    K, _, _ = model.canvas_shape
+    h, read, write = model.hidden_size, model.read_size or H, model.write_size or H
+    encoder = 4 * h * (2 * C * read**2 + 2 * h)
+    decoder = 4 * h * (model.latent_size + h) + h * K * write**2
+    attention = (2 * C * read + K * write) * H * W
+    return 6 * model.glimpses * (encoder + decoder + attention)  # forward 2, backward 4
 
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
