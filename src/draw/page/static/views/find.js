@@ -26,7 +26,7 @@ export class Find extends FilmView {
     this.networks = [...app.classifiers].sort((a, b) => b.config.glimpses - a.config.glimpses);
     this.network = this.networks[0]; // its glimpses are shown
     this.files = new Map(); // name -> promise
-    this.scene = null; // { seed, label, parts, isMoved }; the label of the visitor's own digit is null
+    this.scene = null; // { seed, label, parts, isMoved }; the visitor's digit has no label, null
     this.results = []; // film of each network
     this.errors = []; // share of wrong test images after each glimpse, of each network
     this.score = { rounds: 0, visitor: 0, network: 0 };
@@ -59,7 +59,7 @@ export class Find extends FilmView {
     return { seed, glimpses: network === this.networks[0] ? undefined : glimpses, places, ink };
   }
 
-  /** Loads the networks and the digits on the first visit, then shows the picture in the address. */
+  /** Loads the networks and digits on the first visit, then shows the picture in the address. */
   async open(settings) {
     this.network =
       this.networks.find(({ config }) => String(config.glimpses) === settings.glimpses) ??
@@ -251,12 +251,13 @@ export class Find extends FilmView {
     const says = this.networks.map(({ config }, i) => {
       const probabilities = this.results[i].probabilities.at(-1);
       const best = largest(probabilities);
-      return `${best} with ${config.glimpses} glimpses (${percent(probabilities[best])})`;
+      const who = i === 0 ? "the network" : "the other network";
+      return `After ${config.glimpses} glimpses, ${who} says ${best} (${percent(probabilities[best])}).`;
     });
     const truth = label === null ? "" : `It is a ${label}. `;
     const judged = this.guess === label ? "You were right. " : `You said ${this.guess}. `;
     const visitor = this.guess === null ? "" : judged;
-    return `${truth}${visitor}The network says ${says.join(" and ")}.`;
+    return `${truth}${visitor}${says.join(" ")}`;
   }
 
   /** Describes how often the networks are right. */
