@@ -39,22 +39,21 @@ TRACE_VERSION = 2  # increase to discard cached traces when their content change
 def build_site(folder: Path, models: dict[str, DRAW]) -> None:
     """Write the page, the given models and the bundled models to a folder for any static host.
 
-        The sample traces of models that were built before come from the user's cache.
+    The sample traces of models that were built before come from the user's cache.
 
-        Args:
-            folder: new or empty, or built by an earlier call, whose models are replaced.
-            models: by name; the page shows the first one first.
+    Args:
+        folder: new or empty, or built by an earlier call, whose models are replaced.
+        models: by name; the page shows the first one first.
 
-        Raises:
-            ConfigError: if the folder contains other files, or the likelihood of a model is not
-                Bernoulli.
+    Raises:
+        ConfigError: if the folder contains other files, or the likelihood of a model is not
+            Bernoulli.
 
-        >>> from tempfile import TemporaryDirectory
-    from typing import Any
-        >>> with TemporaryDirectory() as folder:
-        ...     build_site(Path(folder), {})
-        ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
-        files.json models.json
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     build_site(Path(folder), {})
+    ...     print(*sorted(path.name for path in Path(folder).glob("*.json")))
+    files.json models.json
     """
     folder = expand_user(folder)
     if folder.is_dir() and not is_vacant(folder) and not _is_site(folder):
