@@ -41,7 +41,7 @@ def test_every_view_opens_and_fits_any_width(go, theme, widths):
         section = page.locator(f"#{view}")
         section.wait_for()
         if view != "window":
-            page.locator(f"#{view} .again:enabled").wait_for()
+            finished(page, view)
         assert page.locator("main section:visible").count() == 1
         for width in widths:
             page.set_viewport_size({"width": width, "height": 800})
