@@ -196,7 +196,7 @@ def draw_pictures(run: RunFolder, name: str) -> None:
     folder.mkdir(exist_ok=True)
     shutil.copy(run.log_file, folder)
     config = read_config(run)
-    figures.save_plot(
+    figures.save_picture(
         folder / "curves.png",
         figures.curves(run.records(), config.model.metric, held_out=config.has_validation),
     )

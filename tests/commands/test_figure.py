@@ -112,9 +112,15 @@ def test_figure_of_a_data_set(run, draw, refused, monkeypatch, name, data):
 def test_figure_11_is_the_learning_curve_of_a_run(run, draw, refused):
     assert draw("figure", "11", run).out == "out/figure-11.png\n"
     assert has(opened("out/figure-11.png"), (192, 57, 43))  # the validation curve
-    assert draw("figure", "11", run, "--out", "curve.pdf").status == 0
-    assert Path("curve.pdf").read_bytes().startswith(b"%PDF")
     assert "quick has none; name a run folder" in refused("figure", "11", "quick")
+
+
+@pytest.mark.parametrize("name", ["1", "3", "4", "6", "11"])
+def test_figures_for_print(run, draw, name):
+    arguments = [] if name in ("3", "4") else [run]
+    for suffix, start in (("pdf", b"%PDF"), ("svg", b"<?xml")):
+        assert draw("figure", name, *arguments, "--out", f"figure.{suffix}").status == 0
+        assert Path(f"figure.{suffix}").read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +133,8 @@ def test_figure_11_is_the_learning_curve_of_a_run(run, draw, refused):
         ("8", "figure 8 needs a model"),
         ("11", "figure 11 needs a model"),
         ("7 run", "figure 7 needs a model without write attention; try figure 1"),
-        ("1 run --out x.pdf", "x.pdf: the file of figure 1 must end in .png"),
-        ("6 run --out x", "x: the file of figure 6 must end in .png"),
-        ("3 --out x.gif", "x.gif: the file of figure 3 must end in .png or .pdf"),
-        ("11 run --out x.gif", "x.gif: the file of figure 11 must end in .png or .pdf"),
+        ("6 run --out x", "x is not a picture; its name must end in .png, .pdf or .svg"),
+        ("3 --out x.gif", "x.gif is not a picture; its name must end in .png, .pdf or .svg"),
         ("4 run", "figure 4 takes no model: draw figure 4 [--image FILE]"),
         ("3 --image nowhere.png", "nowhere.png: no such image"),
         ("4 --image run/run.json", "run/run.json cannot be decoded as an image"),

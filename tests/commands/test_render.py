@@ -147,8 +147,8 @@ def test_trace_files(model, images, tmp_path):
 def test_stages(model, tmp_path):
     render.stages(model, tmp_path / "stages.png", count=3, seed=3)
     expected = figures.stages(generate(model, 3, record=True), scale=SCALE)
-    assert (opened(tmp_path / "stages.png") == np.asarray(expected)).all()
-    assert has(np.asarray(expected), WRITE)
+    assert (opened(tmp_path / "stages.png") == np.asarray(expected.image)).all()
+    assert has(np.asarray(expected.image), WRITE)
 
 
 def test_neighbours_of_the_last_sample_of_each_row(model, training, tmp_path):

@@ -8,11 +8,13 @@ import torch
 from PIL import Image
 
 from draw.attention import Window
+from draw.figures import Sheet
 from draw.likelihoods import LIKELIHOODS
 from draw.trace import Trace
 
 
-def pixels(picture: Image.Image) -> np.ndarray:
+def pixels(picture: Image.Image | Sheet) -> np.ndarray:
+    picture = picture.image if isinstance(picture, Sheet) else picture
     return np.asarray(picture.convert("RGB")).astype(int)
 
 

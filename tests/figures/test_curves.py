@@ -13,7 +13,7 @@ TRAIN, VALID = (0xB0, 0xB0, 0xB0), (0xC0, 0x39, 0x2B)
 
 
 def curves(tmp_path, records) -> Image.Image:
-    figures.save_plot(tmp_path / "curves.png", figures.curves(records))
+    figures.save_picture(tmp_path / "curves.png", figures.curves(records))
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
     with Image.open(tmp_path / "curves.png") as opened:
         assert opened.format == "PNG"

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from draw import figures
-from draw.errors import ConfigError, TraceError
+from draw.errors import TraceError
 from draw.figures.paper import PATCH
-from draw.figures.tiles import GAP, MARGIN, READ, TITLE, WRITE, WRONG, enlarge
+from draw.figures.sheet import FONT_SIZE
+from draw.figures.tiles import GAP, MARGIN, READ, WRITE, WRONG, enlarge, title_height
 from draw.likelihoods import LIKELIHOODS
 from draw.trace import Trace
 
@@ -30,7 +31,7 @@ def counting(T: int, B: int = 2, **windows) -> Trace:
 
 def tile(sheet: np.ndarray, row: int, column: int, scale: int) -> np.ndarray:
     """Return one tile of a figure of 8 x 6 images with a line of titles."""
-    top = MARGIN + TITLE + row * (8 * scale + GAP)
+    top = MARGIN + title_height(FONT_SIZE) + row * (8 * scale + GAP)
     left = MARGIN + column * (6 * scale + GAP)
     return sheet[top : top + 8 * scale, left : left + 6 * scale]
 
@@ -169,20 +170,9 @@ def test_zoom_shows_the_patch_written_back_and_two_filters(image):
         assert column + 1 == pytest.approx(20.5 + sign * reach, abs=0.51)
 
 
-def test_save_plot_formats(image, tmp_path):
-    figures.save_plot(tmp_path / "plot.png", figures.zoom(image))
-    with Image.open(tmp_path / "plot.png") as opened:
-        assert opened.format == "PNG"
-        assert opened.width > opened.height > 500
-    figures.save_plot(tmp_path / "plot.PDF", figures.zoom(image))
-    assert (tmp_path / "plot.PDF").read_bytes().startswith(b"%PDF")
-    with pytest.raises(ConfigError, match=r"must end in \.png or \.pdf"):
-        figures.save_plot(tmp_path / "plot.svg", figures.zoom(image))
-
-
 @pytest.mark.parametrize("shape", [(3, 20, 60), (1, 60, 20)])
 def test_plots_of_any_shape(shape, tmp_path):
     for plot in (figures.patches(torch.rand(shape)), figures.zoom(torch.rand(shape))):
-        figures.save_plot(tmp_path / "plot.png", plot)
+        figures.save_picture(tmp_path / "plot.png", plot)
         with Image.open(tmp_path / "plot.png") as opened:
             assert is_colour(opened.convert("RGB"), READ).sum() > 100

@@ -9,10 +9,10 @@ from PIL import Image
 
 from draw.attention import Window, box
 from draw.figures import grid, nearest, panels, save_picture
+from draw.figures.sheet import INK
 from draw.figures.tiles import (
     COLOURS,
     GAP,
-    INK,
     MARGIN,
     READ,
     WRITE,
@@ -51,7 +51,7 @@ def test_values_are_clipped_and_a_short_row_is_narrow():
 
 def test_panels_are_side_by_side_below_their_titles():
     left, right = Image.new("RGB", (40, 30), WRITE), Image.new("RGB", (60, 20), READ)
-    sheet = panels({"left": left, "right": right})
+    sheet = panels({"left": left, "right": right}).image
     reds, greens = np.argwhere(is_colour(sheet, WRITE)), np.argwhere(is_colour(sheet, READ))
     assert len(reds) == 40 * 30
     assert len(greens) == 60 * 20
@@ -71,7 +71,7 @@ def test_panel_is_at_least_as_wide_as_its_title():
             "a title of some length": Image.new("RGB", (10, 10), WRITE),
             "b": Image.new("RGB", (9, 9), READ),
         }
-    )
+    ).image
     reds, greens = np.argwhere(is_colour(narrow, WRITE)), np.argwhere(is_colour(narrow, READ))
     ink = np.argwhere(is_colour(narrow, INK))
     title_end = ink[ink[:, 1] < greens[:, 1].min()][:, 1].max()

@@ -38,7 +38,7 @@ class Options:
     image: Annotated[options.File, options.arg(default="a digit for 3, a portrait for 4")] = None
     """image for figures 3 and 4"""
     out: Annotated[Path | None, options.arg("PATH", default="out/figure-NAME.png")] = None
-    """output file: .png, or .pdf for figures 3, 4 and 11; with `all`, the output folder"""
+    """output file (.png, .pdf or .svg); with `all`, the output folder"""
     data: options.Data = None
     """data set for figures 5, 6, 9 and 12"""
     data_dir: options.DataDir = None
@@ -88,10 +88,7 @@ def main(arguments: list[str]) -> int:
         paths = {name: folder / f"figure-{name}.png" for name in _available(args)}
     for name, path in paths.items():
         figure = FIGURES[name]
-        suffixes = (".png", ".pdf") if figure.is_plot else (".png",)
-        if path.suffix.lower() not in suffixes:
-            allowed = " or ".join(suffixes)
-            raise ConfigError(f"{path}: the file of figure {name} must end in {allowed}")
+        figures.check_picture(path)
         config = args.training_config() if args.name == name and figure.data else None
         if config is not None and config.data != figure.data:
             raise ConfigError(
@@ -132,7 +129,7 @@ def _curves(args: Options, path: Path) -> None:
         raise ConfigError(
             f"figure 11 needs a training log, and {args.model} has none; name a run folder"
         )
-    figures.save_plot(
+    figures.save_picture(
         path,
         figures.curves(run.records(), config.model.metric, held_out=config.has_validation),
     )
@@ -156,13 +153,13 @@ def _patches(args: Options, path: Path) -> None:
         image = data.load("digits5k", "valid").pixels[EXAMPLE_DIGIT] / 255
     else:
         image = _read_image(args.image, (3, 100, 100))
-    figures.save_plot(path, figures.patches(image))
+    figures.save_picture(path, figures.patches(image))
 
 
 def _zoom(args: Options, path: Path) -> None:
     portrait = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     image = _read_image(args.image or Path(portrait), (3, 75, 100))
-    figures.save_plot(path, figures.zoom(image))
+    figures.save_picture(path, figures.zoom(image))
 
 
 def _read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
@@ -175,21 +172,20 @@ class PaperFigure(NamedTuple):
     title: str
     draw: Callable[[Options, Path], None]
     data: str | None = None  # data set that the model must be trained on, if a particular one
-    is_plot: bool = False  # drawn with Matplotlib, which can also save PDF
 
 
 _attentive = partial(_stages, has_attention=True)
 _plain = partial(_stages, has_attention=False)
 FIGURES = {
     "1": PaperFigure("samples being drawn, with the write window in orange", _attentive),
-    "3": PaperFigure("three attention windows and the patches they read", _patches, is_plot=True),
-    "4": PaperFigure("a patch that is read and written back", _zoom, is_plot=True),
+    "3": PaperFigure("three attention windows and the patches they read", _patches),
+    "4": PaperFigure("a patch that is read and written back", _zoom),
     "5": PaperFigure("the glimpses of a classifier, with wrong predictions in red", _glimpses),
     "6": PaperFigure("samples, and the nearest training images", _neighbours),
     "7": PaperFigure("figure 1 for a model without attention", _plain),
     "8": PaperFigure("figure 1 for two digits", _attentive, data="two-digits"),
     "9": PaperFigure("figure 6 for house numbers (SVHN)", _neighbours, data="svhn"),
     "10": PaperFigure("figure 1 for house numbers (SVHN)", _attentive, data="svhn"),
-    "11": PaperFigure("the learning curve of a run", _curves, is_plot=True),
+    "11": PaperFigure("the learning curve of a run", _curves),
     "12": PaperFigure("figure 6 for CIFAR-10", _neighbours, data="cifar10"),
 }

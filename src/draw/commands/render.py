@@ -13,8 +13,9 @@ from torch import Generator, Tensor
 
 from draw import figures
 from draw.classifier import GlimpseClassifier
-from draw.commands.options import File, OutDir, arg
+from draw.commands.options import File, Flag, OutDir, arg
 from draw.errors import check_limits
+from draw.figures.tiles import Kind
 from draw.inference import complete_rounds
 from draw.model import DRAW, DRAWConfig
 from draw.page import write_trace_file
@@ -41,6 +42,8 @@ class Style:
     """frames per second of the film, which has one frame per glimpse"""
     hold_ms: int = 1_500
     """milliseconds for which the film shows the finished images"""
+    caption: Flag = False
+    """show the number of the glimpse and a legend of the windows below the film"""
 
     def __post_init__(self) -> None:
         check_limits("--", self, columns=(1, 1_024), scale=(1, 64))
@@ -62,8 +65,16 @@ class Style:
         """Return the scale, which by default makes tiles of about 84 pixels."""
         return self.scale or max(1, TILE_PIXELS // max(model.config.height, model.config.width))
 
-    def save_film(self, path: Path, film: Sequence[Image.Image], glimpses: int) -> None:
-        """Save a film; by default, choose the speed by the number of glimpses."""
+    def save_film(
+        self, path: Path, film: Sequence[Image.Image], glimpses: int, kinds: tuple[Kind, ...]
+    ) -> None:
+        """Save a film; by default, choose the speed by the number of glimpses.
+
+        Args:
+            kinds: the windows in the legend of a caption.
+        """
+        if self.caption:
+            film = figures.Captioned(film, glimpses, kinds)
         fps = self.fps or min(MAX_FPS, glimpses / FILM_SECONDS)
         figures.save_film(path, film, fps=fps, hold_ms=self.hold_ms)
 
@@ -73,6 +84,8 @@ class Output(Style):
     """Where to save the images of a DRAW model, and their appearance."""
 
     out: OutDir = Path("out")
+    picture: Annotated[Path | None, arg("FILE", default="a PNG in --out")] = None
+    """picture file (.png, .pdf or .svg)"""
     film: Annotated[Path | None, arg("FILE", default="a GIF in --out")] = None
     """film file (.gif, .webp or .mp4)"""
     trace: File = None
@@ -82,6 +95,8 @@ class Output(Style):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.picture is not None:
+            figures.check_picture(self.picture)
         if self.film is not None:
             figures.check_film(self.film)
 
@@ -235,7 +250,7 @@ def glimpses(
         frames = figures.looking(
             images, output.read_window, read_size=size, columns=columns, scale=scale
         )
-        style.save_film(film, frames, len(frames))
+        style.save_film(film, frames, len(frames), ("read",))
     sheet = figures.glimpses(
         images, output.read_window, predictions, truths, read_size=size, scale=scale
     )
@@ -275,7 +290,8 @@ def _save(
         images=images,
         finished=finished,
     )
-    picture, film = output.out / names[0], output.film or output.out / names[1]
+    picture = output.picture or output.out / names[0]
+    film = output.film or output.out / names[1]
     if output.trace is not None:
         write_trace_file(output.trace, trace, model, name=name, labels=list(labels), images=images)
     grids = {
@@ -283,5 +299,10 @@ def _save(
         for title, part in pictures.items()
     }
     figures.save_picture(picture, figures.panels(grids))
-    output.save_film(film, frames, len(trace.z))
+    kinds: dict[Kind, bool] = {
+        "read": trace.read_window is not None and images is not None,
+        "write": trace.write_window is not None,
+    }
+    shown = tuple(kind for kind, is_drawn in kinds.items() if is_drawn and output.windows)
+    output.save_film(film, frames, len(trace.z), shown)
     return [path for path in (picture, film, output.trace) if path is not None]

@@ -291,7 +291,7 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
         _save_samples(model, run.path / "glimpses.png", validation, config.seed)
         saved = {"glimpses.png": "glimpses (blue) on validation images, wrong predictions in red"}
     curves = figures.curves(run.records(), config.model.metric, held_out=config.has_validation)
-    figures.save_plot(run.path / "curves.png", curves)
+    figures.save_picture(run.path / "curves.png", curves)
     which = "best" if config.has_validation else "last"
     console.say(f"done; the {which} model is in {run.model}. Also saved:")
     for name, caption in (saved | {"curves.png": "learning curve"}).items():

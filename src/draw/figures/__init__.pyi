@@ -1,3 +1,4 @@
+from .caption import Captioned as Captioned
 from .film import Film as Film
 from .film import check_film as check_film
 from .film import looking as looking
@@ -6,10 +7,11 @@ from .paper import beside_nearest as beside_nearest
 from .paper import curves as curves
 from .paper import glimpses as glimpses
 from .paper import patches as patches
-from .paper import save_plot as save_plot
 from .paper import stages as stages
 from .paper import zoom as zoom
+from .sheet import Sheet as Sheet
+from .sheet import check_picture as check_picture
+from .sheet import save_picture as save_picture
 from .tiles import grid as grid
 from .tiles import nearest as nearest
 from .tiles import panels as panels
-from .tiles import save_picture as save_picture

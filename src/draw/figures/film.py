@@ -81,7 +81,7 @@ class Film(Sequence[Image.Image]):
             return arrange(canvases, self.columns)
         images = windowed(self.images, self.scale, read, trace.read_size, "read")
         parts = {"image": images, "canvas": canvases}
-        return panels({title: arrange(tiles, self.columns) for title, tiles in parts.items()})
+        return panels({title: arrange(t, self.columns) for title, t in parts.items()}).image
 
 
 def _check_size(tiles: Tensor, columns: int, scale: int, grids: int = 1) -> None:

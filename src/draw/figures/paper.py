@@ -6,7 +6,7 @@ and 12; `curves` 11.
 
 import itertools
 import math
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,24 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from draw import attention
 from draw.attention import Window
-from draw.errors import ConfigError
+from draw.figures.sheet import COLUMN, FONT_SIZE, INK, POINTS, Layout, Sheet, Text, text_width
 from draw.figures.tiles import (
     COLOURS,
-    FONT_SIZE,
     GAP,
-    INK,
     MARGIN,
-    PAPER,
-    TITLE,
     WRONG,
     arrange,
     enlarge,
     grid,
     panels,
+    title_height,
     window_at,
     windowed,
 )
-from draw.storage.files import atomic_path
 from draw.storage.run_folder import saved_validation
 from draw.trace import Trace
 
@@ -47,7 +42,7 @@ SCALE = 8  # screen pixels per image pixel in figures 3 and 4
 METRICS = {"elbo": "ELBO", "log_likelihood": "log likelihood of the labels"}
 
 
-def stages(trace: Trace, *, scale: int = 3) -> Image.Image:
+def stages(trace: Trace, *, scale: int = 3) -> Sheet:
     """Show each image after up to twelve of its glimpses, one row per image (figures 1 and 7).
 
     Args:
@@ -61,7 +56,7 @@ def stages(trace: Trace, *, scale: int = 3) -> Image.Image:
     shown = sorted({round(float(t)) for t in np.linspace(0, len(means) - 1, STAGES)})
     windows, size = trace.write_window, trace.write_size
     columns = [windowed(means[t], scale, window_at(windows, t), size, "write") for t in shown]
-    return _columns(columns, ["glimpse 1", *(f"{t + 1}" for t in shown[1:])])
+    return _columns(columns, _glimpse_headings(shown))
 
 
 def glimpses(
@@ -72,7 +67,7 @@ def glimpses(
     *,
     read_size: int,
     scale: int = 1,
-) -> Image.Image:
+) -> Sheet:
     """Show the glimpses of a classifier and its prediction, one row per image (figure 5).
 
     A wrong prediction is red, with the correct label in brackets.
@@ -85,36 +80,61 @@ def glimpses(
         scale: screen pixels per image pixel.
 
     >>> windows = Window(*torch.ones(5, 3, 2))
-    >>> glimpses(torch.rand(2, 1, 20, 20), windows, [7, 4], [7, 9], read_size=5, scale=3).size
+    >>> glimpses(torch.rand(2, 1, 20, 20), windows, [7, 4], [7, 9], read_size=5, scale=3).image.size
     (270, 166)
     """
     T = len(windows.g_x)
     columns = [windowed(images, scale, window_at(windows, t), read_size, "read") for t in range(T)]
     blank = np.full_like(columns[0], 255)
-    headings = ["glimpse 1", *(f"{t + 1}" for t in range(1, T)), "prediction"]
-    sheet = _columns([*columns, blank], headings)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=2 * FONT_SIZE)
+    headings = [*_glimpse_headings(list(range(T))), ("prediction", "class")]
     _, height, width, _ = blank.shape
-    x = MARGIN + len(columns) * (width + GAP) + width / 2
+    x = T * (width + GAP) + width / 2
+    answers = []
     for row, (predicted, label) in enumerate(zip(predictions, labels, strict=True)):
-        y = MARGIN + TITLE + row * (height + GAP) + height / 2
+        y = row * (height + GAP) + height / 2
         is_correct = predicted == label
         text = f"{predicted}" if is_correct else f"{predicted} ({label})"
-        pen.text((x, y), text, fill=INK if is_correct else WRONG, font=font, anchor="mm")
-    return sheet
+        colour = INK if is_correct else WRONG
+        answers.append(Text(x, y, text, 2 * FONT_SIZE, colour, is_centred=True))
+    return _columns([*columns, blank], headings, answers)
 
 
-def _columns(columns: list[np.ndarray], headings: list[str]) -> Image.Image:
-    """Arrange columns of tiles [B, h, w, 3] below their headings."""
+def _columns(
+    columns: list[np.ndarray], headings: list[tuple[str, ...]], labels: Sequence[Text] = ()
+) -> Sheet:
+    """Arrange columns of tiles [B, h, w, 3] below their headings.
+
+    Each heading is the longest of several that fits. Labels have positions relative to the tiles.
+    """
     rows = np.stack(columns, axis=1)  # [B, columns, h, w, 3]
     body = arrange(rows.reshape(-1, *rows.shape[2:]), len(columns))
-    sheet = Image.new("RGB", (body.width + 2 * MARGIN, body.height + TITLE + 2 * MARGIN), PAPER)
-    sheet.paste(body, (MARGIN, MARGIN + TITLE))
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=FONT_SIZE)
-    for column, heading in enumerate(headings):
-        x = MARGIN + column * (rows.shape[3] + GAP)
-        pen.text((x, MARGIN - 2), heading, fill=INK, font=font)
-    return sheet
+    step = rows.shape[3] + GAP
+
+    def layout(size: float) -> Layout:
+        top = MARGIN + title_height(size)
+        texts = [
+            Text(MARGIN + column * step, MARGIN - 2, _fitting(choices, size, step), size)
+            for column, choices in enumerate(headings)
+        ]
+        for label in labels:
+            x, y = MARGIN + label.x, top + label.y
+            texts.append(label._replace(x=x, y=y, size=max(size, label.size)))
+        width, height = body.width + 2 * MARGIN, body.height + top + MARGIN
+        return Layout(width, height, [(MARGIN, top, body)], texts)
+
+    return Sheet(layout)
+
+
+def _fitting(choices: tuple[str, ...], size: float, width: int) -> str:
+    """Return the first of several texts that fits with some space, otherwise the last one."""
+    fitting = (text for text in choices if 1.3 * text_width(text, size) <= width)
+    return next(fitting, choices[-1])
+
+
+def _glimpse_headings(glimpses: list[int]) -> list[tuple[str, ...]]:
+    """Return the headings of columns that show these glimpses, counted from 0."""
+    first, *others = (str(t + 1) for t in glimpses)
+    return [(f"glimpse {first}", f"t = {first}", first), *((t,) for t in others)]
 
 
 def beside_nearest(
@@ -122,10 +142,10 @@ def beside_nearest(
     neighbours: Float[Tensor, "rows C H W"],
     *,
     scale: int = 3,
-) -> Image.Image:
+) -> Sheet:
     """Show rows of samples, and the training image nearest to the last of each row (figure 6).
 
-    >>> beside_nearest(torch.rand(6, 1, 8, 8), torch.rand(2, 1, 8, 8)).size
+    >>> beside_nearest(torch.rand(6, 1, 8, 8), torch.rand(2, 1, 8, 8)).image.size
     (156, 94)
     """
     columns = len(samples) // len(neighbours)
@@ -141,18 +161,18 @@ def patches(image: Float[Tensor, "C H W"]) -> Figure:
     _, H, W = image.shape
     size = max(H, W)
     centre = (W + 1) / 2, (H + 1) / 2
-    figure = Figure(figsize=(8.0, 4.8), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 0.62 * COLUMN), layout="constrained")
     [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(4.6, 3.4))
     _filters(left.subplots(), image)
     rows = (
-        (r"small $\delta$, large $\sigma$", 0.035 * size, 0.04 * size),
-        (r"large $\delta$, small $\sigma$", size / PATCH, 0.015 * size),
-        (r"large $\delta$, large $\sigma$", size / PATCH, 0.08 * size),
+        ("small $\\delta$\nlarge $\\sigma$", 0.035 * size, 0.04 * size),
+        ("large $\\delta$\nsmall $\\sigma$", size / PATCH, 0.015 * size),
+        ("large $\\delta$\nlarge $\\sigma$", size / PATCH, 0.08 * size),
     )
     for axes, (title, delta, sigma) in zip(right.subplots(3, 2), rows, strict=True):
         window = _window(*centre, delta, sigma)
         _show(axes[0], image, window)
-        axes[0].set_ylabel(title, fontsize=9)
+        axes[0].set_ylabel(title, fontsize=POINTS)
         _show(axes[1], attention.read(image[None], window, PATCH)[0])
     return figure
 
@@ -172,8 +192,8 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     written = attention.write(patch, window, H, W) / ones.max()  # gamma for which ones remain ones
     F_x, F_y = (F[0] for F in attention.filterbanks(window, H, W, PATCH))
     first, last = (torch.outer(F_y[i], F_x[i])[None] for i in (0, -1))
-    row = 8.4 * H / (2 * W + H)  # height of the top row in inches
-    figure = Figure(figsize=(8.4, 2 * row + 0.8), layout="constrained")
+    row = COLUMN * H / (2 * W + H)  # height of the top row in inches
+    figure = Figure(figsize=(COLUMN, 2.6 * row + 0.4), layout="constrained")
     [[top], [bottom]] = figure.subfigures(2, 1, squeeze=False)
     parts = {
         f"image, {W} x {H}": (image, window),
@@ -183,11 +203,11 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     axes_row = top.subplots(1, 3, width_ratios=(W, H, W))
     for axes, (title, (picture, border)) in zip(axes_row, parts.items(), strict=True):
         _show(axes, picture, border)
-        axes.set_title(title, fontsize=9)
-    titles = ("first filter: top left of the patch", "last filter: bottom right of the patch")
+        axes.set_title(title, fontsize=POINTS)
+    titles = ("first filter (top left)", "last filter (bottom right)")
     for axes, title, F in zip(bottom.subplots(1, 2), titles, (first, last), strict=True):
         _show(axes, 0.3 * image + 0.7 * F / F.max())
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=POINTS)
     return figure
 
 
@@ -202,7 +222,7 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
     The title is the result of the saved model: the best one of the last stage, or the last one if
     the run trained on the validation images.
     """
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 0.62 * COLUMN), layout="constrained")
     axes = figure.add_subplot()
     train, valid = (
         [(r["step"], r[key]) for r in records if r.get(key) is not None]
@@ -211,40 +231,28 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
     valid = [point for point in valid if math.isfinite(point[1])]
     if train:
         steps, nats = zip(*train, strict=True)
-        axes.plot(steps, nats, color="#b0b0b0", linewidth=1, label="training")
+        axes.plot(steps, nats, color="#b0b0b0", linewidth=0.6, label="training")
     if valid:
         steps, nats = zip(*valid, strict=True)
         label = "validation" if held_out else "EMA on training images"
-        axes.plot(steps, nats, color="#c0392b", marker="o", ms=3, label=label)
+        axes.plot(steps, nats, color="#c0392b", marker="o", ms=2, linewidth=0.8, label=label)
         record = saved_validation(records, metric, held_out=held_out) or {}
         best, stderr = record[f"valid_{metric}_nats"], record.get(f"valid_{metric}_stderr")
         what = "best validation" if held_out else "last training"
         value = f"{best:.2f}" if stderr is None else f"{best:.2f} ± {stderr:.2f}"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
-        axes.set_title(f"{what} {METRICS[metric]} {value} nats{images}", fontsize=10)
+        axes.set_title(f"{what} {METRICS[metric]} {value} nats{images}", fontsize=POINTS)
         low = min(nats)
         margin = 0.1 * (best - low) + min(5, abs(best) / 10)
         axes.set_ylim(low - margin, best + margin)
-    axes.set_xlabel("step")
-    axes.set_ylabel(f"{METRICS[metric]}, nats per image")
-    axes.grid(alpha=0.3)
+    axes.set_xlabel("step", fontsize=POINTS)
+    axes.set_ylabel(f"{METRICS[metric]}, nats per image", fontsize=POINTS)
+    axes.tick_params(labelsize=POINTS)
+    axes.grid(alpha=0.3, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     if train or valid:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, fontsize=POINTS)
     return figure
-
-
-def save_plot(path: Path, figure: Figure) -> None:
-    """Save a plot as PNG or PDF, depending on the suffix of the file.
-
-    Raises:
-        ConfigError: if the suffix is neither .png nor .pdf.
-    """
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("png", "pdf"):
-        raise ConfigError(f"{path} is not a plot; its name must end in .png or .pdf")
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format=kind, dpi=150)
 
 
 def _window(g_x: float, g_y: float, delta: float, sigma: float) -> Window:
@@ -268,13 +276,13 @@ def _filters(axes: Axes, image: Tensor) -> None:
     axes.imshow(pale, extent=(0.5, W + 0.5, H + 0.5, 0.5), interpolation="nearest")
     offsets = [-delta, 0, delta]  # eq. 19 with N = 3
     for dx, dy in itertools.product(offsets, offsets):
-        axes.add_patch(Circle((g_x + dx, g_y + dy), delta / 3, fill=False, color=colour))
-        axes.plot(g_x + dx, g_y + dy, ".", color=colour)
-    axes.plot([g_x, g_x, 0.5], [H + 0.5, g_y, g_y], ":", color=colour)
-    axes.set_xticks([1, g_x, W], ["1", r"$g_X$", "A"])
-    axes.set_yticks([1, g_y, H], ["1", r"$g_Y$", "B"])
+        axes.add_patch(Circle((g_x + dx, g_y + dy), delta / 3, fill=False, color=colour, lw=0.8))
+        axes.plot(g_x + dx, g_y + dy, ".", color=colour, ms=3)
+    axes.plot([g_x, g_x, 0.5], [H + 0.5, g_y, g_y], ":", color=colour, lw=1)
+    axes.set_xticks([1, g_x, W], ["1", r"$g_X$", "A"], fontsize=POINTS)
+    axes.set_yticks([1, g_y, H], ["1", r"$g_Y$", "B"], fontsize=POINTS)
     y = g_y - delta
-    arrow = {"arrowstyle": "<->", "color": "white"}
+    arrow = {"arrowstyle": "<->", "color": "white", "lw": 0.8, "mutation_scale": 6}
     axes.annotate("", (g_x - delta, y), (g_x, y), arrowprops=arrow)
     label = g_x - delta / 2, y - 0.01 * H
-    axes.text(*label, r"$\delta$", color="white", ha="center", va="bottom")
+    axes.text(*label, r"$\delta$", color="white", ha="center", va="bottom", fontsize=POINTS)

@@ -1,17 +1,17 @@
 """Arrange images, with window borders, in grids and in panels with titles."""
 
 import math
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from draw.attention import Window, box
-from draw.storage.files import atomic_path
+from draw.figures.sheet import Layout, Sheet, Text, text_width
 
 # WebP films keep these colours exactly, because all components are multiples of 3.
 READ = (30, 111, 219)  # read windows: blue
@@ -21,12 +21,8 @@ Kind = Literal["read", "write"]
 COLOURS: dict[Kind, tuple[int, int, int]] = {"read": READ, "write": WRITE}
 TINT = 0.3  # opacity of the band around a window, through which the picture remains visible
 LINE = 2  # widths of a window's line per image pixel
-PAPER = (255, 255, 255)
-INK = (90, 90, 90)
 GAP = 2  # pixels between tiles
 MARGIN = 12  # pixels around a figure and between its panels
-TITLE = 20  # height of the title above a panel, pixels
-FONT_SIZE = 13
 
 
 def grid(images: Float[Tensor, "n C H W"], columns: int, scale: int = 3) -> Image.Image:
@@ -122,20 +118,26 @@ def _between(low: Tensor, high: Tensor, pixels: int) -> Tensor:
     return (low[:, None] <= centre) & (centre < high[:, None])
 
 
-def panels(parts: dict[str, Image.Image]) -> Image.Image:
+def panels(parts: dict[str, Image.Image]) -> Sheet:
     """Arrange pictures side by side, each below its title."""
-    font = ImageFont.load_default(size=FONT_SIZE)
-    top = MARGIN + TITLE
-    widths = [max(part.width, math.ceil(font.getlength(title))) for title, part in parts.items()]
-    height = top + max(part.height for part in parts.values()) + MARGIN
-    sheet = Image.new("RGB", (MARGIN + sum(width + MARGIN for width in widths), height), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    x = MARGIN
-    for (title, part), width in zip(parts.items(), widths, strict=True):
-        pen.text((x, MARGIN - 2), title, fill=INK, font=font)
-        sheet.paste(part, (x, top))
-        x += width + MARGIN
-    return sheet
+    return Sheet(partial(_panels, parts))
+
+
+def _panels(parts: dict[str, Image.Image], size: float) -> Layout:
+    top = MARGIN + title_height(size)
+    widths = [max(part.width, math.ceil(text_width(title, size))) for title, part in parts.items()]
+    lefts = [MARGIN + sum(widths[:i]) + i * MARGIN for i in range(len(parts))]
+    return Layout(
+        width=MARGIN + sum(width + MARGIN for width in widths),
+        height=top + max(part.height for part in parts.values()) + MARGIN,
+        pictures=[(x, top, part) for x, part in zip(lefts, parts.values(), strict=True)],
+        texts=[Text(x, MARGIN - 2, t, size) for x, t in zip(lefts, parts, strict=True)],
+    )
+
+
+def title_height(size: float) -> int:
+    """Return the height of a line of text above a picture, in pixels."""
+    return math.ceil(size * 1.5)
 
 
 def nearest(
@@ -153,9 +155,3 @@ def nearest(
         closer = distance < best
         best[closer], found[closer] = distance[closer], near[index[closer]]
     return found
-
-
-def save_picture(path: Path, picture: Image.Image) -> None:
-    """Save a picture as PNG."""
-    with atomic_path(path) as partial:
-        picture.save(partial, "PNG", optimize=True)
