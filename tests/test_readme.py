@@ -2,6 +2,7 @@
 
 import http.server
 import io
+import json
 import os
 import re
 import shlex
@@ -155,6 +156,23 @@ def test_the_readme_quotes_the_validation_loss_of_the_demo():
     log = (ROOT / "experiments/quick/metrics.jsonl").read_text()
     loss = float(re.findall(r'"valid_elbo_nats": -([\d.]+)', log)[-1])
     assert f"validation loss of {loss:.1f} nats" in PAGES[0].read_text()
+
+
+def test_the_page_of_file_formats_lists_every_key_of_the_log_and_every_file(workspace):
+    page = (ROOT / "docs/files.md").read_text()
+    log = page[page.index("A line of the log") : page.index("## Saved models")]
+    names = re.findall(r"^\| `(\w+)` \|", log, re.MULTILINE)
+    metrics = ("elbo", "log_likelihood")
+    documented = {name.replace("METRIC", metric) for name in names for metric in metrics}
+    keys: set[str] = set()
+    for preset in ("quick", "cluttered-60"):
+        assert main(shrink(["train", preset, "--out", preset])) == 0
+        lines = Path(preset, "metrics.jsonl").read_text().splitlines()
+        keys = keys.union(*map(json.loads, lines))
+        for file in Path(preset).iterdir():
+            name = f"{file.name}/" if file.is_dir() else file.name
+            assert f"`{name}`" in page or f"`*{file.suffix}`" in page, name
+    assert keys == documented
 
 
 def test_the_layout_page_lists_every_module():
