@@ -86,7 +86,7 @@ def options() -> Pages:
     title = "---\nhide: [navigation]\n---\n\n# Command line options"
     parts = [title, "The output of `draw COMMAND --help` for every command.", ""]
     for command, purpose in COMMANDS.items():
-        output = io.StringIO()
+        output = io.StringIO()  # which has no encoding, so that frames are ASCII
         with redirect_stdout(output), suppress(SystemExit):
             main([command, "--help"])
         parts += [
@@ -98,16 +98,14 @@ def options() -> Pages:
 
 
 def _without_frames(text: str) -> str:
-    """Remove the frames of boxes.
+    """Remove the frames of groups of options, and spaces at the ends of lines.
 
-    >>> print(_without_frames("╭─ options ──╮\\n│ -h, --help │\\n╰────────────╯"))
-    options
+    >>> print(_without_frames(" options      \\n ------------ \\n  -h, --help  \\n"))
+     options
       -h, --help
     """
-    text = re.sub(r"\x1b\[[\d;]*m", "", text)
-    text = re.sub(r"^╭─ (.+?) ─*╮$", r"\1", text, flags=re.MULTILINE)
-    text = re.sub(r"^│ (.*?) *│$", r"  \1", text, flags=re.MULTILINE)
-    return re.sub(r"^╰─*╯$\n?", "", text, flags=re.MULTILINE).strip("\n")
+    text = re.sub(r"^ -+ *\n", "", text, flags=re.MULTILINE)
+    return re.sub(r" +$", "", text, flags=re.MULTILINE).strip("\n")
 
 
 def notebook(path: str, repository: str) -> tuple[str, dict[str, bytes]]:
