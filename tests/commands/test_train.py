@@ -590,7 +590,7 @@ def test_worse_validation_keeps_the_best_model(run, draw):
     [
         (
             "nope",
-            "there is no preset 'nope'; the presets are quick, mnist, mnist-no-attention, two-dig",
+            "there is no preset 'nope'; the presets are quick, mnist, mnist-no-attention, omniglot",
         ),
         ("quick --data nope", "there is no data set 'nope'; the data sets are digits5k, "),
         ("quick --stepz 3", "did you mean --steps? see draw train quick --help"),
