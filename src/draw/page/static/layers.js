@@ -6,6 +6,7 @@
  * instructions. Browsers that cannot run it use JavaScript, which is ten times slower.
  */
 
+import { concatenate } from "./arrays.js";
 import { fetchFile } from "./loading.js";
 
 const LANES = 4; // numbers per SIMD register
@@ -132,27 +133,27 @@ export class Parameters {
     return tensor.values;
   }
 
-  linear(name, outputs, inputs = this.hidden, suffix = "") {
-    const weight = this.take(`${name}.weight${suffix}`, outputs, inputs);
-    return this.layer(weight, this.take(`${name}.bias${suffix}`, outputs));
+  linear(name, outputs, inputs = this.hidden) {
+    const weight = this.take(`${name}.weight`, outputs, inputs);
+    return this.layer(weight, this.take(`${name}.bias`, outputs));
   }
 
+  /** Merges the two products of an LSTM cell, with its input and with its state, into one. */
   lstm(name, inputs) {
     const { hidden } = this;
-    return {
-      input: this.linear(name, 4 * hidden, inputs, "_ih"),
-      recurrent: this.linear(name, 4 * hidden, hidden, "_hh"),
-      hidden,
-    };
+    const rows = 4 * hidden;
+    const fromInput = this.take(`${name}.weight_ih`, rows, inputs);
+    const weight = concatenate(fromInput, this.take(`${name}.weight_hh`, rows, hidden), rows);
+    const other = this.take(`${name}.bias_hh`, rows);
+    const bias = this.take(`${name}.bias_ih`, rows).map((value, i) => value + other[i]);
+    return { gates: this.layer(weight, bias), hidden };
   }
 }
 
 /** Applies an LSTM cell with gates in the order i, f, g, o. Returns [h, c]. */
 export function lstm(cell, x, h, c) {
-  const gates = cell.input(x);
-  const fromState = cell.recurrent(h);
-  for (let i = 0; i < gates.length; i++) gates[i] += fromState[i];
   const { hidden } = cell;
+  const gates = cell.gates(concatenate(x, h, h.length / hidden));
   const h_next = new Float32Array(h.length);
   const c_next = new Float32Array(c.length);
   for (let i = 0; i < h.length; i++) {
