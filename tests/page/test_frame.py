@@ -119,6 +119,17 @@ def test_phones_show_the_captions_in_full(go):
         assert any(words in caption for caption in captions)
 
 
+def test_the_current_tab_is_visible_on_phones(go):
+    page = go("view=window")
+    page.set_viewport_size({"width": 320, "height": 568})
+    for view in reversed(VIEWS):
+        navigate(page, f"view={view}")
+        page.locator(f"#{view}").wait_for()
+        tab = page.locator(f"nav [data-view={view}]").bounding_box()
+        assert tab["x"] >= 0
+        assert tab["x"] + tab["width"] <= 320
+
+
 def test_invalid_addresses_open_a_view_without_an_error(go):
     page = go("view=nothing&model=unknown&seed=-1&t=many")
     for invalid in (

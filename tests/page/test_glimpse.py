@@ -281,3 +281,17 @@ def test_the_story_compares_the_models_with_the_measured_costs(go):
         costs = json.loads((build.COSTS / f"{name}.json").read_text())
         assert text(page, f"#answer-9 .{place}") == f"{costs['mean']:.1f}"
         assert costs["images"] == 2000
+
+
+def test_models_of_several_digits_copy_a_picture_with_several_digits(go):
+    page = go("view=glimpse&t=2")
+    one = settings(page)["ink"]
+    choose_model(page, "two-digits")
+    page.wait_for_url("**ink=**")
+    finished(page, "glimpse")
+    names = page.locator("#glimpse .examples button").all_inner_texts()
+    assert names == ["2 3", "3 5", "5 8", "8 2"]
+    assert settings(page)["ink"] != one
+    page.click("#glimpse .examples button:first-child")
+    finished(page, "glimpse")
+    assert len(np.unique(pixels(page, "#glimpse .x").reshape(-1, 3), axis=0)) > 1

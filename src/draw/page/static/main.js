@@ -98,8 +98,8 @@ class App {
       link.hash = this.address({ view: link.dataset.view });
       const current = link.dataset.view === this.viewName && link.closest("nav");
       link.ariaCurrent = current ? "page" : null;
-      if (current) link.scrollIntoView({ block: "nearest", inline: "center" }); // on phones
     }
+    showCurrentTab();
     byId("model").value = this.model.name;
     const canChoose =
       this.models.length > 1 && !["compare", "window", "find"].includes(this.viewName);
@@ -159,6 +159,12 @@ class App {
     }
     this.open();
   }
+}
+
+/** Scrolls the tabs, which have one row on phones. */
+function showCurrentTab() {
+  const tab = document.querySelector("nav [aria-current]");
+  tab?.parentElement.scrollTo({ left: tab.offsetLeft - tab.parentElement.clientWidth / 2 });
 }
 
 /** Shows an error, with a button to try again if that may help. */
@@ -261,7 +267,10 @@ async function main() {
   addEventListener("hashchange", () => app.open());
   addEventListener("unhandledrejection", ({ reason }) => app.showError(reason));
   addEventListener("error", (event) => app.showError(event));
-  addEventListener("resize", () => app.view?.redraw());
+  addEventListener("resize", () => {
+    app.view?.redraw();
+    showCurrentTab();
+  });
   byId("notice").querySelector("button").addEventListener("click", () => app.retry());
   addEventListener("online", () => {
     if (!byId("notice").hidden) app.retry();

@@ -6,13 +6,14 @@
  * width] are bytes from 0, paper, to 255, ink; an error image has values from -255, too much ink,
  * to 255, missing ink. Each of the `windows` is `{window, n, kind}` with kind "read" or "write".
  * The optional `glow` tints each pixel with a strength in [0, 1], in the colour of read windows or of
- * the kind `glowKind`.
+ * the kind `glowKind`. Large pictures show the tags of their windows, others if they are `tagged`.
  */
 
 import { box } from "./attention.js";
 
 const TINT = 0.3; // opacity of a window's band, so that a wide one does not hide the picture
-const MIN_TAGGED = 150; // width of a picture, pixels; the tags of smaller ones would be illegible
+const [MIN_TAG, MAX_TAG] = [10, 16]; // side of a tag, pixels
+const MIN_TAGGED = 150; // width of a picture, pixels; smaller ones have tags on request
 
 export let colours = null; // the theme's colours: name -> [red, green, blue]
 
@@ -68,8 +69,8 @@ export function drawPicture(context, picture, x, y, scale) {
   context.drawImage(pixelsOf(picture), 0, 0, width * scale, height * scale);
   for (const { window, n, kind } of picture.windows ?? []) {
     outline(context, window, n, scale, kind);
-    const tagged = width * scale >= MIN_TAGGED * (globalThis.devicePixelRatio ?? 1);
-    if (tagged) tag(context, window, n, scale, kind, [width * scale, height * scale]);
+    const isLarge = width * scale >= MIN_TAGGED * (globalThis.devicePixelRatio ?? 1);
+    if (isLarge || picture.tagged) tag(context, window, n, scale, kind, [width * scale, height * scale]);
   }
   context.restore();
 }
@@ -103,7 +104,9 @@ function outline(context, window, n, scale, kind) {
 /** Puts the letter R or W above the top left corner of a window, or inside the picture. */
 function tag(context, window, n, scale, kind, [width, height]) {
   const [x, y] = edges(context, window, n, scale);
-  const side = Math.round(Math.min(width, height) / 16);
+  const ratio = globalThis.devicePixelRatio ?? 1;
+  const wanted = Math.min(width, height) / 16;
+  const side = Math.round(Math.max(MIN_TAG * ratio, Math.min(wanted, MAX_TAG * ratio)));
   const left = Math.min(width - side, Math.max(0, x));
   const top = Math.min(height - side, Math.max(0, y - side));
   context.globalAlpha = 1;

@@ -2,15 +2,15 @@
 
 import { parseInteger } from "../address.js";
 import { filterbanks, write } from "../attention.js";
-import { EXAMPLES, exampleButtons } from "../examples.js";
+import { exampleButtons, examplesFor } from "../examples.js";
 import { Flow } from "../flow.js";
-import { fromText, imageOf, toText } from "../ink.js";
+import { digitShare, fromText, imageOf, toText } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
 import { Player } from "../player.js";
 import { Story } from "../story.js";
 import { FilmView } from "./film.js";
 
-const FIRST_PICTURE = "5";
+const FIRST_PICTURE = 2; // a five
 const SAMPLES = 24; // per seed, as in Paint
 const MAX_GLIMPSE = 9999; // later glimpses of the address show the last one
 const STAGES = 7; // look, read, encode, send, decode, write, add
@@ -119,7 +119,6 @@ export class Glimpse extends FilmView {
       box.onclick = () => this.player.seek(this.player.t, stage);
     }
     this.story = new Story(this);
-    exampleButtons(this.find(".examples"), (name) => this.copy(EXAMPLES[name]));
     for (const button of root.querySelectorAll("[data-set]")) {
       button.onclick = () => this.setMode(button.dataset.set);
     }
@@ -151,8 +150,7 @@ export class Glimpse extends FilmView {
   async open(settings) {
     const signal = this.startView(settings);
     const { ink, mode, index, t, stage } = { ...this.story.open(settings.story), ...settings };
-    const drawn = ink === undefined ? this.app.drawings.get(1) : fromText(ink);
-    this.strokes = [drawn, this.strokes].find((strokes) => strokes?.length) ?? EXAMPLES[FIRST_PICTURE];
+    this.choosePicture(ink);
     this.mode = mode === "dream" ? mode : (this.mode ?? "copy");
     this.index = parseInteger(index, 0, SAMPLES - 1) ?? this.index ?? 0;
     this.pixels = imageOf(this.strokes, this.app.model.config);
@@ -171,6 +169,20 @@ export class Glimpse extends FilmView {
     this.films = [trace[0]];
     this.find(".flow").classList.add("dreaming");
     this.player.begin();
+  }
+
+  /** Chooses the strokes of the address, or the visitor's, or else those before or an example. */
+  choosePicture(ink) {
+    const { config } = this.app.model;
+    const share = digitShare(config);
+    const examples = examplesFor(config);
+    const names = examples.map(([name]) => name);
+    exampleButtons(this.find(".examples"), (_, i) => this.copy(examples[i][1]), names);
+    const drawn = ink === undefined ? this.app.drawings.get(share) : fromText(ink);
+    const before = share === this.share ? this.strokes : undefined;
+    this.share = share;
+    const known = [drawn, before].find((strokes) => strokes?.length);
+    this.strokes = known ?? examples[FIRST_PICTURE][1];
   }
 
   copy(strokes) {
@@ -282,7 +294,7 @@ export class Glimpse extends FilmView {
       pictures.after = { ...frame(this.film, t, ["write"]), glow: written, glowKind: "write" };
     }
     for (const [name, picture] of Object.entries(pictures)) {
-      show(this.find(`canvas.${name}, .${name} canvas`), fitted(picture));
+      show(this.find(`canvas.${name}, .${name} canvas`), { ...fitted(picture), tagged: true });
     }
   }
 
