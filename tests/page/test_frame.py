@@ -111,6 +111,17 @@ def test_sliders_and_the_current_tab_are_visible_in_forced_colours_and_print(go,
     page.emulate_media(forced_colors="none", media="screen")
 
 
+def test_the_dark_theme_is_printed_on_white_paper(go):
+    page = go("view=paint&t=6", "dark")
+    dark = pixels(page, tile("paint", 0))
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert (pixels(page, tile("paint", 0)) != dark).any()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert (pixels(page, tile("paint", 0)) == dark).all()
+
+
 def test_phones_show_the_captions_in_full(go):
     page = go("view=look&seed=3")
     page.set_viewport_size({"width": 320, "height": 800})

@@ -203,6 +203,8 @@ function initTheme(changed) {
     set(["light", "dark"].includes(theme) ? theme : dark.matches ? "dark" : "light");
   };
   dark.addEventListener("change", follow);
+  addEventListener("beforeprint", () => set("light")); // paper is white
+  addEventListener("afterprint", follow);
   byId("theme").addEventListener("click", () => {
     const other = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     set(other);
