@@ -11,7 +11,7 @@ from draw.figures.tiles import COLOURS, MARGIN, Kind
 
 LINE_HEIGHT = 24  # pixels
 BOX = 20, 15  # width and height of a window in the legend, pixels; multiples of 5
-INDENT = 4.0  # of each line, pixels
+INDENT = 4.0  # pixels to the left of each line
 
 
 @dataclass(frozen=True, eq=False)

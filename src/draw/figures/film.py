@@ -127,7 +127,7 @@ def looking(
     ]
 
 
-def save_film(path: Path, film: Sequence[Image.Image], *, fps: float, hold_ms: int) -> None:
+def save_film(path: str | Path, film: Sequence[Image.Image], *, fps: float, hold_ms: int) -> None:
     """Save a film as GIF, WebP or MP4, depending on the suffix of the file.
 
     A GIF has 32 shades of grey, which windows tint, or 253 colours. In WebP, intensities are
@@ -144,7 +144,7 @@ def save_film(path: Path, film: Sequence[Image.Image], *, fps: float, hold_ms: i
         ConfigError: if the format is unknown or the extra is not installed.
         OSError: if the file cannot be written.
     """
-    writer = check_film(path)
+    writer = check_film(path := Path(path))
     with atomic_path(path) as partial:
         writer(partial, film, 1000 / fps, hold_ms)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from draw.figures.film import Film
     from draw.trace import Trace
 
-MAX_IMAGES = 64  # of a trace
+MAX_IMAGES = 64  # a trace may have more
 TILE_PIXELS = 84  # approximate size of an image on the screen
 FILM_SECONDS, HOLD_MS = 4, 1_500
 MAX_FPS = 50

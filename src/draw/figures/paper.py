@@ -248,6 +248,7 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
     axes.set_xlabel("step", fontsize=POINTS)
     axes.set_ylabel(f"{METRICS[metric]}, nats per image", fontsize=POINTS)
     axes.tick_params(labelsize=POINTS)
+    axes.locator_params(axis="x", nbins=5)  # so that the labels do not overlap
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     if train or valid:

@@ -113,7 +113,7 @@ def check_picture(path: Path) -> str:
     return kind
 
 
-def save_picture(path: Path, picture: "Image.Image | Sheet | Figure") -> None:
+def save_picture(path: str | Path, picture: "Image.Image | Sheet | Figure") -> None:
     """Save a picture as PNG, PDF or SVG, depending on the suffix of the file.
 
     PNG is for the screen. PDF and SVG are as wide as a column of text, 3.25 inches, with texts of 7
@@ -122,7 +122,7 @@ def save_picture(path: Path, picture: "Image.Image | Sheet | Figure") -> None:
     Raises:
         ConfigError: if the suffix is not .png, .pdf or .svg.
     """
-    kind = check_picture(path)
+    kind = check_picture(path := Path(path))
     if isinstance(picture, Image.Image):
         picture = _alone(picture)
     with atomic_path(path) as partial:

@@ -1,4 +1,4 @@
-"""The model card (README.md) of a saved model, with the training and the results of its run."""
+"""The model card (README.md) of a saved model, with facts about its run."""
 
 from typing import Any
 
