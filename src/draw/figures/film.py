@@ -17,7 +17,7 @@ from torch import Tensor
 from draw.attention import Window
 from draw.errors import ConfigError, one_line, require
 from draw.figures.tiles import COLOURS, GAP, TINT, arrange, panels, tinted, window_at, windowed
-from draw.storage.files import atomic_path
+from draw.storage.files import atomic_path, expand_user
 from draw.trace import Trace
 
 MAX_SIDE = 16_000  # pixels; the limit of WebP is 16,383
@@ -144,8 +144,9 @@ def save_film(path: str | Path, film: Sequence[Image.Image], *, fps: float, hold
         ConfigError: if the format is unknown or the extra is not installed.
         OSError: if the file cannot be written.
     """
-    writer = check_film(path := Path(path))
-    with atomic_path(path) as partial:
+    file = expand_user(path)
+    writer = check_film(file)
+    with atomic_path(file) as partial:
         writer(partial, film, 1000 / fps, hold_ms)
 
 
