@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from draw.errors import ConfigError
-from draw.storage.files import atomic_path
+from draw.storage.files import atomic_path, expand_user
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,10 +122,11 @@ def save_picture(path: str | Path, picture: "Image.Image | Sheet | Figure") -> N
     Raises:
         ConfigError: if the suffix is not .png, .pdf or .svg.
     """
-    kind = check_picture(path := Path(path))
+    file = expand_user(path)
+    kind = check_picture(file)
     if isinstance(picture, Image.Image):
         picture = _alone(picture)
-    with atomic_path(path) as partial:
+    with atomic_path(file) as partial:
         if isinstance(picture, Sheet) and kind == "png":
             picture.image.save(partial, "PNG", optimize=True)
         else:
