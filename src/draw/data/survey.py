@@ -31,7 +31,7 @@ class Survey(NamedTuple):
 
     @property
     def is_photographic(self) -> bool:
-        """Whether the images have as many mid-tones as photographs, unlike line drawings."""
+        """Whether the images have many mid-tones, unlike line drawings."""
         return self.mid_tones > MIN_MID_TONES
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from draw.training.step import Stepper
 WARMUP_STEPS = 2
 TIMED_STEPS = 3
 SAMPLES = 64  # images that `draw train` draws at each validation
-FORWARD_SHARE = 1 / 3  # of the time of a step
+FORWARD_SHARE = 1 / 3  # share of a step that its forward pass takes
 
 
 def estimate_seconds(

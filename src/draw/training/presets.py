@@ -15,7 +15,7 @@ MIN_FOLDER_PATCH = 5  # pixels
 MIN_FOLDER_STEPS = 1_000
 MAX_FOLDER_EPOCHS = 500
 FOLDER_BATCH = 32
-HOUR_FLOPS = 3_600 * 100e9  # in an hour on two CPU cores that do other things as well
+HOUR_FLOPS = 3_600 * 100e9  # two busy CPU cores compute this much in an hour
 
 
 def quick() -> TrainConfig:
