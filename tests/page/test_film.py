@@ -67,14 +67,18 @@ def test_the_keys_play_pause_and_step(go):
     assert text(page, "#paint .play") == "Play"
 
 
-def test_the_speed_applies_to_all_films(go):
-    page = go("view=paint&t=0")
+def test_the_speed_applies_to_all_films(own_page, site):
+    page = own_page
+    page.goto(f"{site}#view=paint&t=0")
+    finished(page, "paint")
     page.locator("#paint .speed").select_option("0.25")
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
     page.click("#paint .play")
-    page.clock.run_for(500)  # two glimpses at full speed
+    page.clock.run_for(900)  # more than three glimpses at full speed
     assert glimpse(page, "paint") == 0
-    page.clock.run_for(700)
+    page.clock.run_for(200)
     assert glimpse(page, "paint") == 1
+    page.clock.resume()
     page.click("nav [data-view=look]")
     assert page.locator("#look .speed").input_value() == "0.25"
 

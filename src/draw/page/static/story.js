@@ -8,7 +8,7 @@ export class Story {
     this.cards = [...view.root.querySelectorAll(".story article")];
     if (!view.app.pair) this.cards.pop().remove(); // it compares two models
     this.title = view.find("h1").textContent;
-    this.number = undefined; // of the card, from 1
+    this.number = undefined; // the current card, counted from 1
     const on = (name, action) => view.find(name).addEventListener("click", action);
     on(".tour", () => this.go(1));
     on(".turn .back", () => this.go(this.number - 1));

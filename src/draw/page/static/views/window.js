@@ -8,7 +8,7 @@ import { ARROWS } from "../pad.js";
 import { colours, show } from "../pictures.js";
 
 const FIRST_PICTURE = "3";
-const SIDE = 28; // of the picture, pixels, unless the address states another one
+const SIDE = 28; // default side of the picture, pixels
 const START = { g_x: 14.5, g_y: 14.5, delta: 4, sigma: 1, gamma: 1, n: 5 };
 
 /** Returns the ranges of the sliders as [lowest, highest, step], wide enough for a network's window. */
