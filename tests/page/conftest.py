@@ -119,16 +119,15 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def new_page(browser: Browser, workers: str = "block") -> Iterator[Page]:
+def new_page(browser: Browser) -> Iterator[Page]:
     """A page in a new context, with lists of its problems and requests."""
-    context = browser.new_context(viewport=VIEWPORT, has_touch=True, service_workers=workers)
+    context = browser.new_context(viewport=VIEWPORT, has_touch=True)
     context.set_default_timeout(20_000)
     page = context.new_page()
     page.problems, page.requests = [], []
 
     def add_message(message: ConsoleMessage) -> None:
-        blocked = "Service Worker registration blocked" in message.text
-        if message.type in ("error", "warning", "assert") and not blocked:
+        if message.type in ("error", "warning", "assert"):
             page.problems.append(f"{message.text} {message.location['url']}")
 
     page.on("console", add_message)

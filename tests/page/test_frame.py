@@ -296,8 +296,8 @@ def test_a_model_that_failed_to_load_is_loaded_again_on_request(faulty_page, sit
 
 
 def test_the_page_works_offline_after_the_first_visit(browser, site):
-    with new_page(browser, workers="allow") as page:
-        page.goto(f"{site}#view=paint")
+    with new_page(browser) as page:
+        page.goto(f"{site}?offline#view=paint")
         page.locator("#paint .again:enabled").wait_for()
         wait(page, "navigator.serviceWorker.controller")
         kept = """(await caches.open("draw")).match("worker.js")"""
@@ -357,7 +357,7 @@ def test_other_views_and_models_keep_the_seed_and_the_drawing(go):
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_without_scripts_there_is_one_explanation(browser, site, scripts):
-    context = browser.new_context(java_script_enabled=scripts, service_workers="block")
+    context = browser.new_context(java_script_enabled=scripts)
     page = context.new_page()
     page.goto(site)
     page.locator("main").wait_for()

@@ -235,8 +235,13 @@ function initKeys(app) {
   });
 }
 
-/** Lets a service worker keep the page and its models, when the first one has been loaded. */
+/**
+ * Lets a service worker keep the page and its models, when the first one has been loaded. A server on
+ * this computer has another port, and would need another copy, each time; `?offline` keeps one anyway.
+ */
 async function keepForOfflineUse(app) {
+  const isLocal = ["127.0.0.1", "localhost"].includes(location.hostname);
+  if (isLocal && !new URLSearchParams(location.search).has("offline")) return;
   if (!navigator.serviceWorker || navigator.connection?.saveData) return;
   try {
     await app.load(app.model.name);
