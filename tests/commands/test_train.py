@@ -253,8 +253,8 @@ def test_undecodable_image_is_skipped_with_a_warning(pictures, training, draw):
 
 
 def test_captions_mention_windows_only_with_attention(finished, unattentive):
-    assert "window in red" in finished.out
-    assert "window in green" in finished.out
+    assert "write window in orange" in finished.out
+    assert "read window in blue" in finished.out
     assert "window" not in unattentive.out
 
 

@@ -241,8 +241,8 @@ def _glimpses(config: TrainConfig) -> str:
 def _describe_duration(seconds: float) -> str:
     """Return a duration in words.
 
-    >>> [_describe_duration(seconds) for seconds in (20, 100, 3_600, 20_000)]
-    ['1 minute', '2 minutes', '60 minutes', '5.6 hours']
+    >>> [_describe_duration(seconds) for seconds in (20.0, 100.0, 3_600.0, 21_600.0)]
+    ['1 minute', '2 minutes', '60 minutes', '6.0 hours']
     """
     minutes = max(1, round(seconds / 60))
     if minutes > 90:

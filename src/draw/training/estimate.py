@@ -6,6 +6,7 @@ from statistics import median
 import torch
 
 from draw.data import Batches, Images
+from draw.evaluation import check_images_fit
 from draw.kernels import Engine
 from draw.training.config import TrainConfig
 from draw.training.state import TrainState
@@ -24,7 +25,13 @@ def estimate_seconds(
     device: torch.device | str = "cpu",
     engine: Engine = "auto",
 ) -> float:
-    """Estimate the duration of a run in one process, by timing a few steps of a second network."""
+    """Estimate the duration of a run in one process, by timing a few steps of a second network.
+
+    Raises:
+        ConfigError: if the images do not fit the network.
+    """
+    for images in (training, validation):
+        check_images_fit(config.model, images)
     last = config.stages[-1]
     steps = len(config.stages) * (last.stop - last.start)  # all stages cost the same
     config = replace(config, start_glimpses=None)

@@ -161,7 +161,9 @@ function noise(model, batch, keyOf) {
 /** Converts a canvas to a picture: the mean of eq. 16, not a sample. */
 function bytes(canvas) {
   const picture = new Uint8Array(canvas.length); // Uint8Array.from would be five times slower
-  for (let i = 0; i < canvas.length; i++) picture[i] = Math.round(255 * sigmoid(canvas[i]));
+  for (let i = 0; i < canvas.length; i++) {
+    picture[i] = Math.round(255 * sigmoid(canvas[i])); // eq. 16
+  }
   return picture;
 }
 
