@@ -120,7 +120,7 @@ def test_python_blocks_run(page, workspace, services, monkeypatch):
         exec(compile(short, page.name, "exec"), {})
     if page.stem == "python":
         steps = [step for step, _ in services]
-        assert len(steps) == 2 * (20 + 1)  # of each step and validation, with two services
+        assert len(steps) == 2 * (20 + 1)  # each step and validation, twice: for two services
         assert steps == sorted(steps)
 
 

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-if "IPython" in sys.modules:  # in a notebook, which shows a trace as a film
+if "IPython" in sys.modules:  # notebooks show a trace as a film
     from draw.figures import notebook
 
     notebook.register()

@@ -179,7 +179,7 @@ Stage(glimpses=64, start=600, stop=700)]
     def load_images(self, split: str, progress: Progress | None = None) -> Images:
         """Load one split of the data set, in the shape that the network takes.
 
-        Training images are mirrored at random if `mirror` says so.
+        `mirror` decides whether training images are mirrored at random.
 
         Raises:
             ConfigError: if `mirror` is "yes" and the images of the data set are random already.

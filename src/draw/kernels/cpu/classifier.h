@@ -36,7 +36,7 @@ struct Job {
     long inputs() const { return r() + hidden; }
     long row() const { return padded(inputs()); }
     long U() const { return C * n * padded(W); }
-    long panels_total() const {  // of W or its transpose
+    long panels_total() const {  // words for W or its transpose
         const long forward = panels_size(inputs(), gates()), backward = panels_size(gates(), inputs());
         return forward > backward ? forward : backward;
     }
