@@ -72,6 +72,11 @@ def test_fewer_latents_decode_to_an_unfinished_image(model):
     torch.testing.assert_close(decode(model, encode(model, x)[:2]), trace.means[1])
 
 
+def test_latents_of_another_size_are_refused(model):
+    with pytest.raises(ConfigError, match="z"):
+        decode(model, torch.zeros(2, 3, model.config.latent_size + 1).to(model.canvas_0))
+
+
 def test_an_interpolation_starts_at_a_and_ends_at_b(model):
     a, b = images(model, 1), images(model, 2)
     steps = interpolate(model, a, b, steps=5)

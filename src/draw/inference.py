@@ -5,6 +5,7 @@ every likelihood and dtype, and runs without gradients. For gradients, call the 
 `model(x).z` and `model.generate(count, z=z, requires_grad=True)`.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from draw.errors import ConfigError
-from draw.inputs import check_images, check_mask
+from draw.inputs import check_images, check_mask, check_noise
 from draw.likelihoods import Bernoulli
 from draw.model import DRAW
 from draw.trace import Trace
@@ -58,7 +59,9 @@ def decode(model: DRAW, z: Float[Tensor, "T B Z"]) -> Float[Tensor, "B C H W"]:
     >>> decode(model, torch.randn(3, 5, 4)).shape
     torch.Size([5, 1, 8, 8])
     """
-    return model.generate(z.shape[-2], z=z).mean
+    count = z.shape[1] if z.ndim == 3 else 0
+    check_noise("z", z, count, model.canvas_0, model.config.latent_size)
+    return model.generate(count, z=z).mean
 
 
 def interpolate(
@@ -161,7 +164,8 @@ def complete(
     """
     if rounds < 1:
         raise ConfigError(f"rounds is {rounds}; a completion needs at least 1")
-    *_, (_, trace) = islice(complete_rounds(model, x, mask, generator=generator), rounds)
+    all_rounds = complete_rounds(model, x, mask, generator=generator)
+    _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keeps no earlier round
     return torch.where(mask, x, trace.mean)
 
 

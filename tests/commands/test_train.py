@@ -75,7 +75,9 @@ def test_run_folder_contents(finished):
 
 def test_printed_lines(finished):
     lines = finished.out.splitlines()
-    assert lines[0].startswith("12 grey photographs, typically 12 pixels wide; settings")
+    assert lines[0].startswith(
+        "12 grey photographs, typically 12 pixels on the shorter side; settings"
+    )
     assert (
         lines[1].split()
         == (

@@ -38,7 +38,7 @@ def test_images_are_described_by_their_pixels_and_not_by_their_mode(
     tmp_path: Path, picture: np.ndarray, kind: str
 ) -> None:
     save(tmp_path, *[picture] * 4)
-    assert str(survey(tmp_path)) == f"4 {kind}, typically 30 pixels wide"
+    assert str(survey(tmp_path)) == f"4 {kind}, typically 30 pixels on the shorter side"
 
 
 @pytest.mark.parametrize(("coloured", "is_colour"), [(1, False), (4, True)])

@@ -178,6 +178,15 @@ def test_white_and_black_are_exact(path, colour):
         assert (frame[35:40] == 0).all()
 
 
+def test_a_colour_film_with_many_greys_keeps_its_colours(tmp_path):
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    ramp[:4, :4] = 255, 150, 180
+    save_film(tmp_path / "film.gif", [Image.fromarray(ramp)], fps=10.0, hold_ms=0)
+    with Image.open(tmp_path / "film.gif") as film:
+        difference = np.int32(np.asarray(film.convert("RGB"))) - ramp
+    assert np.abs(difference).max() < 40
+
+
 @pytest.mark.parametrize("colour", [WRITE, (7, 7, 7), (10, 20, 30)])
 def test_single_frame(path, colour):
     [shown] = save(path, [Image.new("RGB", (4, 4), colour)])

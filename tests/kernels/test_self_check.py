@@ -46,7 +46,7 @@ def broken(monkeypatch):
 
 
 def install_engine(monkeypatch, **functions):
-    names = ("unavailable_reason", "unsupported_reason", "run", "run_with_gradients")
+    names = ("unavailable_reason", "unsupported_reason", "precision", "run", "run_with_gradients")
     engine = SimpleNamespace(**{name: getattr(ENGINE, name) for name in names} | functions)
     monkeypatch.setattr(loops, "engine_for", lambda device: engine)
 

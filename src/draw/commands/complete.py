@@ -67,7 +67,7 @@ class Options(InputOptions):
             case "bottom":
                 return torch.arange(H)[:, None] >= H // 2
             case "ink":
-                return x > 0.5
+                return x.mean(1, keepdim=True) > 0.5
             case "left":
                 return torch.arange(W) < W // 2
 

@@ -48,13 +48,11 @@ def find_function(name: str) -> Callable[[Any], object]:
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
         raise ConfigError(f"--log is {name}; it must be MODULE:FUNCTION, such as my_log:log")
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, str(Path.cwd()))  # as `python` does for a script; it may import more later
     try:
         module = import_module(module_name)
     except Exception as error:
         raise ConfigError(f"--log cannot import {module_name}: {one_line(error)}") from error
-    finally:
-        sys.path.pop(0)
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ConfigError(f"--log is {name}, but {module_name} has no function {function_name}")

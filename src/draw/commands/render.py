@@ -1,6 +1,7 @@
 """Run a model and save the resulting images, films and trace files."""
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -186,7 +187,8 @@ def complete(
     images, mask = images.to(model.device), mask.to(model.device).expand(images.shape)
     x, known = (each.repeat_interleave(completions, 0) for each in (images, mask))
     noise = Generator(model.device).manual_seed(seed)
-    *_, (_, trace) = islice(complete_rounds(model, x, known, generator=noise, record=True), rounds)
+    all_rounds = complete_rounds(model, x, known, generator=noise, record=True)
+    _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keeps no earlier round
     if len(images) > 1 and output.columns is None:
         output = replace(output, columns=completions)
     completed = torch.where(known, x, trace.mean)

@@ -167,6 +167,8 @@ def _adapt(
         trained: the model to start from, whose network is used.
     """
     assert config.data_dir is not None
+    if trained is not None and not isinstance(trained, DRAW):
+        raise ConfigError("a classifier needs labels, which folders lack; start from a DRAW model")
     images = survey(config.data_dir)
     shape = None if trained is None else trained.config.image_shape
     for _ in range(2):  # the second time, adapt the other settings to the user's image size

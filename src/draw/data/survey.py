@@ -37,7 +37,7 @@ class Survey(NamedTuple):
     def __str__(self) -> str:
         colour = "colour" if self.is_colour else "grey"
         kind = "photographs" if self.is_photographic else "drawings"
-        return f"{self.images:,} {colour} {kind}, typically {self.side} pixels wide"
+        return f"{self.images:,} {colour} {kind}, typically {self.side} pixels on the shorter side"
 
 
 def survey(data_dir: Path) -> Survey:

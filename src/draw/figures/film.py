@@ -23,6 +23,7 @@ from draw.trace import Trace
 MAX_SIDE = 16_000  # pixels; the limit of WebP is 16,383
 MIN_GIF_MS = 20  # browsers show shorter frames for 100 ms
 GIF_GREYS = 32  # shades of a grey GIF, each at most 4 of 255 from the original
+GREYS = np.linspace(0, 255, GIF_GREYS).round()[:, None].repeat(3, axis=1)
 WEBP_SHADES = [3 * round(shade / 3) for shade in range(256)]  # error of at most 1 in 255
 
 
@@ -199,8 +200,7 @@ def _palette(film: Sequence[Image.Image]) -> UInt8[np.ndarray, "n 3"]:
     two = np.concatenate([np.asarray(film[len(film) // 2]), np.asarray(film[-1])])
     read, write = _window_masks(two)
     if (_grey_index(two)[~read & ~write] >= 0).all():
-        greys = np.linspace(0, 255, GIF_GREYS).round()[:, None].repeat(3, axis=1)
-        shades = np.concatenate([greys, *(tinted(greys, colour) for colour in COLOURS.values())])
+        shades = np.concatenate([GREYS, *(tinted(GREYS, colour) for colour in COLOURS.values())])
     else:
         colours = Image.fromarray(two).quantize(253).getpalette() or []
         shades = np.unique(np.reshape(colours[: 3 * 253], (-1, 3)), axis=0)
@@ -226,7 +226,7 @@ def _nearest_grey(values: np.ndarray) -> np.ndarray:
 def _indexed(picture: Image.Image, palette: UInt8[np.ndarray, "n 3"]) -> Image.Image:
     """Convert a frame to a palette, without dithering."""
     pixels, shades = np.asarray(picture), palette[:-3]
-    if (np.ptp(shades[:GIF_GREYS], axis=1) == 0).all():
+    if np.array_equal(shades[:GIF_GREYS], GREYS):
         index = _grey_index(pixels).clip(0).astype(np.uint8)
     else:
         reference = Image.new("P", (1, 1))

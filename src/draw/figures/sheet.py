@@ -79,7 +79,7 @@ class Sheet:
         axes = figure.add_axes((0, 0, 1, 1))
         for x, y, picture in pictures:
             extent = (x, x + picture.width, y + picture.height, y)
-            axes.imshow(np.asarray(picture), extent=extent, interpolation="none")
+            axes.imshow(np.asarray(picture.convert("RGB")), extent=extent, interpolation="none")
         for text in texts:
             axes.text(
                 *(text.x, text.y, text.text),

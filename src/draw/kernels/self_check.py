@@ -22,7 +22,6 @@ from draw.kernels import classifier, loops
 
 MAX_GLIMPSES, MAX_SIDE, MAX_HIDDEN = 3, 64, 256  # larger networks are checked at these sizes
 IMAGES = {"cpu": 16, "cuda": 80}  # a multiple of 16; on a GPU, more than one block of rows
-BACKENDS = {"cpu": "mkldnn", "cuda": "cuda"}  # parts of torch.backends
 FLOAT32_TOLERANCE = 2e-3  # relative to the norm; rounding alone reaches 2e-4
 REDUCED_TOLERANCES = {"tf32": 5e-2, "bf16": 0.2}  # rounding alone: 1.2e-2 (emulated), 4.5e-2
 MIN_NORM = 1e-3  # for results that are close to zero
@@ -45,9 +44,8 @@ def failure(network: Any, config: Any, device: torch.device, batch: int) -> str 
     """
     multiple = IMAGES[device.type]
     images = 1 if batch == 1 else multiple if batch % 16 == 0 else multiple + 1
-    backend: Any = getattr(torch.backends, BACKENDS[device.type])
     with _lock:
-        return _failure(network, config, device, images, backend.matmul.fp32_precision)
+        return _failure(network, config, device, images, loops.engine_for(device.type).precision())
 
 
 @cache

@@ -22,7 +22,7 @@ output = model(images)  # images [B, C, H, W] in [0, 1]
 labels = output.logits[-1].argmax(-1)  # [B]
 """
 NETWORKS = {"DRAW": (DRAW_TEXT, DRAW_USE), "GlimpseClassifier": (CLASSIFIER_TEXT, CLASSIFIER_USE)}
-METRICS = {"elbo": "ELBO", "log_likelihood": "log p(label given x)"}
+METRICS = {"elbo": "ELBO", "log_likelihood": "log p(label | x)"}
 
 # Jinja; huggingface_hub requires the front matter that `card_data` fills.
 TEMPLATE = """\
@@ -63,7 +63,7 @@ def values(model: Any, repo_id: str | None, run: RunFolder | None) -> dict[str, 
     text, use = NETWORKS[config.network]
     return {
         "name": repo_id or config.network,
-        "source": repo_id or "path/of/this/folder",
+        "source": repo_id or "path/to/this/folder",
         "text": text,
         "use": use,
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
@@ -90,9 +90,10 @@ def _results(run: RunFolder, metric: str) -> str:
         return ""
     stderr = record.get(f"valid_{metric}_stderr")
     nats = f"{record[f'valid_{metric}_nats']:.2f}" + ("" if stderr is None else f" ± {stderr:.2f}")
+    about = "" if stderr is None else " ± is the standard error over images."
     images = f"{record['valid_images']:,} " if "valid_images" in record else ""
     note = "" if held_out else ", on which the run also trained"
     return (
         f"{METRICS[metric]} of {nats} nats per image on {images}validation images{note}, at step "
-        f"{record['step']:,}. ± is the standard error over images."
+        f"{record['step']:,}.{about}"
     )

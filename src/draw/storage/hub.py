@@ -133,7 +133,7 @@ class Pretrained(PyTorchModelHubMixin):
             save_directory: the folder, which is created if necessary.
             run: the run that trained the model; the card then describes its training and results.
         """
-        options = self._with_card(options, None, run)
+        options = self._with_card(options, options.get("repo_id"), run)
         result: str | None = super().save_pretrained(expand_user(save_directory), **options)
         return result
 

@@ -19,6 +19,11 @@ def unsupported_reason(shape: Any, device: torch.device) -> str | None:
     return None
 
 
+def precision() -> str:
+    """Return the precision of the factors of large products: "ieee" or "bf16"."""
+    return "bf16" if build.uses_bfloat16() else "ieee"
+
+
 def run(
     *, shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, record: bool
 ) -> tuple[Results, RecordedGlimpses | None]:

@@ -63,6 +63,15 @@ def torch_functions() -> tuple[int, ...]:
     return tuple(function.value or 0 for function in functions)
 
 
+def uses_bfloat16() -> bool:
+    """Return whether PyTorch's settings and this processor allow products in bfloat16."""
+    functions = load().functions
+    if functions is None or torch.backends.mkldnn.matmul.fp32_precision != "bf16":  # type: ignore
+        return False
+    functions.has_bfloat16.restype = ctypes.c_int64
+    return bool(functions.has_bfloat16())
+
+
 def _load_or_build() -> ctypes.CDLL:
     compiler = find_compiler()
     file = _cache_folder() / f"{cache_key(compiler)}.so"

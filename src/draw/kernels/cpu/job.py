@@ -35,8 +35,7 @@ class Job(ctypes.Structure):
 
         `torch.set_float32_matmul_precision("medium")` is the usual way to allow them.
         """
-        allowed = torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # type: ignore[attr-defined]
-        if allowed and self.call("has_bfloat16", ctypes.c_int64):
+        if build.uses_bfloat16():
             words = self.call(size_function, ctypes.c_int64)
             self.panels_memory = torch.empty(words, dtype=torch.int32)
             self.panels = self.panels_memory.data_ptr()

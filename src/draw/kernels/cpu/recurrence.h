@@ -177,7 +177,8 @@ inline void Backward::encode_step_backward(long t, long at) {
         add(d.b_enc + job.enc_bias(part.first + i), d_enc + i * gates, gates);
         clear(dX + job.r_at(), job.r() + hidden);  // the product adds to the part of h_dec
     }
-    job.runtime.multiply(b, job.enc_inputs(), gates, {d_enc, gates}, {w.W_enc, job.enc_inputs(), job.enc_panels()},
+    job.runtime.multiply(b, job.enc_inputs(), gates, {d_enc, gates},
+                         {w.W_enc, job.enc_inputs(), job.enc_panels()},
                          {g.dX + job.h_dec_at(), row}, 1);
     for (long i = 0; i < b; ++i) read_backward(t, i);
 }
@@ -265,7 +266,8 @@ inline void Backward::decode_step_backward(long t, long at) {
                       hidden);
         add(d.b_dec, d_dec + i * gates, gates);
     }
-    job.runtime.multiply(b, job.dec_inputs(), gates, {d_dec, gates}, {w.W_dec, job.dec_inputs(), job.dec_panels()},
+    job.runtime.multiply(b, job.dec_inputs(), gates, {d_dec, gates},
+                         {w.W_dec, job.dec_inputs(), job.dec_panels()},
                          {g.dX + job.z_at(), row});
 }
 

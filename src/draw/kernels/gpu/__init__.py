@@ -41,6 +41,11 @@ def unsupported_reason(shape: Shape | ClassifierShape, device: torch.device) -> 
     return None
 
 
+def precision() -> str:
+    """Return the precision of the factors of products: "ieee" (float32) or "tf32"."""
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+
+
 def run(**inputs: Any) -> tuple[Results, RecordedGlimpses | None]:
     """See `recurrence.run`, which is imported late because it imports Triton."""
     results: tuple[Results, RecordedGlimpses | None] = _recurrence().run(**inputs)

@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 
 from draw.kernels.classifier import Shape as ClassifierShape
+from draw.kernels.gpu import precision
 from draw.kernels.layout import Shape
 
 # Chosen by calculation for 132 multiprocessors and 128 rows. Autotuning would block the GPU and
@@ -63,7 +63,7 @@ class Layout(NamedTuple):
         sizes = (shape.C, shape.K, shape.H, shape.W, hidden, shape.Z, shape.n_read, shape.n_write)
         offsets = (h_dec - shape.Z, h_dec, r, h_enc, row, write, read, out)
         lengths = (shape.C * pixels, shape.K * pixels, h_enc + hidden - h_dec, shape.Z + hidden)
-        return cls(*sizes, shape.clamped, _precision(), *offsets, *lengths)
+        return cls(*sizes, shape.clamped, precision(), *offsets, *lengths)
 
 
 class ClassifierLayout(NamedTuple):
@@ -89,11 +89,7 @@ class ClassifierLayout(NamedTuple):
         r, hidden, pixels = shape.C * shape.n**2, shape.hidden, shape.H * shape.W
         sizes = (shape.C, shape.H, shape.W, hidden, shape.n)
         row = _padded(r + hidden)
-        return cls(*sizes, _precision(), r, row, 5, shape.C * pixels, r + hidden)
-
-
-def _precision() -> str:
-    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+        return cls(*sizes, precision(), r, row, 5, shape.C * pixels, r + hidden)
 
 
 def _padded(n: int) -> int:

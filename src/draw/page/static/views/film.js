@@ -197,7 +197,9 @@ export class FilmView {
   /** Opens a window of the current glimpse in the Window view, on the picture that is copied. */
   openWindow(kind) {
     const [film] = this.films;
-    const { g_x, g_y, delta, sigma2, gamma } = film[kind][Math.max(0, this.player.t - 1)];
+    const window = film?.[kind]?.[Math.max(0, this.player.t - 1)];
+    if (!window) return; // nothing is drawn yet, or a generated film, which has no read window
+    const { g_x, g_y, delta, sigma2, gamma } = window;
     const numbers = { g_x, g_y, delta, sigma: Math.sqrt(sigma2), gamma };
     const rounded = Object.entries(numbers).map(([name, value]) => [name, value.toFixed(2)]);
     const picture = { size: film.height, ink: toText(this.strokes) };

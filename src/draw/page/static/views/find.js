@@ -15,7 +15,7 @@ const GLIMPSE_TIME = 900; // milliseconds, so that each glimpse can be followed
 // The pad for the visitor's digit, which has nothing to do with the pads of other views.
 const OWN = { model: { config: { height: DIGIT, width: DIGIT } }, drawings: new Map() };
 
-/** Formats a share of 1 in percent; rounds only 0 and 1 to 0% and 100%. */
+/** Formats a share of 1 in percent, with one decimal near 0% and 100%. */
 const percent = (share) =>
   `${(100 * share).toFixed(share > 0.005 && share < 0.995 ? 0 : 1).replace(/\.0$/, "")}%`;
 

@@ -176,7 +176,7 @@ export class Look extends FilmView {
     drawHistogram(this.find(".histogram"), costs, total, UNITS[this.unit]);
     const images = `${costs.images.toLocaleString("en")} validation images`;
     const mean = `${this.amount(costs.mean)} ${this.unit} on average`;
-    const share = this.film && Math.round(100 * shareBelow(costs, total));
+    const share = this.film && Math.min(99, Math.round(100 * shareBelow(costs, total)));
     const yours = this.film ? `; yours costs ${this.amount(total)}, more than ${share}% of them` : "";
     this.find(".rank").textContent = `${images} cost ${mean}${yours}`;
     this.find(".histogram").setAttribute("aria-label", `Histogram: ${images} cost ${mean}${yours}`);
