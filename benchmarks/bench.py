@@ -65,7 +65,7 @@ def variants(name: str, config: DRAWConfig, batch: int, *, compiled: bool) -> di
 
 
 def reduced(run: Run) -> Run:
-    """Let a task round the factors of its large products, as `draw train` does."""
+    """Let a task round the factors of its large products, as `--matmul-precision medium` does."""
 
     def reduced_run() -> None:
         with matmul_precision("medium"):

@@ -26,8 +26,7 @@ def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> 
 
     >>> check_images(torch.ones(5, 1, 8, 8), (1, 8, 8), torch.float32)
     """
-    if not isinstance(x, Tensor):
-        raise DataError(f"the images are a {type(x).__name__}; pass torch.as_tensor(images)")
+    _check_is_tensor(x)
     if tuple(x.shape[1:]) != shape:
         raise ConfigError(
             f"the images have shape {tuple(x.shape)}; this model takes "
@@ -74,8 +73,7 @@ def check_mask(mask: Tensor, x: Tensor) -> None:
 
     >>> check_mask(torch.arange(8) < 4, torch.rand(5, 1, 8, 8))
     """
-    if not isinstance(x, Tensor):
-        raise DataError(f"the images are a {type(x).__name__}; pass torch.as_tensor(images)")
+    _check_is_tensor(x)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         given = _name(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
         raise ConfigError(f"the mask is {given}; it must be a boolean tensor, True where known")
@@ -88,6 +86,11 @@ def check_mask(mask: Tensor, x: Tensor) -> None:
             f"the mask has shape {tuple(mask.shape)}, which does not broadcast to the images' "
             f"{tuple(x.shape)}; pass one value per pixel, such as (H, W)"
         )
+
+
+def _check_is_tensor(x: object) -> None:
+    if not isinstance(x, Tensor):
+        raise DataError(f"the images are a {type(x).__name__}; pass torch.as_tensor(images)")
 
 
 def value_range(x: Tensor) -> tuple[float, float] | None:

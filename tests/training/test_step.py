@@ -28,7 +28,7 @@ def test_training_raises_the_bound():
 
 def test_a_step_equals_the_same_step_written_with_torch():
     """AdamW on the mean negative ELBO with clipped gradients, then the EMA."""
-    config = replace(ADAM, ema_decay=0.9995, clip_norm=0.5, matmul_precision="highest")
+    config = replace(ADAM, ema_decay=0.9995, clip_norm=0.5)
     state, batches = TrainState.create(config), Batches(random_images(), 4, 0)
     model, ema = copy.deepcopy(state.model), copy.deepcopy(state.ema)
     matrices = [p for p in model.parameters() if p.ndim == 2]
@@ -58,7 +58,7 @@ def test_a_step_equals_the_same_step_written_with_torch():
 
 
 def test_an_antithetic_minibatch_has_every_image_with_opposite_noise():
-    config = replace(CONFIG, antithetic=True, matmul_precision="highest")
+    config = replace(CONFIG, antithetic=True)
     state, batches = TrainState.create(config), Batches(random_images(), 4, 0)
     model = copy.deepcopy(state.model)
     stepper = Stepper(state, config, batches)

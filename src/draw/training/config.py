@@ -20,6 +20,7 @@ from draw.storage.json_config import convert_fields, from_dict, to_dict
 
 NetworkConfig = DRAWConfig | ClassifierConfig
 Optimizer = Literal["adam", "muon"]
+MatmulPrecision = Literal["highest", "high", "medium"]
 MAX_COUNT = 10**9
 MIRROR_SAMPLE = 1_000  # images whose intensities `mirror="auto"` examines
 
@@ -61,9 +62,9 @@ class TrainConfig:
     # train with this many glimpses first and double them in stages of equal cost; this is faster
     start_glimpses: int | None = None
     batch_size: int = 64  # images per minibatch
-    # medium: products round their factors to TF32 on GPUs, and to bfloat16 on CPUs that have it,
-    # which is up to twice as fast; sums, weights and validation stay in float32
-    matmul_precision: Literal["highest", "medium"] = "medium"
+    # rounding of the factors of large products; high: to TF32 on GPUs; medium: also to bfloat16 on
+    # CPUs that have it, up to twice as fast; sums, weights and validation stay in float32
+    matmul_precision: MatmulPrecision = "high"
     antithetic: bool = False  # use each image twice per minibatch, with noise eps and -eps
     microbatches: int = 1  # parts into which each process splits its shard, to save memory
     optimizer: Optimizer = "adam"  # muon: Muon for the LSTM weights, AdamW for the rest

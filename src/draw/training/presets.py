@@ -97,6 +97,7 @@ def omniglot() -> TrainConfig:
     return replace(
         mnist(),
         data="omniglot",
+        matmul_precision="medium",
         steps=27_000,  # 150 epochs
         optimizer="muon",
         weight_decay=0.1,
@@ -134,6 +135,7 @@ def svhn() -> TrainConfig:
             write_size=12,
         ),
         data="svhn",
+        matmul_precision="medium",
         steps=350_000,  # as in figure 11
         batch_size=100,
         eval_every=5_000,
@@ -159,6 +161,7 @@ def cifar10() -> TrainConfig:
             likelihood="logistic",
         ),
         data="cifar10",
+        matmul_precision="medium",
         steps=100_000,
         batch_size=100,
         eval_every=1_000,
@@ -202,6 +205,7 @@ def folder(
     return TrainConfig(
         model=model,
         data="folder",
+        matmul_precision="medium",
         mirror="auto",
         steps=steps,
         batch_size=FOLDER_BATCH,

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from draw.data import Batches
 from draw.distributed import SINGLE, World
 from draw.errors import RunError
 from draw.seeding import generator
-from draw.training.config import TrainConfig
+from draw.training.config import MatmulPrecision, TrainConfig
 from draw.training.cuda_graph import CapturedFunction
 from draw.training.optim import set_learning_rate, step_if
 from draw.training.state import TrainState
@@ -106,13 +105,14 @@ def microbatches(config: TrainConfig, world: World) -> list[slice]:
 
 
 @contextlib.contextmanager
-def matmul_precision(name: Literal["highest", "medium"]) -> Iterator[None]:
+def matmul_precision(name: MatmulPrecision) -> Iterator[None]:
     """Set the precision of float32 matrix products, like `torch.set_float32_matmul_precision`.
 
-    "highest" is float32; "medium" allows TF32 on GPUs and bfloat16 on CPUs.
+    "highest" is float32, "high" allows TF32 on GPUs, and "medium" also allows bfloat16 on CPUs.
     """
     backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    precisions = {"highest": ("ieee", "ieee"), "medium": ("tf32", "bf16")}[name]
+    on_gpu, on_cpu = name != "highest", name == "medium"
+    precisions = "tf32" if on_gpu else "ieee", "bf16" if on_cpu else "ieee"
     before = [backend.fp32_precision for backend in backends]
     for backend, precision in zip(backends, precisions, strict=True):
         backend.fp32_precision = precision

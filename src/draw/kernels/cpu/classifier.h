@@ -36,10 +36,7 @@ struct Job {
     long inputs() const { return r() + hidden; }
     long row() const { return padded(inputs()); }
     long U() const { return C * n * padded(W); }
-    long panels_total() const {  // words for W or its transpose
-        const long forward = panels_size(inputs(), gates()), backward = panels_size(gates(), inputs());
-        return forward > backward ? forward : backward;
-    }
+    long panels_total() const { return max_panels_size(inputs(), gates()); }
 };
 
 struct Activations {

@@ -63,10 +63,7 @@ struct Job {
     Pair* enc_panels() const { return panels; }
     Pair* dec_panels() const { return panels ? panels + max_panels(enc_inputs()) : nullptr; }
     long panels_total() const { return max_panels(enc_inputs()) + max_panels(dec_inputs()); }
-    long max_panels(long inputs) const {  // words for a weight or its transpose
-        const long forward = panels_size(inputs, gates()), backward = panels_size(gates(), inputs);
-        return forward > backward ? forward : backward;
-    }
+    long max_panels(long inputs) const { return max_panels_size(inputs, gates()); }
 
     // Offset of image b in b_enc. Without read attention the bias includes the contribution of x.
     long enc_bias(long b) const { return n_read ? 0 : b * gates(); }
