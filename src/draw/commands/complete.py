@@ -46,8 +46,8 @@ class Options(InputOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_limits("--", self, count=(1, options.MAX_IMAGES), seed=options.SEEDS)
-        check_limits("--", self, completions=(1, options.MAX_IMAGES), rounds=(1, 1_000))
+        limits = {"completions": (1, options.MAX_IMAGES), "rounds": (1, 1_000)}
+        check_limits("--", self, seed=options.SEEDS, **limits)
         if self.mask is not None and self.keep != "left":
             raise ConfigError("--keep and --mask both select the known pixels; use one of them")
 

@@ -12,7 +12,7 @@ from draw import zoo
 from draw.commands import console, options
 from draw.data import load_picture
 from draw.data.picture_files import printable
-from draw.errors import ConfigError
+from draw.errors import ConfigError, check_limits
 from draw.evaluation import check_images_fit
 from draw.model import DRAW
 from draw.storage.run_folder import RunFolder
@@ -40,6 +40,7 @@ class InputOptions:
     """round pixels to 0 or 1; on by default for runs and bundled models trained on binary images"""
 
     def __post_init__(self) -> None:
+        check_limits("--", self, count=(1, options.MAX_IMAGES))
         if self.images:
             options.check_image_files(self.images, "draw COMMAND MODEL [IMAGES...]")
             if (self.count, self.data, self.data_dir) != (None, None, None):

@@ -27,7 +27,7 @@ class Options(InputOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_limits("--", self, count=(1, options.MAX_IMAGES), seed=options.SEEDS)
+        check_limits("--", self, seed=options.SEEDS)
 
 
 def main(arguments: list[str]) -> int:

@@ -29,7 +29,7 @@ UNSUPPORTED = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif"
 NAMES = {"train": "training", "valid": "validation", "test": "test"}  # of splits, in messages
 BUCKETS = 10  # of hashes: one for the test, one for validation, the others for training
 KEY_BYTES = hashlib.sha256().digest_size
-RECORD = np.dtype(  # of an image: its key and what it was before it was converted
+RECORD = np.dtype(  # the key of an image, and its properties before conversion
     [("key", f"V{KEY_BYTES}"), ("size", "<u4", 2), ("is_grey", "?"), ("is_transparent", "?")]
 )
 
