@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 import draw
 from draw import zoo
-from draw.commands import evaluate
-from draw.commands import train as train_command
+from draw.commands import evaluate, train_options
 from draw.commands.main import main
 from draw.data import DATASETS
 from draw.errors import RunError
@@ -271,7 +270,7 @@ def test_the_command_of_a_published_model_has_its_configuration(name):
 
 def parse(command: str) -> TrainConfig:
     preset, *arguments = command.removeprefix("draw train ").split()
-    _, config = train_command._parse(preset, arguments, PRESETS[preset]())
+    _, config = train_options._parse(preset, arguments, PRESETS[preset]())
     return config
 
 

@@ -9,10 +9,11 @@ from draw.data import Batches, Images
 from draw.evaluation import check_images_fit
 from draw.kernels import Engine
 from draw.training.config import TrainConfig
+from draw.training.cuda_graph import WARM_UP_CALLS
 from draw.training.state import TrainState
 from draw.training.step import Stepper
 
-WARMUP_STEPS = 2
+WARMUP_STEPS = WARM_UP_CALLS + 1  # the last one records the CUDA graph
 TIMED_STEPS = 3
 SAMPLES = 64  # images that `draw train` draws at each validation
 FORWARD_SHARE = 1 / 3  # share of a step that its forward pass takes
