@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from draw import load
 from draw.commands import train as train_command
 from draw.commands.main import main
+from draw.commands.train_options import read_arguments
 from draw.data.folder import split_pictures
 from draw.errors import ConfigError
 from draw.storage.run_folder import RunFolder
@@ -378,11 +380,16 @@ def test_start_from_without_checkpoint_starts_again(from_model, draw, run, monke
     [
         ("run --model.glimpses 5", "start_from needs the same network; run has glimpses 3"),
         ("nothing", "nothing is neither a run folder"),
-        ("cluttered-100 --model.glimpses 3", "start_from needs the same network"),
+        ("cluttered-100 --model.read-size 3", "start_from needs the same network"),
     ],
 )
 def test_start_from_errors(from_model, run, refused, arguments, message):
     assert message in refused(*from_model, *arguments.split())
+
+
+def test_start_from_takes_a_classifier_with_another_number_of_glimpses():
+    _, config, _ = read_arguments(["cluttered-100-4", "--start-from", "cluttered-100"])
+    assert config.model == replace(load("cluttered-100").config, glimpses=4)
 
 
 # ---------------------------------------------------------------------- stopping and resuming

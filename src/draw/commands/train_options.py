@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from draw.classifier import ClassifierConfig
 from draw.commands import console, loggers, options
 from draw.data.survey import survey
 from draw.errors import ConfigError, require
@@ -89,8 +90,11 @@ def read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolde
     if config.start_from is None:
         trained = None
     else:
-        trained = load(config.start_from)  # train the network of that model
-        args, config = _parse(preset, arguments, replace(defaults, model=trained.config))
+        trained = load(config.start_from)
+        network = trained.config  # train the network of that model
+        if isinstance(network, ClassifierConfig) and isinstance(defaults.model, ClassifierConfig):
+            network = replace(network, glimpses=defaults.model.glimpses)
+        args, config = _parse(preset, arguments, replace(defaults, model=network))
         starting_model(config)  # refuse contradicting options before loading the data
     run.check_vacant()
     if preset == config.data == "folder":

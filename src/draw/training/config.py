@@ -57,7 +57,8 @@ class TrainConfig:
     train_on: Literal["train", "train+valid"] = "train"
     # flip training images left to right at random; auto: if they are colour or photographs
     mirror: Literal["auto", "yes", "no"] = "no"
-    start_from: str | None = None  # trained model (name, folder or Hub id) to start from
+    # trained model (name, folder or Hub id) to start from; a classifier may change its glimpses
+    start_from: str | None = None
     steps: int = 10_000  # total optimizer steps
     # train with this many glimpses first and double them in stages of equal cost; this is faster
     start_glimpses: int | None = None
