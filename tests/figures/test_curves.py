@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from draw import figures
@@ -64,3 +65,17 @@ def test_the_title_is_the_result_of_the_saved_model():
     assert "best validation ELBO -90.00" in figures.curves(records).axes[0].get_title()
     title = figures.curves(records, held_out=False).axes[0].get_title()
     assert title == "last training ELBO -95.00 nats"
+
+
+def test_the_curves_of_a_classifier_fit_the_picture():
+    record = {"step": 37_000, "valid_log_likelihood_nats": -0.1174, "valid_images": 10_000}
+    figure = figures.curves([record | {"valid_log_likelihood_stderr": 0.0059}], "log_likelihood")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    axes = figure.axes[0]
+    for text in (axes.title, axes.yaxis.label):
+        box = text.get_window_extent(canvas.get_renderer())
+        assert figure.bbox.containsx(box.x0)
+        assert figure.bbox.containsx(box.x1)
+        assert figure.bbox.containsy(box.y0)
+        assert figure.bbox.containsy(box.y1)

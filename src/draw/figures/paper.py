@@ -6,6 +6,7 @@ and 12; `curves` 11.
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,8 @@ from draw.trace import Trace
 STAGES = 12  # columns of figures 1 and 7
 PATCH = 12  # patch size N in figures 3 and 4
 SCALE = 8  # screen pixels per image pixel in figures 3 and 4
-METRICS = {"elbo": "ELBO", "log_likelihood": "log likelihood of the labels"}
+MAX_TITLE = 56  # characters in a column
+METRICS = {"elbo": "ELBO", "log_likelihood": "log p(label | x)"}
 
 
 def stages(trace: Trace, *, scale: int = 3) -> Sheet:
@@ -241,7 +243,8 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
         what = "best validation" if held_out else "last training"
         value = f"{best:.2f}" if stderr is None else f"{best:.2f} ± {stderr:.2f}"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
-        axes.set_title(f"{what} {METRICS[metric]} {value} nats{images}", fontsize=POINTS)
+        title = f"{what} {METRICS[metric]} {value} nats{images}"
+        axes.set_title(textwrap.fill(title, MAX_TITLE), fontsize=POINTS)
         low = min(nats)
         margin = 0.1 * (best - low) + min(5, abs(best) / 10)
         axes.set_ylim(low - margin, best + margin)
