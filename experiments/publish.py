@@ -37,7 +37,7 @@ from draw.storage.run_folder import RunFolder
 from draw.training.state import read_config
 
 PARTIAL_RESULTS = pages.ROOT / "runs" / "bounds"  # outside out/, which `make clean` deletes
-MAX_WEIGHTS_BYTES = 4_000_000
+MAX_WEIGHTS_BYTES = 8_000_000
 EVALUATIONS = {  # options of `draw evaluate`
     "DRAW": ("--split train", "--split valid --samples 10"),
     "GlimpseClassifier": ("--split train", "--split valid"),
