@@ -86,9 +86,11 @@ def relative_errors(
 
     with torch.device("meta"):  # the usual initial values, some of them 0, would hide errors
         model = network(config)
-    for parameter in model.to_empty(device=device).parameters():
+    weights = {}
+    for name, parameter in model.named_parameters():
         scale = {1: 0.3, 2: parameter.shape[-1] ** -0.5, 3: 3.0}  # canvas_0: black to white
-        parameter.data = scale[parameter.ndim] * normal(*parameter.shape)
+        weights[name] = scale[parameter.ndim] * normal(*parameter.shape)
+    model.load_state_dict(weights, assign=True)  # Module.to_empty would import SymPy
     plain = copy.deepcopy(model).double()
     plain.engine = "plain"
     x = normal(images, *config.image_shape).sigmoid()
