@@ -1,12 +1,14 @@
 """The `draw` command: help, version and errors."""
 
 import contextlib
+import io
 import json
 import os
 import pty
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -88,40 +90,40 @@ def test_every_command_has_help(command, capsys):
 # ---------------------------------------------------------------------- the environment
 
 
-def start(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run `python -m draw` in a new process."""
-    command = [sys.executable, "-m", "draw", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+@pytest.fixture
+def encoded(monkeypatch):
+    """Return a function that runs `draw` with an encoding of standard output, and its output."""
+
+    def call(encoding: str, *arguments: str) -> str:
+        written = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+            assert main([*arguments]) == 0
+            return written.getvalue().decode(encoding)
+
+    return call
 
 
-def environment(**changes: str) -> dict[str, str]:
-    return os.environ | {"CUDA_VISIBLE_DEVICES": ""} | changes
-
-
-@pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"b\xfccher"), ("utf-8", "bücher")])
-def test_output_that_the_encoding_lacks_is_escaped(encoding, shown):
-    env = environment(PYTHONIOENCODING=encoding)
-    result = start("sample", "quick", "--count", "4", "--out", "bücher", env=env, encoding=encoding)
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+@pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [
+        ("ascii", "bücher", r"b\xfccher"),
+        ("utf-8", "bücher", "bücher"),
+        ("utf-8", os.fsdecode(b"\xff"), r"\udcff"),
+    ],
+)
+def test_output_that_the_encoding_lacks_is_escaped(run, encoded, encoding, name, shown):
+    lines = encoded(encoding, "sample", str(run), "--count", "4", "--out", name).splitlines()
     assert lines[-2:] == [f"{shown}/samples.png", f"{shown}/drawing.gif"]
-    assert Path("bücher/samples.png").is_file()
+    assert Path(name, "samples.png").is_file()
 
 
-def test_a_name_that_is_not_unicode_is_printed():
-    result = start("sample", "quick", "--count", "4", "--out", os.fsdecode(b"\xff"))
-    assert result.returncode == 0
-    assert result.stdout.splitlines()[-1] == r"\udcff/drawing.gif"
+def test_results_in_a_table_need_no_unicode(encoded, capsys):
+    assert "ELBO" in encoded("ascii", "evaluate", "quick", "--images", "8")
+    assert capsys.readouterr().err == ""
 
 
-def test_results_in_a_table_need_no_unicode():
-    env = environment(PYTHONIOENCODING="ascii")
-    result = start("evaluate", "quick", "--images", "8", env=env)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "ELBO" in result.stdout
-
-
-NO_HOME = """
+HOSTILE = """
 import os, sys, pathlib, pwd
 os.environ.pop("HOME", None)
 os.environ.pop("XDG_CACHE_HOME", None)
@@ -133,51 +135,62 @@ sys.exit(max(main(command.split()) for command in sys.argv[1:]))
 """
 
 
-def test_a_user_without_a_home_folder_can_use_the_commands(tmp_path):
-    env = environment(TMPDIR=str(tmp_path))
-    commands = ["sample quick --count 4", "data fetch digits5k", "figure 3", "page --export site"]
-    commands += ["evaluate quick --images 8", "train quick --steps 1 --eval-images 8"]
-    program = [sys.executable, "-c", NO_HOME, *commands]
+def test_commands_run_without_a_home_folder_and_the_plotting_backend_of_a_notebook(tmp_path):
+    env = os.environ | {"TMPDIR": str(tmp_path), "MPLBACKEND": "module://missing_notebook.backend"}
+    env["CUDA_VISIBLE_DEVICES"] = ""
+    commands = ["sample quick --count 1", "data fetch digits5k", "figure 3", "page --export site"]
+    commands += ["evaluate quick --images 8"]
+    commands += ["train quick --steps 1 --eval-images 8 --model.glimpses 2 --model.hidden-size 8"]
+    program = [sys.executable, "-c", HOSTILE, *commands]
     result = subprocess.run(program, capture_output=True, text=True, timeout=300, env=env)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     assert not Path("~").exists()
 
 
-def test_a_user_without_a_home_folder_cannot_use_a_tilde():
-    program = [sys.executable, "-c", NO_HOME, "sample quick --out=~/x"]
-    result = subprocess.run(program, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 2
-    assert result.stderr == "draw: ~/x: there is no such home folder; use a path without ~\n"
+def test_a_user_without_a_home_folder_cannot_use_a_tilde(refused, monkeypatch):
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    message = "draw: ~/x: there is no such home folder; use a path without ~"
+    assert refused("sample", "quick", "--out=~/x") == message
 
 
-def test_only_json_is_printed_although_colour_is_forced():
-    result = start(
-        *("evaluate", "quick", "--images", "50", "--json"), env=environment(FORCE_COLOR="1")
-    )
-    assert json.loads(result.stdout)["images"] == 50
-    assert "evaluating" not in result.stderr  # no progress bar where no terminal shows it
+def test_only_json_is_printed_although_colour_is_forced(draw, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = draw("evaluate", "quick", "--images", "8", "--json")
+    assert json.loads(result.out)["images"] == 8
+    assert result.err == ""  # no progress bar where no terminal shows it
 
 
 @pytest.mark.parametrize("redirected", [False, True])
-def test_progress_goes_to_the_terminal_and_results_to_standard_output(redirected):
-    """The parent reads the terminal, which is standard error and maybe standard output."""
+def test_progress_goes_to_the_terminal_and_results_to_standard_output(
+    training, monkeypatch, redirected
+):
+    """The terminal is standard error and maybe standard output."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "draw", "train", "quick", "--steps", "3", "--eval-images", "8"]
-    stdout = subprocess.PIPE if redirected else theirs
-    with subprocess.Popen(command, stdout=stdout, stderr=theirs, stdin=theirs) as process:
-        os.close(theirs)
+
+    def read() -> str:
         shown = b""
         with contextlib.suppress(OSError):  # the other end is closed
             while part := os.read(ours, 1 << 16):
                 shown += part
-        printed = process.stdout.read() if redirected else shown
-    os.close(ours)
-    assert process.returncode == 0
-    assert b"images/s" in shown
-    assert b"validation loss" in printed
-    assert (b"validation loss" in shown) != redirected
-    assert (b"images/s" in printed) != redirected
+        os.close(ours)
+        return shown.decode()
+
+    with ThreadPoolExecutor(1) as thread, monkeypatch.context() as patch:
+        shown = thread.submit(read)
+        with open(theirs, "w") as terminal, open("out", "w") as file:  # noqa: PTH123
+            patch.setattr(sys, "stderr", terminal)
+            patch.setattr(sys, "stdout", file if redirected else terminal)
+            assert main([*training, "--out", "run"]) == 0
+    printed = Path("out").read_text() if redirected else shown.result()
+    assert "images/s" in shown.result()
+    assert "validation loss" in printed
+    assert ("validation loss" in shown.result()) != redirected
+    assert ("images/s" in printed) != redirected
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "1>&- 2>&-"])
@@ -193,11 +206,6 @@ def test_a_full_disk_behind_standard_output_is_one_line():
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
     assert result.stderr == "draw: No space left on device\n"
-
-
-def test_a_plotting_backend_that_is_not_installed_is_ignored():
-    env = environment(MPLBACKEND="module://missing_notebook.backend")
-    assert start("figure", "3", "--out", "f.png", env=env).returncode == 0
 
 
 # ---------------------------------------------------------------------- the home folder

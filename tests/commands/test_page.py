@@ -1,11 +1,9 @@
 """draw page."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import urllib.request
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,19 +24,26 @@ def test_export_writes_the_page_and_prints_the_folder(run, draw):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_serves_until_it_is_stopped(run, stop):
+def test_it_serves_until_it_is_stopped(run, draw, monkeypatch, stop):
     """Even if the shell ignores Ctrl-C for background processes."""
-    ignored = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    command = [sys.executable, "-m", "draw", "page", str(run), "--no-browser"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, preexec_fn=ignored, **pipes) as process:
-        url = process.stdout.readline().decode().split()[0]
-        assert url.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            assert b"<title>DRAW" in answer.read()
-        process.send_signal(stop)
-        assert process.wait(30) == 0
-        assert process.stderr.read() == b""
+    answers = []
+
+    def use(url: str) -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                answers.append(answer.read())
+        finally:
+            os.kill(os.getpid(), stop)
+
+    monkeypatch.setattr("webbrowser.open", use)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = draw("page", run)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith("http://127.0.0.1:")
+    assert b"<title>DRAW" in answers[0]
 
 
 def test_it_opens_the_browser_by_default(run, draw, monkeypatch):
