@@ -275,9 +275,10 @@ def parse(command: str) -> TrainConfig:
 
 
 @pytest.fixture
-def continued(run, project, tmp_path) -> Path:
+def continued(run, project, tmp_path, monkeypatch) -> Path:
     """A run that started from the published model."""
     published(run, test=True)
+    monkeypatch.setattr(train_command, "_save_figures", lambda *_: None)
     arguments = [*SHORT, "--start-from", "quick", "--out", str(tmp_path / "again")]
     assert main(["train", "quick", *arguments]) == 0
     return tmp_path / "again"

@@ -1,7 +1,7 @@
 """draw sample."""
 
-import subprocess
-import sys
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -129,13 +129,20 @@ def test_missing_training_images_are_reported(run, draw):
     assert Path("out/samples.png").exists()
 
 
-def test_two_commands_can_write_to_one_folder(run):
-    command = [sys.executable, "-m", "draw", "sample", str(run), "--count", "4", "--out", "both"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert (process.returncode, err) == (0, "")
-        assert out.splitlines()[-2:] == ["both/samples.png", "both/drawing.gif"]
-    assert sorted(path.name for path in Path("both").iterdir()) == ["drawing.gif", "samples.png"]
-    assert frame_count(Path("both/drawing.gif")) == 4
+@pytest.mark.parametrize("name", ["samples.png", "drawing.gif"])
+def test_an_existing_file_is_replaced_only_by_a_complete_one(run, draw, monkeypatch, name):
+    """Therefore two commands can write to one folder."""
+    assert draw("sample", run, "--count", 4, "--seed", 1).status == 0
+    before = Path("out", name).read_bytes()
+    replace = Path.replace
+
+    def fail(partial: Path, file: Path) -> Path:
+        if file.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(partial, file)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    result = draw("sample", run, "--count", 4, "--seed", 2)
+    assert (result.status, result.err) == (2, "draw: No space left on device\n")
+    assert Path("out", name).read_bytes() == before
+    assert sorted(path.name for path in Path("out").iterdir()) == ["drawing.gif", "samples.png"]
