@@ -215,7 +215,8 @@ def test_the_data_folder_of_the_training_machine_is_omitted(run, project, tmp_pa
 
 
 @pytest.mark.parametrize("preset", ["mnist", "mnist-no-attention"])
-def test_the_papers_networks_fit_and_load_in_half_precision(preset, tmp_path):
+def test_the_papers_networks_fit_and_load_in_half_precision(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "MAX_WEIGHTS_BYTES", 4_000_000)
     model = DRAW(PRESETS[preset]().model)
     data, stored_as = publish.half_precision(model.state_dict())
     assert len(data) <= publish.MAX_WEIGHTS_BYTES
@@ -230,7 +231,8 @@ def test_the_papers_networks_fit_and_load_in_half_precision(preset, tmp_path):
         torch.testing.assert_close(value, model.state_dict()[name], rtol=tolerance, atol=2**-10)
 
 
-def test_weights_that_cannot_be_stored_are_refused():
+def test_weights_that_cannot_be_stored_are_refused(monkeypatch):
+    monkeypatch.setattr(publish, "MAX_WEIGHTS_BYTES", 4_000_000)
     with pytest.raises(RunError, match="the limit is 4,000,000"):
         publish.half_precision({"a": torch.zeros(2_000, 1_000), "b": torch.zeros(2_000, 1_000)})
     with pytest.raises(RunError, match="exceeds the range of float16"):
@@ -278,7 +280,7 @@ def parse(command: str) -> TrainConfig:
 def continued(run, project, tmp_path, monkeypatch) -> Path:
     """A run that started from the published model."""
     published(run, test=True)
-    monkeypatch.setattr(train_command, "_save_figures", lambda *_: None)
+    monkeypatch.setattr("draw.commands.train._save_figures", lambda *_: None)
     arguments = [*SHORT, "--start-from", "quick", "--out", str(tmp_path / "again")]
     assert main(["train", "quick", *arguments]) == 0
     return tmp_path / "again"

@@ -246,7 +246,7 @@ def test_every_parameter_has_a_gradient(likelihood):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_gradcheck_of_the_bound(likelihood):
-    model = tiny_model(likelihood=likelihood)
+    model = tiny_model(likelihood=likelihood, height=4, width=5, glimpses=3)
     x, eps = inputs(model, batch=1)
     names = ["read_window.bias", "write_window.bias", "canvas_0", "h_enc_0", "h_dec_0"]
     values = [model.get_parameter(name).detach().clone().requires_grad_() for name in names]
