@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -333,11 +334,13 @@ def test_two_processes_with_an_empty_cache_download_a_file_once(
     arguments = [file.name, str(file.size), str(file.sha256), *file.urls]
     command = [sys.executable, "-c", DOWNLOAD, *arguments]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    server.delay = 0.2  # seconds per response, so that both processes are downloading
-    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    for process in processes:
+    server.delay = 0.5  # seconds per response, so that both processes are downloading
+    with subprocess.Popen(command, **pipes) as process:
+        while not server.requests and process.poll() is None:
+            time.sleep(0.01)
+        assert Source().get(file) == cache / "digits"
         assert process.communicate(timeout=120) == (f"{cache / 'digits'}\n", "")
-        assert process.returncode == 0
+    assert process.returncode == 0
     assert cached() == {"digits": len(CONTENT)}
     assert len(server.requests) == 1
 

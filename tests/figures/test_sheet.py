@@ -14,27 +14,23 @@ from draw.figures.sheet import INK
 
 from .conftest import is_colour, pixels
 
-
-def sheets(trace) -> dict[str, object]:
-    """One sheet or plot of each kind."""
-    windows = Window(*torch.ones(5, 8, 2))
-    images = torch.rand(2, 1, 20, 20)
-    return {
-        "stages": figures.stages(trace, scale=4),
-        "glimpses": figures.glimpses(images, windows, [7, 4], [7, 9], read_size=5, scale=4),
-        "nearest": figures.beside_nearest(torch.rand(20, 1, 8, 8), torch.rand(2, 1, 8, 8)),
-        "patches": figures.patches(torch.rand(1, 28, 28)),
-        "zoom": figures.zoom(torch.rand(3, 30, 40)),
-        "curves": figures.curves([{"step": s, "valid_elbo_nats": -90.0} for s in (1, 2)]),
-    }
-
-
-KINDS = ("stages", "glimpses", "nearest", "patches", "zoom", "curves")
+WINDOWS = Window(*torch.ones(5, 8, 2))
+LOG = [{"step": step, "valid_elbo_nats": -90.0} for step in (1, 2)]
+KINDS = {
+    "stages": lambda trace: figures.stages(trace, scale=4),
+    "glimpses": lambda _: figures.glimpses(
+        torch.rand(2, 1, 20, 20), WINDOWS, [7, 4], [7, 9], read_size=5, scale=4
+    ),
+    "nearest": lambda _: figures.beside_nearest(torch.rand(20, 1, 8, 8), torch.rand(2, 1, 8, 8)),
+    "patches": lambda _: figures.patches(torch.rand(1, 28, 28)),
+    "zoom": lambda _: figures.zoom(torch.rand(3, 30, 40)),
+    "curves": lambda _: figures.curves(LOG),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_print_is_a_column_wide_with_text_of_seven_points(trace, tmp_path, kind):
-    save_picture(tmp_path / "sheet.svg", sheets(trace)[kind])
+    save_picture(tmp_path / "sheet.svg", KINDS[kind](trace))
     text = (tmp_path / "sheet.svg").read_text()
     width, unit = re.search(r'width="([\d.]+)pt" .* viewBox="0 0 ([\d.]+) ', text).groups()
     assert float(width) == float(unit) == 3.25 * 72  # so that the font's pixels are points
@@ -50,7 +46,7 @@ def test_print_is_a_column_wide_with_text_of_seven_points(trace, tmp_path, kind)
 def test_pdf_files_are_equal_for_equal_figures(trace, tmp_path, kind):
     for name in ("a.pdf", "b.PDF"):
         torch.manual_seed(0)
-        save_picture(tmp_path / name, sheets(trace)[kind])
+        save_picture(tmp_path / name, KINDS[kind](trace))
     first, second = ((tmp_path / name).read_bytes() for name in ("a.pdf", "b.PDF"))
     assert first.startswith(b"%PDF")
     assert first == second
