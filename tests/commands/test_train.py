@@ -1,6 +1,5 @@
 """draw train: output, figures, resuming, and errors."""
 
-import errno
 import json
 import os
 import pty
@@ -564,43 +563,6 @@ def test_resume_errors(run, refused, arguments, message):
     assert message in line
     if "run.json" not in line:
         assert "draw train --resume --out run, or start a new run" in line
-
-
-@pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("size", [0, 100, -1])
-def test_corrupt_checkpoint_is_named_and_can_be_deleted(run, finished, draw, refused, size):
-    newest = run / "checkpoints" / "000000004.safetensors"
-    newest.write_bytes(newest.read_bytes()[:size])
-    line = refused("train", "--resume", "--out", run)
-    assert f"{newest} is not a checkpoint of this run" in line
-    assert "delete it" in line
-    newest.unlink()
-    assert draw("train", "--resume", "--out", run).status == 0
-    assert weights(run) == finished.weights()
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_full_disk_keeps_the_previous_checkpoint(training, finished, draw, monkeypatch):
-    write_bytes = Path.write_bytes
-
-    def write_until_full(path: Path, data: bytes) -> int:
-        if "000000004.safetensors" in path.name:
-            write_bytes(path, data[: len(data) // 2])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return write_bytes(path, data)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", write_until_full)
-        result = draw(*training, "--out", "run")
-    assert result.status == 2
-    [line] = result.err.splitlines()
-    assert line.startswith("draw: No space left on device: ")
-    previous = "000000002.safetensors"
-    assert checkpoints(Path("run")) == [previous]
-    whole = finished.path / "checkpoints" / previous
-    assert Path("run/checkpoints", previous).read_bytes() == whole.read_bytes()
-    assert draw("train", "--resume", "--out", "run").status == 0
-    assert weights(Path("run")) == finished.weights()
 
 
 @pytest.mark.usefixtures("no_figures")

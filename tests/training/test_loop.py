@@ -229,11 +229,14 @@ def test_a_run_that_could_not_write_resumes_exactly(tmp_path, failure):
     assert_resumes_exactly(run.path)
 
 
-def test_a_truncated_checkpoint_is_named_and_its_deletion_resumes_from_the_previous_one(tmp_path):
+@pytest.mark.parametrize("size", [0, 100, -1])
+def test_a_truncated_checkpoint_is_named_and_its_deletion_resumes_from_the_previous_one(
+    tmp_path, size
+):
     run_to_end(CONFIG, tmp_path / "run", stop_at=7)
     run, images = RunFolder(tmp_path / "run"), random_images()
     newest = run.saved_checkpoints()[-1]
-    newest.write_bytes(newest.read_bytes()[:-1])
+    newest.write_bytes(newest.read_bytes()[:size])
     message = rf"{newest} is not a checkpoint of this run .* delete it to resume from the previous"
     with pytest.raises(RunError, match=message):
         next(train(CONFIG, run, images, images))
