@@ -197,12 +197,14 @@ def _training(results: Results) -> str:
     chosen = f"highest validation {metric}"
     if config.get("train_on", "train") != "train":
         chosen, count = "last weights of the run", f"{count} (including the validation images)"
+    time = f"{_duration(results['training_seconds'])} of optimizer steps"
+    if results.get("cpu_seconds") is not None:
+        time = f"{_duration(results['cpu_seconds'])} of CPU time"
     facts = [
         f"Data: {results['trained_on']}{count}",
         f"Hardware: {results['hardware']}",
         f"Date: {results['date']}",
-        f"Time: {_duration(results['training_seconds'])} of optimizer steps; median speed{last} "
-        f"{results['images_per_second']:,} images per second",
+        f"Time: {time}; median speed{last} {results['images_per_second']:,} images per second",
         f"Seed{last}: {config['seed']}",
         f"Weights: exponential moving average (EMA) at step {results['step']:,} of "
         f"{results['steps']:,}{last}, with the {chosen}; "

@@ -52,13 +52,15 @@ def describe(
         before: the description of the published model that the run started from, if any.
     """
     config, records = read_config(run), run.records()
-    command, seconds = train_command(config), training_seconds(run)
+    command, seconds, cpu = train_command(config), training_seconds(run), cpu_seconds(run)
     if before:
         start = start_folder(name, before)
         last = train_command(replace(config, start_from=start))
         command = f"{before['command']} --out {start} && {last}"
         hardware = f"{before['hardware']}; then {hardware}"
         seconds += before["training_seconds"]
+        earlier = before.get("cpu_seconds")
+        cpu = None if cpu is None or earlier is None else cpu + earlier
     key = f"valid_{config.model.metric}_nats"
     saved = [r for r in records if r.get(key) is not None]
     saved = [r for r in saved if r.get("glimpses") == saved[-1].get("glimpses")]  # last stage
@@ -71,6 +73,7 @@ def describe(
         "hardware": hardware,
         "date": date.today().isoformat(),
         "training_seconds": round(seconds),
+        "cpu_seconds": None if cpu is None else round(cpu),
         "images_per_second": round(
             median(r["images_per_second"] for r in records if "images_per_second" in r)
         ),
@@ -86,6 +89,13 @@ def training_seconds(run: RunFolder) -> float:
     steps = [0] + [r["step"] for r in records]
     images = [read_config(run).batch_size * (b - a) for a, b in pairwise(steps)]
     return float(sum(n / r["images_per_second"] for n, r in zip(images, records, strict=True)))
+
+
+def cpu_seconds(run: RunFolder) -> float | None:
+    """Return the CPU time of the optimizer steps, or None for logs without it."""
+    times = [r.get("cpu_seconds") for r in run.records() if "images_per_second" in r]
+    present = [time for time in times if time is not None]
+    return sum(present) if len(present) == len(times) else None
 
 
 def train_command(config: TrainConfig) -> str:

@@ -288,7 +288,8 @@ def continued(run, project, tmp_path, monkeypatch) -> Path:
 
 def test_a_continued_run_describes_all_runs(continued, project, monkeypatch):
     monkeypatch.setattr(provenance, "training_seconds", lambda run: 1000.4)
-    before = zoo.results("quick") | {"training_seconds": 500}
+    monkeypatch.setattr(provenance, "cpu_seconds", lambda run: 3600.4)
+    before = zoo.results("quick") | {"training_seconds": 500, "cpu_seconds": 7200}
     (zoo.BUNDLED / "quick/results.json").write_text(json.dumps(before))
     publish.publish(continued, "quick", hardware="another", replace=True)
     publish.measure("quick", test=False)
@@ -297,13 +298,14 @@ def test_a_continued_run_describes_all_runs(continued, project, monkeypatch):
     assert results["command"] == f"{command} --out runs/quick-1 && {last}"
     config = RunFolder.open(zoo.BUNDLED / "quick").read()["config"]
     assert config["start_from"] == "runs/quick-1"
-    assert results["training_seconds"] == 1500
+    assert (results["training_seconds"], results["cpu_seconds"]) == (1500, 10_800)
     assert results["hardware"] == "a test; then another"
     third = provenance.describe(RunFolder.open(continued), "quick", "a third", results)["command"]
     assert third.startswith(f"{results['command']} --out runs/quick-2 && draw train quick ")
     assert "--start-from runs/quick-2" in third
     text = " ".join((zoo.BUNDLED / "quick/model/README.md").read_text().split())
     assert "at step 4 of 4 of the last run" in text
+    assert "Time: 3.0 hours of CPU time; median speed of the last run " in text
     replaced = before["measured"][1]["elbo_nats"]
     assert re.search(rf"Replaces weights with ELBO, 2 [a-z ]+: {replaced:.2f} ± ", text)
 
