@@ -23,7 +23,14 @@ TINY = {"height": 14, "width": 14, "glimpses": 6, "hidden_size": 16, "latent_siz
 CONFIGS = {
     "attentive": DRAWConfig(**TINY, read_size=3, write_size=4),
     "plain": DRAWConfig(**TINY, read_size=None, write_size=None),
-    "colour": DRAWConfig(**TINY | {"width": 10}, channels=3, read_size=2, write_size=3),
+    "colour": DRAWConfig(
+        **TINY | {"width": 10},
+        channels=3,
+        read_size=2,
+        write_size=3,
+        likelihood="coupled-logistic",
+    ),
+    "grey": DRAWConfig(**TINY, read_size=3, write_size=None, likelihood="logistic"),
 }
 
 T, Z = TINY["glimpses"], TINY["latent_size"]
@@ -37,8 +44,8 @@ BROWSER_OPTIONS = (
 ).split()
 VIEWPORT = {"width": 1280, "height": 800}
 MODULES = (
-    "arrays attention classifier clutter engine examples gif ink layers model pictures random runs "
-    "safetensors trace"
+    "arrays attention classifier clutter engine examples gif ink layers likelihoods model pictures "
+    "random runs safetensors trace"
 ).split()
 
 

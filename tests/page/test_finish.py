@@ -67,7 +67,8 @@ def test_clamped_iterations_equal_those_in_pytorch(module, models, noise):
         const bytes = await (await fetch("models/attentive/model.safetensors")).arrayBuffer();
         const network = new model.DRAW(config, safetensors.parseSafetensors(bytes));
         const known = {json.dumps((255 * ink).flatten().int().tolist())};
-        const args = {{ ink: known, seed: {seed}, count: {count}, rounds: {rounds} }};
+        const drawn = {{ known, mask: known }};
+        const args = {{ ...drawn, seed: {seed}, count: {count}, rounds: {rounds} }};
         const parts = [...runs.complete(network, args)].filter((part) => part);
         const uniforms = [];
         for (let round = 1; round <= {rounds}; round++) {{

@@ -147,10 +147,10 @@ def test_a_sample_plays_while_the_weights_are_loaded(own_page, site):
     before = pixels(page, "#glimpse .after canvas")
     page.clock.run_for(9000)
     assert (pixels(page, "#glimpse .after canvas") != before).any()
-    assert page.locator("#glimpse .dreaming").count() == 1
+    assert page.locator("#glimpse .waiting").count() == 1
     page.evaluate("release()")
     finished(page, "glimpse")
-    assert page.locator("#glimpse .dreaming").count() == 0
+    assert page.locator("#glimpse .waiting").count() == 0
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 620), (390, 844)])
@@ -161,11 +161,32 @@ def test_the_whole_diagram_fits_the_screen(go, width, height, model):
     wait(page, "document.querySelector('#glimpse .arrows g path').getAttribute('d')")
     dock = page.locator("#glimpse .dock").bounding_box()
     assert dock["y"] + dock["height"] <= height + 1
-    for box in page.locator("#glimpse .box").all():
+    for box in page.locator("#glimpse .box:visible").all():
         place = box.bounding_box()
         assert place["x"] >= 0
         assert place["x"] + place["width"] <= width
         assert place["y"] + place["height"] <= dock["y"] + 1
+
+
+def test_samples_have_no_encoder_to_step_through_or_to_see(go):
+    page = go("view=glimpse&seed=3&mode=dream&t=2&stage=0")
+    assert lit(page) == {"3"}  # the first stage of a sample
+    for t, stage in [(2, 4), (2, 5), (2, 6), (3, 3)]:
+        page.keyboard.press("ArrowRight")
+        assert (glimpse(page, "glimpse"), lit(page)) == (t, {str(stage)})
+    page.keyboard.press("ArrowLeft")
+    assert (glimpse(page, "glimpse"), lit(page)) == (2, {"6"})
+    seen = set()
+    for box in page.locator("#glimpse .box:visible").all():
+        box.hover()
+        seen.add(page.locator("#glimpse .explain").inner_text())
+    shown = page.locator("#glimpse").inner_text() + "".join(seen)
+    assert "pure noise" in shown
+    for absent in ("encoder h", "Open this window", "The encoder", "what is missing"):
+        assert absent not in shown
+    page.click("#glimpse .play")
+    page.clock.run_for(9000)
+    assert lit(page) <= {"3", "4", "5", "6"}
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -177,10 +198,11 @@ def test_arrows_lead_from_each_box_to_the_next(go, width):
         """(() => {
             const flow = document.querySelector("#glimpse .flow").getBoundingClientRect();
             const boxes = [...document.querySelectorAll("#glimpse .box")]
-                .map((box) => box.getBoundingClientRect());
+                .filter((box) => box.checkVisibility()).map((box) => box.getBoundingClientRect());
             const away = (box, [x, y]) => Math.hypot(
                 Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
-            return [...document.querySelectorAll("#glimpse .arrows g path")].map((path, i) => {
+            const paths = [...document.querySelectorAll("#glimpse .arrows g path:not([d=''])")];
+            return paths.map((path, i) => {
                 const start = path.getPointAtLength(0);
                 const tip = path.getAttribute("d").match(/L(\\S+) (\\S+)L/).slice(1).map(Number);
                 return [away(boxes[i], [start.x + flow.x, start.y + flow.y]),

@@ -94,7 +94,7 @@ def test_a_run_does_not_make_others_wait(module):
         };
         await runner.run("load", "attentive").next();
         const drawn = new Uint8Array(196);
-        const long = { ink: drawn, seed: 0, count: 3000, rounds: 1 };
+        const long = { known: drawn, mask: drawn, seed: 0, count: 3000, rounds: 1 };
         const all = [
             run("stopped", "complete", long, stopped.signal),
             run("long", "complete", long, running.signal),

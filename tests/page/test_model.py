@@ -25,6 +25,12 @@ CONFIGS = {
     "neither": replace(GREY, read_size=None, write_size=None),
     "wide": replace(GREY, width=22),
     "high-colour": replace(GREY, height=19, channels=3),
+    "colour-logistic": replace(GREY, width=10, channels=3, likelihood="logistic"),
+    "colour-coupled": replace(GREY, width=10, channels=3, likelihood="coupled-logistic"),
+    "coupled-neither": replace(
+        GREY, channels=3, likelihood="coupled-logistic", read_size=None, write_size=None
+    ),
+    "grey-logistic": replace(GREY, likelihood="logistic"),
     "single-filters": replace(GREY, read_size=1, write_size=1),
     "half": GREY,
     "brain-half": GREY,
@@ -118,7 +124,7 @@ def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, 
     network = networks[name]
     T, Z = network.config.glimpses, network.config.latent_size
     torch.manual_seed(1)
-    x = torch.rand(2, *network.config.image_shape)
+    x = torch.randint(256, (2, *network.config.image_shape)) / 255
     eps = torch.randn(T, 2, Z)
     with torch.no_grad():
         expected = network(x, eps=eps, record=True)

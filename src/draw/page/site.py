@@ -11,6 +11,7 @@ files.json                    all other files, which the page keeps for use with
 
 import hashlib
 import json
+import math
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -46,8 +47,7 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
         models: by name; the page shows the first one first.
 
     Raises:
-        ConfigError: if the folder contains other files, or the likelihood of a model is not
-            Bernoulli.
+        ConfigError: if the folder contains files that are not a page.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -58,12 +58,6 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
     folder = expand_user(folder)
     if folder.is_dir() and not is_vacant(folder) and not _is_site(folder):
         raise ConfigError(f"{folder} contains files that are not a page; choose a new folder")
-    for name, model in models.items():
-        if model.config.likelihood != "bernoulli":
-            raise ConfigError(
-                f"the page supports Bernoulli models, and the likelihood of {name} is "
-                f"{model.config.likelihood!r}; use draw sample to make its pictures and films"
-            )
     for part in ("models", "traces"):
         shutil.rmtree(folder / part, ignore_errors=True)
     shutil.copytree(STATIC, folder, dirs_exist_ok=True)
@@ -102,14 +96,11 @@ def _costs(name: str) -> dict[str, Any] | None:
 
 
 def _copy_bundled(folder: Path, exclude: dict[str, DRAW]) -> list[str]:
-    """Copy the bundled models that the page supports; return their names."""
-    copied = []
-    for name in zoo.names("DRAW"):
-        config = read_json(zoo.BUNDLED / name / "model" / CONFIG)
-        if name not in exclude and config["likelihood"] == "bernoulli":
-            _copy(name, folder)
-            copied.append(name)
-    return copied
+    """Copy the bundled models; return their names."""
+    names = [name for name in zoo.names("DRAW") if name not in exclude]
+    for name in names:
+        _copy(name, folder)
+    return names
 
 
 def _copy_classifiers(folder: Path, exclude: dict[str, DRAW]) -> list[str]:
@@ -153,7 +144,7 @@ def _draw_samples(saved: Path, path: Path) -> None:
     """Generate the samples that the page generates for seed 0, and write their trace."""
     model = DRAW.from_pretrained(saved)
     model.engine = "plain"  # nothing to compile for one short run
-    size = model.config.glimpses * model.canvas_0.numel()
+    size = model.config.glimpses * math.prod(model.config.image_shape)
     count = max(1, min(MAX_SAMPLES, MAX_TRACE_BYTES // size))
     T, Z = model.config.glimpses, model.config.latent_size
     noise = [normals(T * Z, 0, 0, number).view(T, Z) for number in range(count)]  # as in runs.js

@@ -26,7 +26,10 @@ export class Flow {
 
   /** Draws the arrows again, after the layout may have changed. */
   layout() {
-    for (const { from, to, path } of this.links) path.setAttribute("d", this.arrow(from, to));
+    const isShown = (box) => box.offsetParent !== null;
+    for (const { from, to, path } of this.links) {
+      path.setAttribute("d", isShown(from) && isShown(to) ? this.arrow(from, to) : "");
+    }
   }
 
   arrow(from, to) {
@@ -42,10 +45,13 @@ export class Flow {
     return `M${x0} ${y0}V${middle}H${x1}V${y1}${head(x1, y1, 0, 1)}`;
   }
 
-  /** Draws an arc from a box to one to its left, below all boxes, and centres a label on it. */
+  /**
+   * Draws an arc from a box to one to its left, below all boxes, and centres a label on it. There is
+   * none unless all boxes are in one row.
+   */
   arc(path, label, from, to, depth) {
     const [a, b] = [from, to].map((box) => this.place(box));
-    const isRow = b.right <= a.x && a.y < b.bottom;
+    const isRow = b.width > 0 && getComputedStyle(this.root).display === "flex";
     const [x0, x1] = [a, b].map(({ x, width }) => x + width / 2);
     const low = this.root.clientHeight - depth;
     label.setAttribute("x", (x0 + x1) / 2);

@@ -12,6 +12,12 @@ const MIN_SIZE = 0.15; // smaller drawings are scaled as if they had this size: 
 const MIN_DISTANCE = 0.012; // points closer than this to the previous one are dropped
 const MAX_POINTS = 600; // per drawing
 
+/**
+ * Whether a model's pixels are ink on paper, 1 or 0, so that visitors can draw for it. Those of other
+ * models are light, as in photos.
+ */
+export const isInk = ({ channels, likelihood }) => channels === 1 && likelihood === "bernoulli";
+
 /** Returns the side of a digit relative to the image: below 1 if several digits fit. */
 export function digitShare({ height, width }) {
   const side = Math.min(height, width);
@@ -50,10 +56,10 @@ export function rasterise(strokes, height, width) {
   return pixels;
 }
 
-/** Returns the image that a model receives, bytes [channels, height, width], for some strokes. */
-export function imageOf(strokes, { height, width, channels }) {
-  const grey = strokes.length ? rasterise(centred(strokes, height, width), height, width) : [];
-  return Uint8Array.from({ length: channels * height * width }, (_, i) => grey[i % (height * width)] ?? 0);
+/** Returns the image that a model receives, bytes [height, width], for some strokes. */
+export function imageOf(strokes, { height, width }) {
+  if (!strokes.length) return new Uint8Array(height * width);
+  return rasterise(centred(strokes, height, width), height, width);
 }
 
 /** Sets the pixels whose centres lie within the radius of a segment. */

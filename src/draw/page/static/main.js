@@ -38,6 +38,7 @@ class App {
     this.engine = new Engine();
     this.seed = 0; // views keep the seed and the drawings of the view before
     this.drawings = new Map(); // size of a digit -> strokes of the visitor
+    this.photo = {}; // the chosen photo: { name, file }
     this.traces = new Map(); // name -> promise of films
     this.loaded = new Map(); // name -> promise
     this.views = new Map(); // name -> view, created on first use
@@ -67,7 +68,8 @@ class App {
   /** Two models for images of the same size, with attention and without; null if there are none. */
   get pair() {
     const attends = (model) => model.config.write_size !== null;
-    const shape = ({ config }) => `${config.channels} ${config.height} ${config.width}`;
+    const shape = ({ config: { channels, height, width, likelihood } }) =>
+      `${channels} ${height} ${width} ${likelihood}`;
     for (const other of this.models.filter((model) => !attends(model))) {
       const matches = (model) => attends(model) && shape(model) === shape(other);
       const one = this.models.find(matches);
@@ -109,9 +111,9 @@ class App {
       this.views.set(this.viewName, new VIEWS[this.viewName](byId(this.viewName), this));
     }
     this.view = this.views.get(this.viewName);
-    document.title = `${byId(`${this.viewName}-title`).textContent} – DRAW`;
     this.remember(settings);
     this.view.open(settings);
+    document.title = `${byId(`${this.viewName}-title`).innerText} – DRAW`;
   }
 
   /** Returns an address with these settings; the model is omitted if it is the first one. */

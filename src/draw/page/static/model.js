@@ -6,9 +6,10 @@
  * array is flat float32 [batch, ...] in row-major order.
  */
 
-import { concatenate, halves, repeat, split } from "./arrays.js";
+import { concatenate, halves, join, repeat, split } from "./arrays.js";
 import { attend, read, write } from "./attention.js";
-import { lstm, Parameters, scalarLayer, sigmoid } from "./layers.js";
+import { lstm, Parameters, scalarLayer } from "./layers.js";
+import { LIKELIHOODS } from "./likelihoods.js";
 
 const STATE = ["canvas", "h_enc", "c_enc", "h_dec", "c_dec"]; // c_enc, c_dec: cell states
 
@@ -21,9 +22,11 @@ export class DRAW {
     this.config = config;
     const { height, width, channels, hidden_size: hidden, latent_size: latent } = config;
     const { read_size: n_read, write_size: n_write } = config;
+    this.likelihood = LIKELIHOODS[config.likelihood];
+    this.planes = this.likelihood.canvasChannels(channels); // K
     this.pixels = channels * height * width;
     const r_size = 2 * (n_read === null ? this.pixels : channels * n_read ** 2);
-    const w_size = n_write === null ? this.pixels : channels * n_write ** 2;
+    const w_size = this.planes * (n_write === null ? height * width : n_write ** 2);
     const layers = new Parameters(tensors, layer, hidden);
     this.encoder = layers.lstm("encoder", r_size + hidden); // eq. 5
     this.posterior = layers.linear("posterior", 2 * latent); // eqs. 1, 2
@@ -31,8 +34,22 @@ export class DRAW {
     this.patch = layers.linear("patch", w_size); // eqs. 18, 28
     this.read_window = n_read === null ? null : layers.linear("read_window", 5); // eq. 21
     this.write_window = n_write === null ? null : layers.linear("write_window", 5); // eq. 21
-    this.canvas_0 = layers.take("canvas_0", channels, height, width);
+    this.canvas_0 = layers.take("canvas_0", this.planes, height, width);
     for (const name of STATE.slice(1)) this[`${name}_0`] = layers.take(`${name}_0`, hidden);
+  }
+
+  /** Returns the mean images [batch, C, H, W] of canvases [batch, K, H, W], in [0, 1]. */
+  mean(canvas) {
+    const canvases = split(canvas, canvas.length / this.canvas_0.length);
+    return join(canvases.map((each) => this.likelihood.mean(each, this.config.channels)));
+  }
+
+  /** Returns log D(x | c) of each image in nats (eq. 9). */
+  logLikelihood(x, canvas) {
+    const canvases = split(canvas, canvas.length / this.canvas_0.length);
+    const images = split(x, canvases.length);
+    const { channels } = this.config;
+    return canvases.map((each, b) => this.likelihood.logLikelihood(images[b], each, channels));
   }
 
   // ------------------------------------------------------------------ the two pure steps
@@ -49,7 +66,8 @@ export class DRAW {
   encodeStep(x, state, eps) {
     const { channels, latent_size: Z, read_size: n } = this.config;
     const batch = x.length / this.pixels;
-    const x_hat = x.map((pixel, i) => pixel - sigmoid(state.canvas[i])); // eq. 3
+    const mean = this.mean(state.canvas);
+    const x_hat = x.map((pixel, i) => pixel - mean[i]); // eq. 3
     const both = concatenate(x, x_hat, batch); // [batch, 2 C, H, W]
     let [r, windows] = [both, null]; // eq. 17
     if (this.read_window) {
@@ -69,15 +87,15 @@ export class DRAW {
 
   /** Writes to the canvas (eqs. 7, 8, 14, 15). Returns the next state, the windows and w. */
   decodeStep(z, state) {
-    const { channels, write_size: n } = this.config;
+    const { write_size: n } = this.config;
     const [h_dec, c_dec] = lstm(this.decoder, z, state.h_dec, state.c_dec); // eq. 7
     const w = this.patch(h_dec); // eqs. 18, 28
     let [written, windows] = [w, null]; // eq. 18
     if (this.write_window) {
       const params = this.write_window(h_dec); // eq. 21, from h_dec_t
-      [written, windows] = attend(write, w, channels, params, this.config, n); // eq. 29
+      [written, windows] = attend(write, w, this.planes, params, this.config, n); // eq. 29
     }
-    const canvas = state.canvas.map((logit, i) => logit + written[i]); // eq. 8
+    const canvas = state.canvas.map((value, i) => value + written[i]); // eq. 8
     return [{ ...state, canvas, h_dec, c_dec }, windows, w];
   }
 
@@ -101,7 +119,7 @@ export class DRAW {
       trace.write_window.push(windows);
       yield;
     }
-    trace.logLikelihood = logLikelihood(x, state.canvas, batch); // eq. 9
+    trace.logLikelihood = this.logLikelihood(x, state.canvas); // eq. 9
     return trace;
   }
 
@@ -136,19 +154,4 @@ function gaussianKL(mu, log_sigma, Z) {
     kl[b] = sum / 2; // eqs. 10, 11
   }
   return kl;
-}
-
-/** Returns log D(x | c) of each image in nats; uses logits, which cannot overflow (eq. 9). */
-export function logLikelihood(x, canvas, batch) {
-  const pixels = x.length / batch;
-  const result = new Float32Array(batch);
-  for (let b = 0; b < batch; b++) {
-    let nats = 0;
-    for (let i = b * pixels; i < (b + 1) * pixels; i++) {
-      const c = canvas[i];
-      nats += c * x[i] - Math.max(c, 0) - Math.log1p(Math.exp(-Math.abs(c)));
-    }
-    result[b] = nats; // -L_x of eq. 9
-  }
-  return result;
 }

@@ -94,6 +94,10 @@ export class Pad {
     return isFull(this.strokes) ? "The pad is full. Clear it to draw more." : "";
   }
 
+  reset() {
+    this.set([]);
+  }
+
   /** Replaces the drawing on behalf of the visitor. */
   replace(strokes) {
     this.history.push(this.strokes);

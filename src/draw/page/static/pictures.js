@@ -2,14 +2,15 @@
  * Draws pictures on canvas elements, with sharp pixels and the outlines of windows. Read windows are
  * solid and have the tag R; write windows are dashed and have the tag W.
  *
- * A picture is `{height, width, channels, values, windows, glow}`. `values` [channels, height,
- * width] are bytes from 0, paper, to 255, ink; an error image has values from -255, too much ink,
- * to 255, missing ink. Each of the `windows` is `{window, n, kind}` with kind "read" or "write".
+ * A picture is `{height, width, channels, photo, values, windows, glow}`. `values` [channels, height,
+ * width] are bytes from 0, paper, to 255, ink, or of light if `photo` is true. The values of a
+ * difference are an Int16Array, from -255, too much ink, to 255, missing ink; for light, grey is zero. Each of the `windows` is `{window, n, kind}` with kind "read" or "write".
  * The optional `glow` tints each pixel with a strength in [0, 1], in the colour of read windows or of
  * the kind `glowKind`. Large pictures show the tags of their windows, others if they are `tagged`.
  */
 
 import { box } from "./attention.js";
+import { isInk } from "./ink.js";
 
 const TINT = 0.3; // opacity of a window's band, so that a wide one does not hide the picture
 const [MIN_TAG, MAX_TAG] = [10, 16]; // side of a tag, pixels
@@ -38,12 +39,12 @@ export function setColours(values) {
 
 /** Returns a film's picture after glimpse t = 0..T, with windows of the given kinds. */
 export function frame(film, t, kinds = []) {
-  const { height, width, channels } = film;
+  const { height, width, channels, photo } = film;
   const pixels = channels * height * width;
   const values = t === 0 ? film.start : film.means.subarray((t - 1) * pixels, t * pixels);
   const shown = kinds.filter((kind) => t > 0 && film[kind]);
   const windowOf = (kind) => ({ window: film[kind][t - 1], n: film[`${kind}Size`], kind });
-  return { height, width, channels, values, windows: shown.map(windowOf) };
+  return { height, width, channels, photo, values, windows: shown.map(windowOf) };
 }
 
 /** Draws a picture on a canvas element at the size that the style sheet gives it. */
@@ -119,9 +120,11 @@ function tag(context, window, n, scale, kind, [width, height]) {
   context.fillText(kind[0].toUpperCase(), left + side / 2, top + 0.55 * side);
 }
 
-/** Returns an empty picture. */
-export function blank({ height, width, channels }) {
-  return { height, width, channels, values: new Uint8Array(channels * height * width) };
+/** Returns an empty picture for a model with this configuration. */
+export function blank(config) {
+  const { height, width, channels } = config;
+  const values = new Uint8Array(channels * height * width);
+  return { height, width, channels, photo: !isInk(config), values };
 }
 
 /** Fills a grid with canvas elements, inside buttons that call `pick(index)` if it is given. */
@@ -156,7 +159,7 @@ function moveFocus(grid, cells, event) {
 
 const scratch = new Map(); // "height x width" -> unscaled canvas and its image data
 
-function pixelsOf({ height, width, channels, values, glow, glowKind = "read" }) {
+function pixelsOf({ height, width, channels, photo, values, glow, glowKind = "read" }) {
   const key = `${height} x ${width}`;
   if (!scratch.has(key)) {
     const canvas = new OffscreenCanvas(width, height);
@@ -167,15 +170,19 @@ function pixelsOf({ height, width, channels, values, glow, glowKind = "read" }) 
   const { paper, ink, write } = colours;
   const light = colours[glowKind];
   const area = height * width;
+  const strength = photo ? 0.5 : 0.8; // a strong glow would hide a photo
+  const isDifference = values instanceof Int16Array;
   const mix = (from, to, share) => from + share * (to - from);
   for (let i = 0; i < area; i++) {
     for (let c = 0; c < 3; c++) {
       let value = values[channels === 1 ? i : c * area + i];
-      if (channels === 1) {
+      if (photo) {
+        if (isDifference) value = (value + 255) / 2;
+      } else {
         const toward = value < 0 ? write : ink;
         value = mix(paper[c], toward[c], Math.abs(value) / 255);
       }
-      image.data[4 * i + c] = glow ? mix(value, light[c], 0.8 * glow[i]) : value;
+      image.data[4 * i + c] = glow ? mix(value, light[c], strength * glow[i]) : value;
     }
     image.data[4 * i + 3] = 255;
   }

@@ -3,8 +3,8 @@
  * each glimpse it yields undefined, so that it can be stopped.
  *
  * A film shows how one picture is drawn: `{glimpses, height, width, channels, readSize, writeSize,
- * start, means, read, write, kl}`. `start` is the mean image of c_0 and `means` are those of
- * c_1..c_T: concatenated bytes [channels, height, width]. `read` and `write` contain one window per
+ * photo, start, means, read, write, kl}`. `start` is the mean image of c_0 and `means` are those of
+ * c_1..c_T: concatenated bytes [channels, height, width], of light if `photo` is true, else of ink. `read` and `write` contain one window per
  * glimpse and `kl` the nats per glimpse; each is null if it does not apply. The films of one picture
  * also contain `inside`, for each glimpse `{r, h_enc, mu, log_sigma, z, h_dec, w}`; samples have no
  * encoder, so the first four are absent. `trace.js` reads films from files.
@@ -12,9 +12,7 @@
 
 import { join, repeat, split } from "./arrays.js";
 import { read } from "./attention.js";
-import { digitShare } from "./ink.js";
-import { sigmoid } from "./layers.js";
-import { logLikelihood } from "./model.js";
+import { digitShare, isInk } from "./ink.js";
 import { normals, uniforms } from "./random.js";
 
 // First number of every noise key, so that different kinds of run use different noise.
@@ -22,7 +20,7 @@ const [PRIOR, POSTERIOR, FUTURE, WALK] = [0, 1, 2, 3];
 
 const BATCH = 6; // samples per batch: fast, and the first ones appear soon
 const MIN_SINE = 1e-3; // vectors at a smaller angle are interpolated linearly
-const INITIAL_INK = 0.1; // probability of ink for open pixels, in a picture of one digit
+const INITIAL_INK = 0.1; // probability of ink for open pixels, in a drawing of one digit
 
 /**
  * Generates the samples from number `start`; sample i of a seed does not depend on the number of
@@ -44,7 +42,7 @@ export function* reconstruct(model, { pixels, seed }) {
   const trace = yield* model.forward(x, eps);
   const [film] = films(model, trace);
   const canvases = [model.canvas_0, ...trace.canvases]; // c_0..c_T
-  const nats = canvases.map((canvas) => logLikelihood(x, canvas, 1)[0]);
+  const nats = canvases.map((canvas) => model.logLikelihood(x, canvas)[0]);
   yield { films: [{ ...film, logLikelihood: nats, inside: trace.glimpses }] };
 }
 
@@ -103,23 +101,33 @@ function slerp(a, b, weight) {
 }
 
 /**
- * Completes a drawing with clamped iterations (Rezende et al. 2014). The open pixels start at
- * random. Each round samples the open pixels, restores the visitor's ink and reconstructs the
- * image, which gives the next probabilities. Yields the pictures of each round, and the films of
- * the last one.
+ * Completes a picture with clamped iterations (Rezende et al. 2014). The open pixels start at
+ * random. Each round samples the open pixels, restores the known bytes, where the `mask` is not zero,
+ * and reconstructs the image, which gives the next distribution of the open pixels. Yields the
+ * pictures of each round, and the films of the last one.
  */
-export function* complete(model, { ink, seed, count, rounds }) {
-  const initial = INITIAL_INK * digitShare(model.config) ** 2;
-  let x = new Float32Array(count * model.pixels).fill(initial); // probabilities of ink
+export function* complete(model, { known, mask, seed, count, rounds }) {
+  const { config, likelihood, pixels } = model;
+  let canvases = Array(count).fill(firstGuess(model));
   for (let round = 1; round <= rounds; round++) {
     const uniform = uniforms(WALK, seed, round);
-    x = x.map((probability, i) => (uniform() < probability || ink[i % model.pixels] ? 1 : 0));
+    const x = join(canvases.map((canvas) => likelihood.sample(canvas, config.channels, uniform)));
+    x.forEach((_, i) => {
+      if (mask[i % pixels]) x[i] = known[i % pixels] / 255;
+    });
     const eps = noise(model, count, (b) => [WALK, seed, round, b]);
     const trace = yield* model.forward(x, eps);
-    x = trace.canvases.at(-1).map(sigmoid);
-    if (round < rounds) yield { round, pictures: split(bytes(trace.canvases.at(-1)), count) };
+    canvases = split(trace.canvases.at(-1), count);
+    if (round < rounds) yield { round, pictures: canvases.map((canvas) => bytes(model, canvas)) };
     else yield { round, films: films(model, trace) };
   }
+}
+
+/** Returns the canvas from which the open pixels are sampled first: little ink, or c_0. */
+function firstGuess({ config, canvas_0 }) {
+  if (!isInk(config)) return canvas_0;
+  const ink = INITIAL_INK * digitShare(config) ** 2; // probability
+  return new Float32Array(canvas_0.length).fill(Math.log(ink / (1 - ink)));
 }
 
 /** Classifies an image of bytes, 0 to 255; its film shows the glimpses on the unchanged image. */
@@ -158,25 +166,25 @@ function noise(model, batch, keyOf) {
   return join(images[0].flatMap((_, t) => images.map((glimpses) => glimpses[t])));
 }
 
-/** Converts a canvas to a picture: the mean of eq. 16, not a sample. */
-function bytes(canvas) {
-  const picture = new Uint8Array(canvas.length); // Uint8Array.from would be five times slower
-  for (let i = 0; i < canvas.length; i++) {
-    picture[i] = Math.round(255 * sigmoid(canvas[i])); // eq. 16
-  }
+/** Converts canvases to pictures: the means of eq. 16, not samples. */
+function bytes(model, canvas) {
+  const mean = model.mean(canvas); // eq. 16
+  const picture = new Uint8Array(mean.length); // Uint8Array.from would be five times slower
+  for (let i = 0; i < mean.length; i++) picture[i] = Math.round(255 * mean[i]);
   return picture;
 }
 
 /** Splits the trace of a batch into films. */
-function films({ config, pixels, canvas_0 }, { canvases, read_window, write_window, kl }) {
+function films(model, { canvases, read_window, write_window, kl }) {
+  const { config, canvas_0 } = model;
   const { glimpses, height, width, channels, read_size: readSize, write_size: writeSize } = config;
-  const count = canvases[0].length / pixels;
+  const count = canvases[0].length / canvas_0.length;
   const pictures = canvases.map((canvas) => split(canvas, count));
   const select = (values, b) => values?.[0] && values.map((value) => value[b]);
   return Array.from({ length: count }, (_, b) => ({
-    ...{ glimpses, height, width, channels, readSize, writeSize },
-    start: bytes(canvas_0),
-    means: bytes(join(pictures.map((images) => images[b]))),
+    ...{ glimpses, height, width, channels, readSize, writeSize, photo: !isInk(config) },
+    start: bytes(model, canvas_0),
+    means: bytes(model, join(pictures.map((images) => images[b]))),
     read: select(read_window, b) ?? null,
     write: select(write_window, b) ?? null,
     kl: select(kl, b) ?? null,

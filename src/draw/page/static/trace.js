@@ -1,5 +1,7 @@
 /** Reads trace files (docs/trace.md) as films (see `runs.js`). */
 
+import { isInk } from "./ink.js";
+
 const VERSION = 1;
 
 /** Converts the parsed JSON of a trace file to films. */
@@ -13,7 +15,7 @@ export async function readTrace({ format, version, config, steps: glimpses, star
   const first = await unpack(start, pixels);
   return Promise.all(
     samples.map(async (sample) => ({
-      ...{ glimpses, height, width, channels, readSize, writeSize },
+      ...{ glimpses, height, width, channels, readSize, writeSize, photo: !isInk(config) },
       start: first,
       means: await unpack(sample.means, pixels),
       read: windows(sample.read),

@@ -1,7 +1,7 @@
 /** The base class of the views that play films. */
 
 import { parseInteger, parseSeed } from "../address.js";
-import { toText } from "../ink.js";
+import { isInk } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
 import { Player } from "../player.js";
 import { freshSeed } from "../random.js";
@@ -62,12 +62,17 @@ export class FilmView {
     return this.startRun();
   }
 
-  /** Whether a `data-if` condition holds for the model: "read", "no-write", "windows" and so on. */
+  /** Whether a `data-if` condition holds for the model: "read", "no-write", "ink" and so on. */
   applies(condition) {
-    const kind = condition.replace("no-", "");
-    const kinds = kind === "windows" ? this.kinds : [kind];
     const { config } = this.app.model;
-    return kinds.some((each) => config[`${each}_size`] !== null) !== condition.startsWith("no-");
+    const { likelihood } = config;
+    const has = (kind) => config[`${kind}_size`] !== null;
+    const facts = {
+      ...{ read: has("read"), write: has("write"), windows: this.kinds.some(has) },
+      ...{ ink: isInk(config), logistic: likelihood !== "bernoulli" },
+      coupled: likelihood === "coupled-logistic" && config.channels > 1,
+    };
+    return facts[condition.replace("no-", "")] !== condition.startsWith("no-");
   }
 
   get glimpses() {
@@ -81,7 +86,7 @@ export class FilmView {
 
   /** Restores the initial state of the view. */
   reset() {
-    this.pad?.set([]);
+    this.source?.reset();
     if (this.windows) this.windows.checked = this.windows.defaultChecked;
   }
 
@@ -174,7 +179,7 @@ export class FilmView {
   }
 
   redraw() {
-    this.pad?.draw();
+    this.source?.draw();
     this.player.show();
   }
 
@@ -202,7 +207,7 @@ export class FilmView {
     const { g_x, g_y, delta, sigma2, gamma } = window;
     const numbers = { g_x, g_y, delta, sigma: Math.sqrt(sigma2), gamma };
     const rounded = Object.entries(numbers).map(([name, value]) => [name, value.toFixed(2)]);
-    const picture = { size: film.height, ink: toText(this.strokes) };
+    const picture = { size: Math.max(film.height, film.width), ...this.source.settings };
     const settings = { ...Object.fromEntries(rounded), n: film[`${kind}Size`], ...picture };
     this.app.go({ view: "window", ...settings });
   }

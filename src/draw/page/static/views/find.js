@@ -40,6 +40,7 @@ export class Find extends FilmView {
     });
     const own = { find: (name) => this.find(`.own ${name}`), app: OWN };
     this.pad = new Pad(own, { changed: () => this.replaceDigit() });
+    this.source = this.pad;
     this.pad.open("", 0); // labels the examples
     this.pad.set([]);
   }

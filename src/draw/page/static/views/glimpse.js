@@ -2,111 +2,28 @@
 
 import { parseInteger } from "../address.js";
 import { filterbanks, write } from "../attention.js";
-import { exampleButtons, examplesFor } from "../examples.js";
 import { Flow } from "../flow.js";
-import { digitShare, fromText, imageOf, toText } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
-import { Player } from "../player.js";
+import { Choice } from "../source.js";
+import { LAST, READ, SEND, StagePlayer, WRITE } from "../stages.js";
 import { Story } from "../story.js";
 import { FilmView } from "./film.js";
 
 const FIRST_PICTURE = 2; // a five
 const SAMPLES = 24; // per seed, as in Paint
 const MAX_GLIMPSE = 9999; // later glimpses of the address show the last one
-const STAGES = 7; // look, read, encode, send, decode, write, add
-const LAST = STAGES - 1;
 const PATIENCE = 300; // milliseconds of loading before a sample is shown instead
-const SLOWEST = 4200; // milliseconds for the first glimpse that plays
-const ACCELERATION = 0.8; // duration of a glimpse relative to the one before
-const FASTEST = 220; // milliseconds per glimpse
-const MIN_DETAILED = 1000; // shorter glimpses are shown as a whole
-
-/** Plays the stages of each glimpse, slowly at first; `stage` is that of glimpse t = 1..T. */
-class StagePlayer extends Player {
-  constructor(root, draw, moved, settled) {
-    super(root, draw, settled);
-    this.moved = moved; // called with the fraction of the current stage
-    this.stage = LAST;
-    this.played = 0; // glimpses since the film started to play
-    this.slider.min = 1;
-  }
-
-  load(glimpses) {
-    super.load(glimpses, 1);
-  }
-
-  begin() {
-    this.stage = 0;
-    super.begin();
-    if (!this.playing) this.hold(this.last);
-  }
-
-  hold(t, stage = LAST) {
-    this.stage = stage;
-    super.hold(Math.max(1, t));
-  }
-
-  step(direction) {
-    const at = (this.t - 1) * STAGES + this.stage + direction;
-    if (at < 0 || at >= this.last * STAGES) return;
-    this.hold(1 + Math.floor(at / STAGES), at % STAGES);
-    this.settled();
-  }
-
-  toggle() {
-    if (this.playing) return this.stop();
-    if (this.t >= this.last && this.stage === LAST) this.t = 0;
-    this.play();
-    this.settled();
-  }
-
-  stop() {
-    this.hold(this.t, this.isDetailed ? this.stage : LAST);
-    this.settled();
-  }
-
-  play() {
-    this.played = 0;
-    super.play();
-  }
-
-  get glimpseTime() {
-    return Math.max(FASTEST, SLOWEST * ACCELERATION ** this.played) / this.rate;
-  }
-
-  /** Whether the film is slow enough to follow the stages. */
-  get isDetailed() {
-    return !this.playing || this.glimpseTime >= MIN_DETAILED;
-  }
-
-  tick(now) {
-    this.frame = requestAnimationFrame((later) => this.tick(later));
-    const isLast = this.t === this.last && (this.stage === LAST || !this.isDetailed);
-    const due = isLast ? this.restTime : this.glimpseTime / (this.isDetailed ? STAGES : 1);
-    if (now - this.since < due) return this.moved((now - this.since) / due);
-    this.since = now - this.since > 2 * due ? now : this.since + due;
-    if (isLast) {
-      [this.t, this.stage, this.played] = [1, 0, 0];
-    } else if (this.isDetailed && this.stage < LAST && this.t > 0) {
-      this.stage += 1;
-    } else {
-      this.t += 1;
-      this.played += 1;
-      this.stage = this.isDetailed ? 0 : LAST;
-    }
-    this.show();
-  }
-}
 
 export class Glimpse extends FilmView {
   constructor(root, app) {
     super(root, app, 1, ["read", "write"]);
     this.boxes = [...root.querySelectorAll(".box")];
-    const [input, reading, encoder, message, decoder, writing, before, stroke, after] = this.boxes;
+    const [input, reading, encoder, prior, message, decoder, writing, before, stroke, after] = this.boxes;
     const sizes = new ResizeObserver(() => this.layout());
     for (const box of this.boxes) sizes.observe(box);
     const links = [[input, reading], [reading, encoder], [encoder, message], [message, decoder]];
     links.push([decoder, writing], [writing, before], [before, stroke], [stroke, after]);
+    links.push([prior, message]);
     this.flow = new Flow(this.find(".flow"), links);
     const loop = (name, ...rest) => [`path.${name}`, `text.${name}`].map((part) => this.find(part)).concat(rest);
     this.loops = [loop("look", decoder, reading, 26), loop("canvas", after, input, 8)];
@@ -118,6 +35,7 @@ export class Glimpse extends FilmView {
       Object.assign(box, { onfocus: point(stage), onblur: point(null) });
       box.onclick = () => this.player.seek(this.player.t, stage);
     }
+    this.source = new Choice(this, { changed: () => this.rerun(this.seed) });
     this.story = new Story(this);
     for (const button of root.querySelectorAll("[data-set]")) {
       button.onclick = () => this.setMode(button.dataset.set);
@@ -136,26 +54,28 @@ export class Glimpse extends FilmView {
   get settings() {
     const { mode, index, seed } = this;
     const { stage, playing } = this.player;
-    const copies = { ink: toText(this.strokes) };
     const story = this.story.number;
     const shared = { seed, stage: playing || stage === LAST ? undefined : stage, story };
-    return mode === "copy" ? { ...copies, ...shared } : { mode, index, ...shared };
+    return mode === "copy" ? { ...this.source.settings, ...shared } : { mode, index, ...shared };
   }
 
   reset() {
     super.reset();
-    this.strokes = this.mode = this.index = undefined;
+    this.mode = this.index = undefined;
   }
 
   async open(settings) {
+    this.pixels = null;
     const signal = this.startView(settings);
-    const { ink, mode, index, t, stage } = { ...this.story.open(settings.story), ...settings };
-    this.choosePicture(ink);
+    const { mode, index, t, stage } = { ...this.story.open(settings.story), ...settings };
     this.mode = mode === "dream" ? mode : (this.mode ?? "copy");
     this.index = parseInteger(index, 0, SAMPLES - 1) ?? this.index ?? 0;
-    this.pixels = imageOf(this.strokes, this.app.model.config);
     this.describe();
     this.player.hold(1);
+    await this.source.open(settings, FIRST_PICTURE);
+    if (signal.aborted) return;
+    this.pixels = this.source.image;
+    this.source.draw();
     const trace = await this.app.trace().catch(() => []); // before the weights: it is smaller
     const timer = setTimeout(() => this.preview(trace, signal), PATIENCE);
     const isReady = await this.ready(signal);
@@ -167,27 +87,8 @@ export class Glimpse extends FilmView {
   preview(trace, signal) {
     if (!trace.length || signal.aborted) return;
     this.films = [trace[0]];
-    this.find(".flow").classList.add("dreaming");
+    this.find(".flow").classList.add("waiting");
     this.player.begin();
-  }
-
-  /** Chooses the strokes of the address, or the visitor's, or else those before or an example. */
-  choosePicture(ink) {
-    const { config } = this.app.model;
-    const share = digitShare(config);
-    const examples = examplesFor(config);
-    const names = examples.map(([name]) => name);
-    exampleButtons(this.find(".examples"), (_, i) => this.copy(examples[i][1]), names);
-    const drawn = ink === undefined ? this.app.drawings.get(share) : fromText(ink);
-    const before = share === this.share ? this.strokes : undefined;
-    this.share = share;
-    const known = [drawn, before].find((strokes) => strokes?.length);
-    this.strokes = known ?? examples[FIRST_PICTURE][1];
-  }
-
-  copy(strokes) {
-    this.strokes = strokes;
-    return this.rerun(this.seed);
   }
 
   setMode(mode) {
@@ -201,7 +102,7 @@ export class Glimpse extends FilmView {
     this.seed = seed;
     this.again.disabled = true;
     this.describe();
-    this.pixels = imageOf(this.strokes, this.app.model.config);
+    this.pixels = this.source.image;
     const { pixels, index } = this;
     const [task, args] = this.mode === "copy" ? ["reconstruct", { pixels, seed }] : ["dream", { seed, index }];
     for await (const { films } of this.app.run(task, args, signal)) {
@@ -223,7 +124,10 @@ export class Glimpse extends FilmView {
     for (const button of this.root.querySelectorAll("[data-set]")) {
       button.ariaPressed = String(button.dataset.set === this.mode);
     }
-    this.find(".flow").classList.toggle("dreaming", this.mode === "dream");
+    const isDream = this.mode === "dream";
+    this.player.start = isDream ? SEND : 0;
+    this.find(".flow").classList.remove("waiting");
+    this.find(".flow").classList.toggle("dreaming", isDream);
     const { read_size: N, write_size: n, channels } = config;
     const inWords = { 1: "one pixel", 4: "four pixels", 9: "nine pixels" }[N ** 2] ?? `${N ** 2} pixels`;
     const numbers = {
@@ -252,7 +156,10 @@ export class Glimpse extends FilmView {
 
   layout() {
     this.flow.layout();
-    for (const loop of this.loops) this.flow.arc(...loop);
+    const [look, canvas] = this.loops;
+    const isDream = this.mode === "dream";
+    this.flow.arc(...look);
+    this.flow.arc(...(isDream ? canvas.with(3, this.find(".before")) : canvas));
     this.flow.move(this.player.stage < LAST ? this.player.stage : null, 0);
   }
 
@@ -283,18 +190,18 @@ export class Glimpse extends FilmView {
     pictures["x-hat"] = pictures.stroke = empty;
     if (this.film) {
       const { windows } = frame(this.film, t, ["read"]);
-      const glow = lit === 1 ? this.glow("read", t) : undefined;
+      const glow = lit === READ ? this.glow("read", t) : undefined;
       const previous = frame(this.film, t - 1);
-      const error = Int16Array.from(this.pixels, (x, i) => x - previous.values[i]); // eq. 3
+      const error = Int16Array.from(pictures.x.values, (x, i) => x - previous.values[i]); // eq. 3
       pictures.x = { ...pictures.x, windows, glow };
       pictures["x-hat"] = { ...empty, values: error, windows, glow };
       pictures.before = previous;
       if (this.film.inside) pictures.stroke = { ...empty, values: this.stroke(t) };
-      const written = lit === 5 ? this.glow("write", t) : undefined;
+      const written = lit === WRITE ? this.glow("write", t) : undefined;
       pictures.after = { ...frame(this.film, t, ["write"]), glow: written, glowKind: "write" };
     }
     for (const [name, picture] of Object.entries(pictures)) {
-      show(this.find(`canvas.${name}, .${name} canvas`), { ...fitted(picture), tagged: true });
+      show(this.find(`canvas.${name}, .${name} canvas`), { ...picture, tagged: true });
     }
   }
 
@@ -318,24 +225,31 @@ export class Glimpse extends FilmView {
   /** Returns what glimpse t adds to the canvas, from -255 to 255 relative to its largest change. */
   stroke(t) {
     const { channels, height, width, writeSize } = this.film;
-    const { w } = this.film.inside[t - 1];
     const window = this.film.write?.[t - 1];
+    const w = this.patch(t);
     return signed(window ? write(w, channels, height, width, window, writeSize) : w);
+  }
+
+  /** Returns the part of the patch w of glimpse t that changes the picture: its first planes. */
+  patch(t) {
+    const { channels, height, width, writeSize: n } = this.film;
+    return this.film.inside[t - 1].w.subarray(0, channels * (n === null ? height * width : n ** 2));
   }
 
   /** Shows the patches and the vectors of glimpse t. */
   drawNumbers(t) {
-    const { r, h_enc, z, h_dec, w } = this.film.inside[t - 1];
-    const { channels, height, width, readSize, writeSize } = this.film;
-    const size = (n) => (n === null ? { height, width, channels } : { height: n, width: n, channels });
+    const { r, h_enc, z, h_dec } = this.film.inside[t - 1];
+    const { channels, height, width, photo, readSize, writeSize } = this.film;
+    const size = (n) => ({ height: n ?? height, width: n ?? width, channels, photo });
     if (r) {
       const half = r.length / 2;
       const scale = Math.max(1, ...r.subarray(0, half));
-      const bytes = (values) => Int16Array.from(values, (v) => (255 * Math.min(1, Math.max(-1, v / scale))));
-      show(this.find(".r"), fitted({ ...size(readSize), values: bytes(r.subarray(0, half)) }));
-      show(this.find(".r-hat"), fitted({ ...size(readSize), values: bytes(r.subarray(half)) }));
+      const byte = (value) => 255 * Math.min(1, Math.max(-1, value / scale));
+      const [seen, missing] = [r.subarray(0, half), r.subarray(half)];
+      show(this.find(".r"), { ...size(readSize), values: Uint8ClampedArray.from(seen, byte) });
+      show(this.find(".r-hat"), { ...size(readSize), values: Int16Array.from(missing, byte) });
     }
-    show(this.find(".w"), fitted({ ...size(writeSize), values: signed(w) }));
+    show(this.find(".w"), { ...size(writeSize), values: signed(this.patch(t)) });
     for (const [name, values] of Object.entries({ "h-enc": h_enc, z, "h-dec": h_dec })) {
       if (values) show(this.find(`.${name}`), strip(values, this.largest(name.replace("-", "_"))));
     }
@@ -362,13 +276,6 @@ function quantile(vectors, share) {
 function signed(values) {
   const largest = Math.max(1e-9, ...values.map(Math.abs));
   return Int16Array.from(values, (value) => (255 * value) / largest);
-}
-
-/** Converts a signed picture of a colour model, in which grey means no change. */
-function fitted(picture) {
-  const { channels, values } = picture;
-  const isSigned = channels > 1 && values instanceof Int16Array;
-  return isSigned ? { ...picture, values: values.map((value) => (value + 255) / 2) } : picture;
 }
 
 /** Arranges a vector as a strip of squares, from light (-largest) to dark (largest). */

@@ -1,10 +1,9 @@
-/** The model reconstructs the visitor's digit, at a cost in nats. */
+/** The model reconstructs the visitor's picture, at a cost in nats. */
 
 import { drawBars, drawHistogram, drawStack, shareBelow } from "../charts.js";
 import { PRESETS } from "../examples.js";
-import { imageOf, toText } from "../ink.js";
-import { Pad } from "../pad.js";
 import { blank, frame } from "../pictures.js";
+import { Source } from "../source.js";
 import { FilmView } from "./film.js";
 
 const FIRST_EXAMPLE = 1; // a five
@@ -17,7 +16,7 @@ export class Look extends FilmView {
     this.canvases = [".input", ".error", ".canvas"].map((name) => this.find(name));
     this.bars = this.find(".bars");
     this.pixels = null;
-    this.pad = new Pad(this, { changed: () => this.restart(), examples: PRESETS });
+    this.source = new Source(this, { changed: () => this.restart(), examples: PRESETS });
     this.pointed = null; // the glimpse under the pointer
     this.setUnit("nats");
     for (const button of root.querySelectorAll("[data-unit]")) {
@@ -54,34 +53,33 @@ export class Look extends FilmView {
     return this.films[0];
   }
 
-  get strokes() {
-    return this.pad.strokes;
-  }
-
   get settings() {
-    return { ink: toText(this.pad.strokes), seed: this.seed };
+    return { ...this.source.settings, seed: this.seed };
   }
 
   async open(settings) {
+    this.pixels = null;
     const signal = this.startView(settings);
-    this.pad.open(settings.ink, FIRST_EXAMPLE);
+    const { height, width } = this.app.model.config;
+    this.find(".size").textContent = `${width} × ${height}`;
+    await this.source.open(settings, FIRST_EXAMPLE);
+    if (signal.aborted) return;
     this.prepare();
     if (await this.ready(signal)) await this.rerun(this.seed, settings.t);
   }
 
-  /** Reconstructs the drawing after it has changed. */
+  /** Reconstructs the picture after it has changed. */
   restart() {
     this.prepare();
     return this.rerun(this.seed);
   }
 
-  /** Converts the strokes on the pad to the image that the model receives. */
+  /** Takes the image that the model receives. */
   prepare() {
-    const { strokes } = this.pad;
     this.films = [];
     this.again.disabled = true;
-    this.pixels = imageOf(strokes, this.app.model.config);
-    if (!strokes.length) this.setStatus("Draw a digit on the pad");
+    this.pixels = this.source.image;
+    if (this.source.isEmpty) this.setStatus("Draw a digit on the pad");
     this.player.hold(0);
   }
 
@@ -89,12 +87,12 @@ export class Look extends FilmView {
   async rerun(seed, t) {
     const signal = this.startRun();
     this.seed = seed;
-    if (!this.pad.strokes.length) return this.app.remember({});
-    this.remember(t ?? null); // so that the drawing is stored before the film is finished
+    if (this.source.isEmpty) return this.app.remember({});
+    this.remember(t ?? null); // so that the picture is stored before the film is finished
     const args = { pixels: this.pixels, seed };
     for await (const { films } of this.app.run("reconstruct", args, signal)) {
       this.films = films;
-      this.setStatus(this.pad.message);
+      this.setStatus(this.source.message);
       this.gif.disabled = this.again.disabled = false;
       this.start(t);
     }
@@ -115,8 +113,7 @@ export class Look extends FilmView {
     const { windows } = this.frame(this.film, t, resting, ["read"]);
     const previous = frame(this.film, resting ? t : Math.max(0, t - 1));
     const error = Int16Array.from(this.pixels, (x, i) => x - previous.values[i]); // eq. 3
-    const values = empty.channels === 1 ? error : error.map((e) => (e + 255) / 2); // grey: no error
-    return [{ ...input, windows }, { ...empty, values, windows }, canvas];
+    return [{ ...input, windows }, { ...empty, values: error, windows }, canvas];
   }
 
   /** Draws the charts and describes them in words. */
@@ -163,6 +160,12 @@ export class Look extends FilmView {
     }
     const meaning = t === glimpses ? "one-sample bound" : "if stopped here";
     this.find(".meaning").textContent = `${this.unit}, ${meaning}`;
+    const dimensions = this.pixels?.length * Math.LN2;
+    const { likelihood } = this.app.model.config; // densities of Bernoulli pixels are no bits per dimension
+    this.find(".per-dimension").textContent =
+      this.film && likelihood !== "bernoulli"
+        ? `${(parts[".bound"] / dimensions).toFixed(2)} bits per dimension`
+        : "";
     this.showComparison();
   }
 

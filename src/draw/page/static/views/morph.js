@@ -1,10 +1,9 @@
 /** Changes one picture into another: the noise of nine in-betweens lies between that of the two. */
 
 import { parseInteger } from "../address.js";
-import { centred, rasterise, toText } from "../ink.js";
-import { Pad } from "../pad.js";
 import { blank, show, tiles } from "../pictures.js";
 import { formatPosition } from "../player.js";
+import { Source } from "../source.js";
 import { FilmView } from "./film.js";
 
 const STEPS = 10; // from the first picture to the second: nine in-betweens
@@ -28,20 +27,21 @@ export class Morph extends FilmView {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.rerun(this.seed), PAUSE);
     });
-    this.pads = ["first", "second"].map((name) => this.createPad(name));
+    this.sources = ["first", "second"].map((name) => this.createSource(name));
   }
 
-  /** Creates the pad on one side; drawings on the second one do not appear in other views. */
-  createPad(name) {
+  /** Creates the pad on one side; pictures on the second one do not appear in other views. */
+  createSource(name) {
     const find = { value: (selector) => this.find(`.${name} ${selector}`) };
     const drawings = { value: name === "first" ? this.app.drawings : new Map() };
-    const app = { value: Object.create(this.app, { drawings }) };
+    const photo = { value: name === "first" ? this.app.photo : {} };
+    const app = { value: Object.create(this.app, { drawings, photo }) };
     const view = Object.create(this, { find, app });
-    return new Pad(view, { changed: () => this.rerun(this.seed) });
+    return new Source(view, { changed: () => this.rerun(this.seed) });
   }
 
   get settings() {
-    const [a, b] = this.pads.map(({ strokes }) => toText(strokes));
+    const [a, b] = this.sources.map(({ settings }) => Object.values(settings)[0]);
     const mix = this.mix.value === MIXES[0] ? {} : { mix: this.mix.value, k: this.count.value };
     return { seed: this.seed, a, b, at: this.step, ...mix };
   }
@@ -56,8 +56,10 @@ export class Morph extends FilmView {
     if (this.isAddressed) this.mix.value = MIXES.includes(settings.mix) ? settings.mix : MIXES[0];
     if (this.isAddressed || !this.opened) this.count.value = k ?? Math.round(glimpses / 2);
     this.opened = true;
-    this.pads.forEach((pad, i) => pad.open(settings[i === 0 ? "a" : "b"], FIRST_EXAMPLES[i]));
     this.label();
+    const names = [settings.a, settings.b].map((text) => ({ ink: text, photo: text }));
+    await Promise.all(this.sources.map((source, i) => source.open(names[i], FIRST_EXAMPLES[i])));
+    if (signal.aborted) return;
     this.player.hold(this.player.last);
     if (await this.ready(signal)) await this.rerun(this.seed, settings.t ?? String(glimpses));
   }
@@ -73,7 +75,7 @@ export class Morph extends FilmView {
     clearTimeout(this.timer);
     this.seed = seed;
     this.label();
-    if (this.pads.some(({ strokes }) => !strokes.length)) {
+    if (this.sources.some(({ isEmpty }) => isEmpty)) {
       this.films = [];
       this.player.hold(this.player.last);
       this.setStatus("Draw a digit on each pad");
@@ -83,21 +85,14 @@ export class Morph extends FilmView {
     const { glimpses } = this;
     const k = Number(this.count.value);
     const range = { all: [0, glimpses], first: [0, k], last: [glimpses - k, glimpses] };
-    const [a, b] = this.pads.map((pad) => this.image(pad.strokes));
+    const [a, b] = this.sources.map(({ image }) => image);
     const args = { a, b, seed, steps: STEPS, range: range[this.mix.value] };
     for await (const { films } of this.app.run("morph", args, signal)) {
       this.films = films;
-      this.setStatus(this.pads.map(({ message }) => message).join(""));
+      this.setStatus(this.sources.map(({ message }) => message).join(""));
       this.gif.disabled = false;
       this.start(t);
     }
-  }
-
-  /** Converts strokes to the image that the model receives, bytes [channels, height, width]. */
-  image(strokes) {
-    const { height, width, channels } = this.app.model.config;
-    const grey = rasterise(centred(strokes, height, width), height, width);
-    return Uint8Array.from({ length: channels * grey.length }, (_, i) => grey[i % grey.length]);
   }
 
   /** Enlarges one step of the change. */
@@ -137,7 +132,7 @@ export class Morph extends FilmView {
   }
 
   redraw() {
-    for (const pad of this.pads) pad.draw();
+    for (const source of this.sources) source.draw();
     super.redraw();
   }
 }

@@ -3,8 +3,9 @@
 import { parseInteger } from "../address.js";
 import { box, centre, filterbanks, read, write } from "../attention.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
-import { fromText, imageOf, rasterise } from "../ink.js";
+import { fromText, imageOf, isInk, rasterise } from "../ink.js";
 import { ARROWS } from "../pad.js";
+import { choicesFor, photoNamed } from "../photo.js";
 import { colours, show } from "../pictures.js";
 
 const FIRST_PICTURE = "3";
@@ -46,12 +47,17 @@ export class Sandbox {
     return this.root.querySelector(name);
   }
 
-  open(settings) {
+  async open(settings) {
+    const { app } = this;
+    const isPhoto = settings.photo !== undefined && !isInk(app.model.config);
+    const photo = isPhoto && photoNamed(app, await choicesFor(app), settings.photo);
+    if (app.view !== this) return;
     if (Object.keys(settings).length) {
       this.values = { ...START }; // settings that are not given have defaults
       const size = parseInteger(settings.size, 8, 128);
       const known = Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : FIRST_PICTURE;
-      this.setPicture(known, settings.ink, size);
+      if (photo) this.setPhoto(photo, settings.photo);
+      else this.setPicture(known, settings.ink, size);
     }
     const values = Object.keys(START).map((name) => [name, Number(settings[name])]);
     this.change(Object.fromEntries(values.filter(([, value]) => Number.isFinite(value))));
@@ -63,9 +69,26 @@ export class Sandbox {
   setPicture(picture, ink = "", size = SIDE) {
     const strokes = ink ? fromText(ink) : [];
     const pixels = strokes.length
-      ? imageOf(strokes, { height: size, width: size, channels: 1 })
+      ? imageOf(strokes, { height: size, width: size })
       : rasterise(EXAMPLES[picture], size, size);
-    Object.assign(this, { picture, size, ink: ink || undefined });
+    this.use(pixels, size, { picture, ink: ink || undefined });
+  }
+
+  /** Uses a photo, extended to a square on the right or below, where coordinates end. */
+  setPhoto({ height, width, channels, values }, name) {
+    const size = Math.max(height, width);
+    const pixels = new Uint8Array(channels * size ** 2);
+    for (let row = 0; row < channels * height; row++) {
+      const [channel, y] = [Math.floor(row / height), row % height];
+      pixels.set(values.subarray(row * width, (row + 1) * width), (channel * size + y) * size);
+    }
+    this.use(pixels, size, { photo: name });
+  }
+
+  /** Uses bytes [channels, size, size] as the picture, which the settings name. */
+  use(pixels, size, { picture, ink, photo }) {
+    Object.assign(this, { size, picture, ink, photo });
+    this.channels = pixels.length / size ** 2;
     this.image = Float32Array.from(pixels, (byte) => byte / 255);
     this.ranges = rangesFor(size);
     for (const [name, [min, max, step]] of Object.entries(this.ranges)) {
@@ -81,9 +104,9 @@ export class Sandbox {
       const rounded = Math.round(value / step) * step;
       this.values[name] = Number(Math.min(high, Math.max(low, rounded)).toFixed(2));
     }
-    const { picture, ink, size } = this;
+    const { picture, ink, photo, size } = this;
     const first = { ...START, picture: FIRST_PICTURE, size: SIDE };
-    const changed = Object.entries({ ...this.values, picture, ink, size }).filter(
+    const changed = Object.entries({ ...this.values, picture, ink, photo, size }).filter(
       ([name, value]) => value !== first[name],
     );
     this.app.remember(Object.fromEntries(changed));
@@ -152,16 +175,17 @@ export class Sandbox {
     const { sigma, n, ...rest } = this.values;
     const window = { ...rest, sigma2: sigma ** 2 };
     const { F_x, F_y } = filterbanks(window, this.size, this.size, n);
-    const patch = read(this.image, 1, this.size, this.size, window, n);
-    const plain = read(this.image, 1, this.size, this.size, { ...window, gamma: 1 }, n);
-    const back = write(plain, 1, this.size, this.size, window, n);
+    const size = [this.channels, this.size, this.size];
+    const patch = read(this.image, ...size, window, n);
+    const plain = read(this.image, ...size, { ...window, gamma: 1 }, n);
+    const back = write(plain, ...size, window, n);
     if (this.picked && Math.max(...this.picked) >= n) this.picked = null;
     show(this.find(".image"), this.litPicture(F_x, F_y));
     const brightest = Math.max(...back, 1e-9); // far below 1 if the window is large
-    show(this.find(".patch"), pictureOf(patch, n));
+    show(this.find(".patch"), this.pictureOf(patch, n));
     if (this.picked) this.mark(this.find(".patch"), this.picked, n);
     const scaled = back.map((value) => value / (brightest * window.gamma)); // ink at gamma = 1
-    show(this.find(".back"), pictureOf(scaled, this.size));
+    show(this.find(".back"), this.pictureOf(scaled, this.size));
     this.find(".brightest").textContent = brightest.toFixed(2);
     this.drawOverlay(window, n);
     this.drawFilters(this.find(".filters.x"), F_x, n, this.picked?.[0]);
@@ -169,12 +193,17 @@ export class Sandbox {
     this.drawNumbers(window, n);
   }
 
+  pictureOf(intensities, size) {
+    const values = Uint8ClampedArray.from(intensities, (value) => 255 * value);
+    return { height: size, width: size, channels: this.channels, photo: Boolean(this.photo), values };
+  }
+
   /** Returns the picture, with a glow where the filters of the selected patch pixel look. */
   litPicture(F_x, F_y) {
-    const picture = pictureOf(this.image, this.size);
+    const picture = this.pictureOf(this.image, this.size);
     if (!this.picked) return picture;
     const [i, j] = this.picked;
-    const weights = Float32Array.from(this.image, (_, at) => {
+    const weights = Float32Array.from({ length: this.size ** 2 }, (_, at) => {
       const [row, column] = [Math.floor(at / this.size), at % this.size];
       return F_x[i * this.size + column] * F_y[j * this.size + row];
     });
@@ -262,8 +291,3 @@ const create = (name, attributes) =>
 
 /** Formats a number with a typographic minus sign. */
 const number = (value, digits) => value.toFixed(digits).replace("-", "−");
-
-function pictureOf(intensities, size) {
-  const values = Uint8Array.from(intensities, (v) => Math.round(255 * Math.min(1, Math.max(0, v))));
-  return { height: size, width: size, channels: 1, values };
-}

@@ -1,0 +1,198 @@
+"""Models whose pixels are light: in colour, or with a logistic likelihood."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import Page
+
+from draw import elbo
+
+from .conftest import CONFIGS, T
+from .helpers import choose_model, finished, pixels, settings, slide, text, tile
+
+PHOTOS = ("colour", "grey")
+
+
+def shown(page: Page, selector: str, config) -> np.ndarray:
+    """The centres of a picture's pixels, bytes [C, H, W]."""
+    seen = pixels(page, selector)
+    each = seen.shape[1] // config.width
+    middle = seen[each // 2 :: each, each // 2 :: each]
+    if config.channels == 1:
+        assert (np.ptp(middle, axis=-1) == 0).all()
+    return middle.transpose(2, 0, 1)[: config.channels]
+
+
+def image(page: Page, view: str, config) -> torch.Tensor:
+    """The image that the network receives [1, C, H, W], in [0, 1]."""
+    picture = shown(page, f"#{view} .photo", config)
+    return torch.tensor(picture, dtype=torch.float32)[None] / 255
+
+
+def random_picture(config) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (config.height, config.width, 3)[: 2 + (config.channels == 3)]
+    return rng.integers(256, size=shape, dtype=np.uint8)
+
+
+def choose_file(page: Page, view: str, picture: np.ndarray | bytes) -> None:
+    if isinstance(picture, np.ndarray):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        picture = buffer.getvalue()
+    with page.expect_file_chooser() as chooser:
+        page.locator(f"#{view} .file").first.click()
+    chooser.value.set_files({"name": "mine.png", "mimeType": "image/png", "buffer": picture})
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_the_cost_of_a_copy_equals_that_in_pytorch(go, models, noise, name):
+    config = CONFIGS[name]
+    page = go(f"view=look&seed=4&model={name}&photo=2", motion="reduce")
+    finished(page, "look")
+    x = image(page, "look", config)
+    with torch.no_grad():
+        trace = models[name](x, eps=noise(1, 4)[:, None], record=True)
+    total = -float(elbo(trace))
+    assert float(text(page, "#look .bound")) == pytest.approx(total, abs=0.051)
+    per_dimension = total / (math.prod(config.image_shape) * math.log(2))
+    found = re.fullmatch(r"(\d+\.\d\d) bits per dimension", text(page, "#look .per-dimension"))
+    assert float(found[1]) == pytest.approx(per_dimension, abs=0.0051)
+    slide(page, "#look .slider", 0)
+    start = models[name].likelihood.mean(models[name].canvas_0.detach()).numpy()
+    assert np.abs(shown(page, "#look .canvas", config) / 255 - start).max() < 1 / 255
+    error = (1 + x[0].numpy() - start) / 2  # grey where they agree
+    assert np.abs(shown(page, "#look .error", config) / 255 - error).max() < 2 / 255
+
+
+def test_bernoulli_costs_are_never_called_bits_per_dimension(go):
+    page = go("view=look", motion="reduce")
+    finished(page, "look")
+    assert text(page, "#look .per-dimension") == ""
+    assert "per dimension" not in page.locator("#look").inner_text()
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_pictures_are_samples_or_a_file_of_the_visitor(go, models, name):
+    config = CONFIGS[name]
+    page = go(f"view=look&model={name}", motion="reduce")
+    finished(page, "look")
+    page.click("#look .photos button:nth-child(4)")
+    finished(page, "look")
+    assert settings(page)["photo"] == "3"
+    chosen = shown(page, "#look .photo", config)
+    page.goto(page.url)
+    finished(page, "look")
+    assert (shown(page, "#look .photo", config) == chosen).all()
+    picture = random_picture(config)
+    choose_file(page, "look", picture)
+    finished(page, "look")
+    expected = picture[None] if config.channels == 1 else picture.transpose(2, 0, 1)
+    assert (shown(page, "#look .photo", config) == expected).all()
+    assert settings(page)["photo"] == "own"
+    page.click("nav [data-view=glimpse]")  # other views use the same picture
+    finished(page, "glimpse")
+    slide(page, "#glimpse .slider", T)
+    assert settings(page)["photo"] == "own"
+
+
+def test_a_large_picture_is_cropped_and_scaled(go):
+    config = CONFIGS["colour"]  # 14 rows, 10 columns
+    picture = np.zeros((140, 300, 3), np.uint8)
+    picture[:, 100:200] = [200, 100, 50]  # the part that remains
+    page = go("view=finish&model=colour", motion="reduce")
+    choose_file(page, "finish", picture)
+    finished(page, "finish")
+    expected = np.broadcast_to(np.reshape([200, 100, 50], (3, 1, 1)), (3, 14, 4))
+    inner = shown(page, "#finish .photo", config)[..., 1:5]  # without the blurred edge
+    assert np.abs(inner - expected).max() <= 1
+
+
+def test_a_file_that_is_no_picture_is_refused(go):
+    page = go("view=look&model=colour", motion="reduce")
+    finished(page, "look")
+    before = settings(page)
+    choose_file(page, "look", b"not a picture")
+    page.locator("#look .status", has_text="mine.png is not a picture").wait_for()
+    assert settings(page) == before
+
+
+@pytest.mark.parametrize("hide", ["right", "lower", "middle"])
+def test_finish_keeps_the_visible_part_of_a_photo(go, hide):
+    config = CONFIGS["colour"]
+    page = go(f"view=finish&model=colour&seed=3&photo=1&hide={hide}", motion="reduce")
+    finished(page, "finish")
+    y, x = np.mgrid[:14, :10]
+    hidden = {"right": x >= 5, "lower": y >= 7}.get(hide)
+    if hidden is None:
+        hidden = (abs(x - 4.5) < 3) & (abs(y - 6.5) < 4.2)
+    photo = shown(page, "#finish .photo", config)
+    proposals = [shown(page, tile("finish", i), config) for i in range(9)]
+    for proposal in proposals:
+        assert (proposal[:, ~hidden] == photo[:, ~hidden]).all()
+    assert len({proposal[:, hidden].tobytes() for proposal in proposals}) == 9
+    at = settings(page)
+    assert at.items() >= {"hide": hide, "photo": "1"}.items()
+
+
+def test_a_glimpse_shows_colours(go, models, noise):
+    config, model = CONFIGS["colour"], models["colour"]
+    page = go("view=glimpse&model=colour&seed=4&t=3&photo=1&stage=4")
+    with torch.no_grad():
+        x = model.generate(1, z=torch.stack([noise(0, 0, 1)], 1)).mean.mul(255).round() / 255
+        trace = model(x, eps=noise(1, 4)[:, None], record=True)
+    previous = shown(page, "#glimpse .before canvas", config)
+    assert np.abs(previous / 255 - trace.means[1, 0].numpy()).max() < 2 / 255
+    change = (trace.canvases[2] - trace.canvases[1])[0, :3].numpy()
+    stroke = shown(page, "#glimpse .stroke canvas", config)
+    assert np.abs(stroke / 255 - (1 + change / np.abs(change).max()) / 2).max() < 2 / 255
+
+
+def test_a_window_on_a_photo_can_be_opened(go):
+    config = CONFIGS["colour"]
+    page = go("view=look&model=colour&photo=2&t=3", motion="reduce")
+    finished(page, "look")
+    photo = shown(page, "#look .photo", config)
+    page.locator("#look [data-window=read]").click()
+    page.locator("#window").wait_for()
+    at = settings(page)
+    assert at["photo"] == "2"
+    seen = pixels(page, "#window .image")
+    each = seen.shape[1] // 14
+    middle = seen[each // 2 :: each, each // 2 :: each].transpose(2, 0, 1)
+    assert (middle[..., :10] == photo).all()
+    assert np.ptp(pixels(page, "#window .patch"), axis=-1).max() > 0
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_views_speak_of_pictures_not_of_digits(go, name):
+    page = go(f"view=paint&model={name}", motion="reduce")
+    for view in ("glimpse", "paint", "look", "finish", "fork", "morph"):
+        page.click(f"nav [data-view={view}]")
+        finished(page, view)
+        words = page.locator(f"#{view}").inner_text()
+        assert not re.search(r"digit|\bink\b|draw(ing)? (part|your)", words, re.IGNORECASE), view
+        assert "digit" not in page.title()
+    choose_model(page, "attentive")
+    finished(page, "morph")
+    assert page.title().startswith("Change one digit into another")
+
+
+def test_colour_films_are_saved_in_colour(go, models):
+    page = go("view=paint&model=colour&seed=3&windows=0", motion="reduce")
+    finished(page, "paint")
+    with page.expect_download() as download:
+        page.click("#paint .gif")
+    film = Image.open(io.BytesIO(download.value.path().read_bytes()))
+    film.seek(film.n_frames - 1)
+    frame = np.array(film.convert("RGB")).astype(int)
+    config = CONFIGS["colour"]
+    each = 6
+    first = frame[each // 2 : 14 * each : each, each // 2 : 10 * each : each].transpose(2, 0, 1)
+    difference = first - shown(page, tile("paint", 0), config)
+    assert np.abs(difference).mean() < 16  # 255 colours for 24 pictures
