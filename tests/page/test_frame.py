@@ -73,6 +73,30 @@ def test_the_transport_and_the_main_button_are_visible_without_scrolling(go, wid
         assert row["height"] < 115  # two rows on a phone
 
 
+@pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 844)])
+def test_phones_show_the_essential_parts_without_scrolling(go, width, height):
+    """The sticky controls cover neither the pictures nor the controls that belong to them."""
+    parts = {
+        "find": (".scene", ".digits > div:nth-child(5)", ".digits > div:nth-child(10)", ".status"),
+        "morph": (".first .pad", ".between", ".second .pad", ".blend"),
+        "glimpse": (".box.input", ".box.decoder"),
+    }
+    page = go("view=find&seed=3", motion="reduce")
+    page.set_viewport_size({"width": width, "height": height})
+    for view, names in parts.items():
+        navigate(page, f"view={view}&seed=3&t=3")
+        finished(page, view)
+        page.evaluate("scrollTo(0, 0)")
+        dock = page.locator(f"#{view} .dock").bounding_box()
+        for name in names:
+            box = page.locator(f"#{view} {name}").bounding_box()
+            assert box["y"] + box["height"] <= dock["y"] + 1, (view, name)
+        if view != "glimpse":  # whose dock contains the explanation
+            assert dock["height"] < 0.15 * height
+    modes = page.locator("#glimpse .modes").bounding_box()
+    assert modes["x"] + modes["width"] <= width
+
+
 def test_targets_are_large_enough(go):
     """At least 24 by 24 pixels, as WCAG 2.2 requires (2.5.8)."""
     page = go("view=paint&seed=3")
