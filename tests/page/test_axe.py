@@ -1,0 +1,35 @@
+"""axe finds no barriers for people with disabilities in any view."""
+
+import pytest
+from axe_playwright_python.base import AxeResults
+from axe_playwright_python.sync_playwright import Axe
+
+from .conftest import VIEWS
+from .helpers import finished, navigate
+
+ANY_MODEL = ("compare", "window", "find")  # these views look the same for all models
+
+
+@pytest.mark.parametrize(
+    ("model", "theme", "width"),
+    [
+        ("attentive", "light", 320),
+        ("attentive", "dark", 320),
+        ("attentive", "light", 1280),
+        ("attentive", "dark", 1280),
+        ("colour", "light", 320),
+    ],
+)
+def test_no_view_has_findings(go, model, theme, width):
+    page = go(f"view=paint&model={model}", theme, motion="reduce")
+    page.set_viewport_size({"width": width, "height": 800})
+    page.evaluate(Axe().axe_script)
+    for view in VIEWS:
+        if model != "attentive" and view in ANY_MODEL:
+            continue
+        navigate(page, f"view={view}&model={model}")
+        page.locator(f"#{view}").wait_for()
+        if view != "window":
+            finished(page, view)
+        found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        assert found["violations"] == [], AxeResults(found).generate_report()
