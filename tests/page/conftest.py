@@ -45,7 +45,7 @@ BROWSER_OPTIONS = (
 VIEWPORT = {"width": 1280, "height": 800}
 MODULES = (
     "arrays attention classifier clutter engine examples gif ink layers likelihoods model pictures "
-    "random runs safetensors trace"
+    "random runs safetensors svg trace webm"
 ).split()
 
 
@@ -200,7 +200,7 @@ def go(page: Page, site: str) -> Callable[..., Page]:
         if view and view[1] in FILM_VIEWS:
             page.locator(f"#{view[1]} .again:enabled").wait_for()
         if view and view[1] == "paint":
-            page.locator("#paint .gif:enabled").wait_for()
+            page.locator("#paint .save:enabled").wait_for()
         return page
 
     return open_view

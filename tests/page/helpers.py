@@ -55,7 +55,7 @@ def wait(page: Page, condition: str, seconds: float = 20) -> None:
 
 def finished(page: Page, view: str) -> None:
     """Wait until everything that a view computes is there, so that it can be saved."""
-    button = ".again" if view == "glimpse" else ".gif"
+    button = ".again" if view == "glimpse" else ".save"
     page.locator(f"#{view} {button}:enabled").wait_for()
 
 
@@ -215,3 +215,17 @@ def assert_outlined(tint: np.ndarray, windows: Window, t: int, n: int) -> None:
     assert (tint[away > band + 1.5] <= 25).all()
     assert (tint > 90).any()
     assert (away[tint > 90] < line + 1.5).all()
+
+
+def choose_format(page: Page, view: str, file_format: str, caption: bool = False) -> None:
+    """Save what a view shows with the menu of formats."""
+    page.click(f"#{view} .save")
+    page.locator("#save input").set_checked(caption)
+    page.click(f"#save [data-format={file_format}]")
+
+
+def saved(page: Page, view: str, file_format: str, caption: bool = False) -> tuple[str, bytes]:
+    """Save what a view shows; return the file's name and content."""
+    with page.expect_download() as download:
+        choose_format(page, view, file_format, caption)
+    return download.value.suggested_filename, download.value.path().read_bytes()

@@ -12,11 +12,13 @@ from .conftest import T
 from .helpers import (
     HOLDING,
     assert_outlined,
+    choose_format,
     finished,
     glimpse,
     pixels,
     played,
     sample_noise,
+    saved,
     settings,
     slide,
     text,
@@ -129,10 +131,8 @@ SHEETS = {  # columns of a saved film, and its pictures row by row; None is a ga
 def save(page: Page, view: str) -> tuple[str, Image.Image]:
     """Save a film; return the file's name and the film."""
     finished(page, view)
-    with page.expect_download() as download:
-        page.click(f"#{view} .gif")
-    path = download.value.path()
-    return download.value.suggested_filename, Image.open(io.BytesIO(path.read_bytes()))
+    name, data = saved(page, view, "gif")
+    return name, Image.open(io.BytesIO(data))
 
 
 def centres(picture: np.ndarray) -> np.ndarray:
@@ -182,18 +182,18 @@ def test_only_one_film_is_saved_at_a_time_and_errors_are_reported(own_page, site
     finished(page, "fork")
     page.evaluate("hold()")
     for _ in range(2):
-        page.click("#fork .gif")
+        choose_format(page, "fork", "gif")
     assert page.evaluate("held.length") == 1
     with page.expect_download():
         page.evaluate("release()")
-    page.locator("#fork .gif:not([aria-busy])").wait_for()
+    page.locator("#fork .save:not([aria-busy])").wait_for()
     page.evaluate("hold()")
-    page.click("#fork .gif")
+    choose_format(page, "fork", "gif")
     page.evaluate("held.pop()[0].onerror({ message: 'out of memory' })")
     page.locator("#notice").wait_for()
     assert "out of memory" in text(page, "#notice")
     page.evaluate("release()")
-    page.locator("#fork .gif:not([aria-busy])").wait_for()
+    page.locator("#fork .save:not([aria-busy])").wait_for()
     save(page, "fork")
     page.problems.clear()  # the error above
 
@@ -204,9 +204,9 @@ def test_an_unfinished_film_cannot_be_saved(own_page, site, view):
     page.add_init_script(HOLDING + "hold();")
     page.goto(f"{site}#view={view}&seed=3")
     page.locator(f"#{view} .status", has_text="Loading the model").wait_for()
-    assert page.locator(f"#{view} .gif").is_disabled()
+    assert page.locator(f"#{view} .save").is_disabled()
     page.evaluate("release()")
     finished(page, view)
     page.evaluate("hold()")
     page.click(f"#{view} .again")
-    assert page.locator(f"#{view} .gif").is_disabled()
+    assert page.locator(f"#{view} .save").is_disabled()

@@ -131,7 +131,7 @@ def test_each_end_follows_its_own_pad(go):
     assert steps(page)[-1] != before[-1]
     page.click("#morph .first .clear")
     assert text(page, "#morph .status") == "Draw a digit on each pad"
-    assert page.locator("#morph .gif").is_disabled()
+    assert page.locator("#morph .save").is_disabled()
     assert len(np.unique(pixels(page, "#morph .between"))) == 1
     click(page, "#morph .first .pad", 0.5, 0.5)
     finished(page, "morph")

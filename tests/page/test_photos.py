@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from draw import elbo
 
 from .conftest import CONFIGS, T
-from .helpers import choose_model, finished, pixels, settings, slide, text, tile
+from .helpers import choose_model, finished, pixels, saved, settings, slide, text, tile
 
 PHOTOS = ("colour", "grey")
 
@@ -186,9 +186,7 @@ def test_views_speak_of_pictures_not_of_digits(go, name):
 def test_colour_films_are_saved_in_colour(go, models):
     page = go("view=paint&model=colour&seed=3&windows=0", motion="reduce")
     finished(page, "paint")
-    with page.expect_download() as download:
-        page.click("#paint .gif")
-    film = Image.open(io.BytesIO(download.value.path().read_bytes()))
+    film = Image.open(io.BytesIO(saved(page, "paint", "gif")[1]))
     film.seek(film.n_frames - 1)
     frame = np.array(film.convert("RGB")).astype(int)
     config = CONFIGS["colour"]

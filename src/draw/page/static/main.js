@@ -3,6 +3,7 @@
 import { Engine } from "./engine.js";
 import { fetchJson, once } from "./loading.js";
 import { readColours } from "./pictures.js";
+import { initMenu } from "./save.js";
 import { readTrace } from "./trace.js";
 import { Compare } from "./views/compare.js";
 import { Find } from "./views/find.js";
@@ -285,6 +286,7 @@ async function main() {
     if (!byId("notice").hidden) app.retry();
   });
   initKeys(app);
+  initMenu(byId("save"), () => app.view);
   app.open();
   keepForOfflineUse(app);
 }

@@ -120,6 +120,25 @@ function tag(context, window, n, scale, kind, [width, height]) {
   context.fillText(kind[0].toUpperCase(), left + side / 2, top + 0.55 * side);
 }
 
+/** Marks the centres of windows on a picture `size` pixels wide, and joins them with a line. */
+export function drawPath(canvas, windows, size) {
+  const context = canvas.getContext("2d");
+  const scale = canvas.width / size;
+  const points = windows.map(({ g_x, g_y }) => [g_x, g_y].map((at) => (at - 0.5) * scale));
+  context.save();
+  context.strokeStyle = context.fillStyle = `rgb(${colours.read})`;
+  context.lineWidth = Math.max(1, scale / 4);
+  context.beginPath();
+  for (const point of points) context.lineTo(...point);
+  context.stroke();
+  for (const [x, y] of points) {
+    context.beginPath();
+    context.arc(x, y, 0.8 * scale, 0, 2 * Math.PI);
+    context.fill();
+  }
+  context.restore();
+}
+
 /** Returns an empty picture for a model with this configuration. */
 export function blank(config) {
   const { height, width, channels } = config;

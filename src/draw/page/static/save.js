@@ -1,24 +1,46 @@
-/** Saves a view's film as an animated GIF. */
+/** Saves what a view shows, as a film or a picture. */
 
 import { colours } from "./pictures.js";
-import { glimpseTime, REST_TIME } from "./player.js";
+import { REST_TIME } from "./player.js";
+import { videoCodec } from "./webm.js";
+
+export const isFilm = (format) => ["webm", "gif"].includes(format);
 
 /**
- * Draws and compresses a film in a worker. Each of the `sheets` contains the pictures after one
- * glimpse, row by row, with null for a gap; the last sheet shows the finished pictures.
+ * Draws and compresses a file in a worker. `sheets` contain the pictures of one image, row by row,
+ * with null for a gap: one per glimpse of a film, each for `time` milliseconds, and last the
+ * finished pictures. `captions` are the lines below each, `{text, link}`, or undefined.
  */
-export async function saveFilm(name, sheets, columns) {
-  const last = sheets.length - 1;
-  const times = sheets.map((_, t) => (t < last ? glimpseTime(last - 1) : REST_TIME));
+export async function save(name, format, { sheets, captions, columns, time }) {
+  const times = sheets.map((_, i) => (i < sheets.length - 1 ? time : REST_TIME));
   const worker = new Worker(new URL("saver.js", import.meta.url), { type: "module" });
   const blob = await new Promise((resolve, reject) => {
-    worker.onmessage = ({ data }) => resolve(data);
-    worker.onerror = ({ message }) => reject(new Error(message ?? "the film could not be saved"));
-    worker.postMessage({ sheets, times, columns, colours });
+    const fail = ({ message }) => reject(new Error(message ?? "the file could not be saved"));
+    worker.onmessage = ({ data }) => (data.error ? fail(data.error) : resolve(data.blob));
+    worker.onerror = fail;
+    worker.postMessage({ format, sheets, captions, times, columns, colours });
   }).finally(() => worker.terminate());
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${name}.gif`;
+  link.download = `${name}.${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** Creates the menu of formats, which all views share; `view()` returns the current one. */
+export async function initMenu(menu, view) {
+  const buttons = [...menu.querySelectorAll("[data-format]")];
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      menu.hidePopover();
+      view().save(button.dataset.format, menu.querySelector("input").checked);
+    });
+  }
+  menu.addEventListener("beforetoggle", () => {
+    for (const { parentElement: row, dataset } of buttons) {
+      if (isFilm(dataset.format)) row.hidden = !view().player;
+    }
+  });
+  const canEncode = await videoCodec().catch(() => undefined);
+  menu.querySelector("[data-format=webm]").hidden = !canEncode; // a GIF needs no encoder
 }

@@ -1,31 +1,55 @@
-/** The worker that draws GIFs. It receives the request of `saveFilm` and returns a Blob. */
+/** The worker that draws files. It receives the request of `save` and returns `{blob}` or `{error}`. */
 
 import { Gif } from "./gif.js";
-import { drawPicture, setColours } from "./pictures.js";
+import { setColours } from "./pictures.js";
+import { Sheet } from "./sheet.js";
+import { SvgContext } from "./svg.js";
+import { encodeVideo } from "./webm.js";
 
-const MAX_WIDTH = 720; // pixels
-const MAX_SCALE = 6; // pixels per pixel of a picture
-const GAP = 4;
+const SMALL = { maxWidth: 720, maxScale: 6 };
+const LARGE = { maxWidth: 960, maxScale: 12 };
+const SIZES = { gif: SMALL, webm: { ...LARGE, unit: 2 }, png: LARGE, svg: LARGE };
 
-onmessage = ({ data: { sheets, times, columns, colours } }) => {
+onmessage = async ({ data: { format, sheets, captions, times, columns, colours } }) => {
   setColours(colours);
-  const { width, height } = sheets[0][0];
-  const rows = Math.ceil(sheets[0].length / columns);
-  const room = (MAX_WIDTH - (columns - 1) * GAP) / columns;
-  const scale = Math.max(1, Math.min(MAX_SCALE, Math.floor(room / width)));
-  const [across, down] = [width * scale + GAP, height * scale + GAP];
-  const canvas = new OffscreenCanvas(columns * across - GAP, rows * down - GAP);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const gif = new Gif(canvas.width, canvas.height);
-  for (const [t, pictures] of sheets.entries()) {
-    context.fillStyle = `rgb(${colours.ground})`;
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    pictures.forEach((picture, i) => {
-      const [x, y] = [(i % columns) * across, Math.floor(i / columns) * down];
-      if (picture) drawPicture(context, picture, x, y, scale);
-    });
-    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-    gif.add(data, Math.round(times[t] / 10));
+  const sheet = new Sheet(sheets[0], columns, { ...SIZES[format], hasCaption: Boolean(captions) });
+  const draw = (context, t) => sheet.draw(context, sheets[t], captions?.[t]);
+  try {
+    postMessage({ blob: await WRITERS[format](sheet, draw, times) });
+  } catch ({ message }) {
+    postMessage({ error: { message } });
   }
-  postMessage(gif.blob());
+};
+
+/** Creates a canvas element's context of the sheet's size. */
+const contextOf = ({ width, height }) =>
+  new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+
+const WRITERS = {
+  png(sheet, draw) {
+    const context = contextOf(sheet);
+    draw(context, 0);
+    return context.canvas.convertToBlob();
+  },
+
+  svg(sheet, draw) {
+    const context = new SvgContext(sheet.width, sheet.height);
+    draw(context, 0);
+    return context.blob();
+  },
+
+  gif(sheet, draw, times) {
+    const context = contextOf(sheet);
+    const gif = new Gif(sheet.width, sheet.height);
+    for (const [t, time] of times.entries()) {
+      draw(context, t);
+      gif.add(context.getImageData(0, 0, sheet.width, sheet.height).data, Math.round(time / 10));
+    }
+    return gif.blob();
+  },
+
+  webm(sheet, draw, times) {
+    const context = contextOf(sheet);
+    return encodeVideo(context.canvas, (t) => draw(context, t), times);
+  },
 };

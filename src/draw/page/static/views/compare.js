@@ -27,6 +27,11 @@ export class Compare extends FilmView {
     return this.pair[0].name;
   }
 
+  caption(t) {
+    const text = `DRAW ${this.pair.map(({ name }) => name).join(" and ")}, seed ${this.seed}`;
+    return { ...super.caption(t), text };
+  }
+
   async open(settings) {
     const signal = this.startView(settings);
     const { t } = settings;
@@ -52,7 +57,7 @@ export class Compare extends FilmView {
     };
     await Promise.all([generate(0), generate(1)]);
     if (signal.aborted) return;
-    this.gif.disabled = false;
+    this.saveButton.disabled = false;
     this.setStatus(`Seed ${seed}`);
   }
 

@@ -3,9 +3,9 @@
 import { parseInteger, parseSeed } from "../address.js";
 import { isInk } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
-import { Player } from "../player.js";
+import { glimpseTime, Player } from "../player.js";
 import { freshSeed } from "../random.js";
-import { saveFilm } from "../save.js";
+import { isFilm, save } from "../save.js";
 
 export const TRACE_SEED = 0; // the sample traces contain the samples of this seed
 
@@ -22,17 +22,17 @@ export class FilmView {
     this.kinds = kinds;
     this.canvases = []; // elements
     this.films = []; // one per canvas; a missing film is shown as an empty picture
-    this.saving = false; // a GIF is being made
+    this.saving = false; // a file is being made
     this.player = this.createPlayer();
     this.again = this.find(".again");
-    this.gif = this.find(".gif");
+    this.saveButton = this.find(".save");
+    this.columns = columns;
     this.windows = this.find(".windows");
     this.again.addEventListener("click", () => this.rerun(freshSeed()));
     this.windows?.addEventListener("change", () => {
       this.redraw();
       this.remember();
     });
-    this.gif?.addEventListener("click", () => this.save(columns));
     for (const button of root.querySelectorAll("[data-window]")) {
       button.addEventListener("click", () => this.openWindow(button.dataset.window));
     }
@@ -97,7 +97,7 @@ export class FilmView {
 
   /** Stops the current run; returns the signal for the next one. */
   startRun() {
-    if (this.gif) this.gif.disabled = true;
+    this.saveButton.disabled = true;
     this.stop?.abort();
     this.stop = new AbortController();
     return this.stop.signal;
@@ -129,7 +129,7 @@ export class FilmView {
       if (!signal.aborted) this.app.showError(error);
       return signal.aborted;
     }
-    this.gif.disabled = false;
+    this.saveButton.disabled = false;
     this.setStatus(`Seed ${TRACE_SEED}`);
     this.start(t);
     return true;
@@ -156,10 +156,14 @@ export class FilmView {
 
   /** Stores the settings in the address, with the glimpse t unless it is null (the film plays). */
   remember(t = this.player.playing ? null : this.player.t) {
-    const { checked, defaultChecked } = this.windows ?? {};
-    const windows = checked === defaultChecked ? undefined : Number(checked);
     this.app.seed = this.seed;
-    this.app.remember({ ...this.settings, t: t ?? undefined, windows });
+    this.app.remember(this.settingsAt(t ?? undefined));
+  }
+
+  /** Returns the settings that show glimpse t. */
+  settingsAt(t) {
+    const { checked, defaultChecked } = this.windows ?? {};
+    return { ...this.settings, t, windows: checked === defaultChecked ? undefined : Number(checked) };
   }
 
   /** Returns a film's picture after glimpse t; it has no windows at rest or if they are hidden. */
@@ -183,20 +187,34 @@ export class FilmView {
     this.player.show();
   }
 
-  /** Saves the film as a GIF, unless one is being made. */
-  async save(columns) {
+  /** Saves the film, or the current pictures, in a format of `save.js`, unless a file is being made. */
+  async save(format, hasCaption) {
     if (this.saving) return;
     this.saving = true;
-    this.gif.setAttribute("aria-busy", "true");
+    this.saveButton.setAttribute("aria-busy", "true");
     try {
-      const { last } = this.player;
-      const sheets = Array.from({ length: last + 1 }, (_, t) => this.sheet(t, false));
-      sheets.push(this.sheet(last, true));
-      await saveFilm(`draw-${this.root.id}-${this.modelName}`, sheets, columns);
+      const { t: current, last, slider } = this.player;
+      const first = Number(slider.min);
+      const glimpses = isFilm(format)
+        ? Array.from({ length: last + 1 - first }, (_, i) => first + i)
+        : [current];
+      const sheets = glimpses.map((t) => this.sheet(t, false));
+      if (isFilm(format)) sheets.push(this.sheet(last, true));
+      const captions = hasCaption ? sheets.map((_, i) => this.caption(glimpses[i] ?? last)) : undefined;
+      const name = `draw-${this.root.id}-${this.modelName}${isFilm(format) ? "" : `-${current}`}`;
+      const time = glimpseTime(last, this.player.maxTime);
+      await save(name, format, { sheets, captions, columns: this.columns, time });
     } finally {
       this.saving = false;
-      this.gif.removeAttribute("aria-busy");
+      this.saveButton.removeAttribute("aria-busy");
     }
+  }
+
+  /** Returns the caption of the pictures after glimpse t, with a link that shows them again. */
+  caption(t) {
+    const text = `DRAW ${this.modelName}, seed ${this.seed}, glimpse ${t} of ${this.player.last}`;
+    const address = this.app.address({ view: this.root.id, ...this.settingsAt(t) });
+    return { text, link: new URL(address, location.href).href };
   }
 
   /** Opens a window of the current glimpse in the Window view, on the picture that is copied. */

@@ -5,7 +5,7 @@ import { Handles } from "../handles.js";
 import { fromText, toText } from "../ink.js";
 import { fetchJson, once } from "../loading.js";
 import { Pad } from "../pad.js";
-import { colours, frame, show } from "../pictures.js";
+import { drawPath, frame, show } from "../pictures.js";
 import { FilmView } from "./film.js";
 
 const { DIGIT, SIZE } = clutter;
@@ -130,7 +130,7 @@ export class Find extends FilmView {
     const results = await Promise.all(this.networks.map(classify));
     if (signal.aborted) return;
     this.results = results;
-    this.gif.disabled = false;
+    this.saveButton.disabled = false;
     this.start(t);
   }
 
@@ -198,7 +198,7 @@ export class Find extends FilmView {
   draw(t, resting) {
     if (this.player.playing || t > 0) this.isRevealed = Boolean(this.film);
     super.draw(t, resting);
-    if (this.film) drawPath(this.canvases[0], this.film.read.slice(0, t));
+    if (this.film) drawPath(this.canvases[0], this.film.read.slice(0, t), SIZE);
     this.handles.draw();
     this.drawPatch(t);
     this.update();
@@ -282,22 +282,3 @@ const largest = (numbers) => numbers.indexOf(Math.max(...numbers));
 /** Returns the share of wrong test images after each glimpse from a results.json. */
 const testErrors = ({ measured }) =>
   measured.find(({ split }) => split === "test").error_by_glimpse;
-
-/** Marks the centres of the windows so far, and joins them with a line. */
-function drawPath(canvas, windows) {
-  const context = canvas.getContext("2d");
-  const scale = canvas.width / SIZE;
-  const points = windows.map(({ g_x, g_y }) => [g_x, g_y].map((at) => (at - 0.5) * scale));
-  context.save();
-  context.strokeStyle = context.fillStyle = `rgb(${colours.read})`;
-  context.lineWidth = Math.max(1, scale / 4);
-  context.beginPath();
-  for (const point of points) context.lineTo(...point);
-  context.stroke();
-  for (const [x, y] of points) {
-    context.beginPath();
-    context.arc(x, y, 0.8 * scale, 0, 2 * Math.PI);
-    context.fill();
-  }
-  context.restore();
-}

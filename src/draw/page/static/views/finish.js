@@ -85,7 +85,7 @@ export class Finish extends FilmView {
       this.setStatus(round < ROUNDS ? `Round ${round} of ${ROUNDS}` : this.source.message);
     }
     if (signal.aborted) return;
-    this.gif.disabled = false;
+    this.saveButton.disabled = false;
   }
 
   /** Returns the pictures of the films, or those of the current round while it computes. */

@@ -94,7 +94,7 @@ export class Fork extends FilmView {
     for await (const { films } of this.app.run("fork", args, signal)) {
       this.films = films;
       this.frozen = at;
-      this.gif.disabled = false;
+      this.saveButton.disabled = false;
       this.player.load(films[0].glimpses, at);
       this.start(t);
     }

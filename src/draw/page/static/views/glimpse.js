@@ -5,6 +5,7 @@ import { filterbanks, write } from "../attention.js";
 import { Flow } from "../flow.js";
 import { blank, frame, show } from "../pictures.js";
 import { Choice } from "../source.js";
+import { quantile, signed, strip } from "../strips.js";
 import { LAST, READ, SEND, StagePlayer, WRITE } from "../stages.js";
 import { Story } from "../story.js";
 import { FilmView } from "./film.js";
@@ -107,7 +108,7 @@ export class Glimpse extends FilmView {
     const [task, args] = this.mode === "copy" ? ["reconstruct", { pixels, seed }] : ["dream", { seed, index }];
     for await (const { films } of this.app.run(task, args, signal)) {
       this.films = films;
-      this.again.disabled = false;
+      this.again.disabled = this.saveButton.disabled = false;
       const glimpse = parseInteger(t, 1, MAX_GLIMPSE);
       if (glimpse === undefined) this.player.begin();
       else this.player.hold(glimpse, stage);
@@ -126,6 +127,7 @@ export class Glimpse extends FilmView {
     }
     const isDream = this.mode === "dream";
     this.player.start = isDream ? SEND : 0;
+    this.columns = isDream ? 3 : 5;
     this.find(".flow").classList.remove("waiting");
     this.find(".flow").classList.toggle("dreaming", isDream);
     const { read_size: N, write_size: n, channels } = config;
@@ -184,10 +186,23 @@ export class Glimpse extends FilmView {
 
   /** Shows the pictures of glimpse t, with a glow where the pointed stage reads or writes. */
   drawPictures(t, lit) {
+    for (const [name, picture] of Object.entries(this.picturesOf(t, lit))) {
+      show(this.find(`canvas.${name}, .${name} canvas`), picture);
+    }
+  }
+
+  /** Returns the pictures of a saved film, without those of the encoder in a sample. */
+  sheet(t) {
+    const pictures = Object.values(this.picturesOf(t));
+    return this.mode === "dream" ? pictures.slice(2) : pictures;
+  }
+
+  /** Returns the pictures of glimpse t by name, with a glow at the stage `lit`. */
+  picturesOf(t, lit) {
     const { config } = this.app.model;
     const empty = blank(config);
-    const pictures = { x: { ...empty, values: this.pixels ?? empty.values }, before: empty, after: empty };
-    pictures["x-hat"] = pictures.stroke = empty;
+    const x = { ...empty, values: this.pixels ?? empty.values };
+    const pictures = { x, "x-hat": empty, before: empty, stroke: empty, after: empty };
     if (this.film) {
       const { windows } = frame(this.film, t, ["read"]);
       const glow = lit === READ ? this.glow("read", t) : undefined;
@@ -200,9 +215,8 @@ export class Glimpse extends FilmView {
       const written = lit === WRITE ? this.glow("write", t) : undefined;
       pictures.after = { ...frame(this.film, t, ["write"]), glow: written, glowKind: "write" };
     }
-    for (const [name, picture] of Object.entries(pictures)) {
-      show(this.find(`canvas.${name}, .${name} canvas`), { ...picture, tagged: true });
-    }
+    for (const picture of Object.values(pictures)) picture.tagged = true;
+    return pictures;
   }
 
   /** Returns how much the filters of a window weigh each pixel, relative to the largest weight. */
@@ -264,26 +278,4 @@ export class Glimpse extends FilmView {
     this.film.largest[name] ??= quantile(this.film.inside.map((glimpse) => glimpse[name]), 0.97);
     return this.film.largest[name];
   }
-}
-
-/** Returns a quantile of the magnitudes in some vectors. */
-function quantile(vectors, share) {
-  const sorted = vectors.flatMap((vector) => [...vector].map(Math.abs)).sort((a, b) => a - b);
-  return sorted[Math.floor(share * (sorted.length - 1))];
-}
-
-/** Scales values to -255..255, where 255 is the largest magnitude. */
-function signed(values) {
-  const largest = Math.max(1e-9, ...values.map(Math.abs));
-  return Int16Array.from(values, (value) => (255 * value) / largest);
-}
-
-/** Arranges a vector as a strip of squares, from light (-largest) to dark (largest). */
-function strip(vector, largest) {
-  const columns = matchMedia("(max-width: 1100px)").matches ? 1 : 4; // squares, or strips
-  const width = Math.ceil(Math.sqrt(vector.length / columns));
-  const height = Math.ceil(vector.length / width);
-  const shade = (value) => 127.5 * (1 + Math.min(1, Math.max(-1, value / largest)));
-  const values = Uint8Array.from({ length: width * height }, (_, i) => shade(vector[i] ?? -largest));
-  return { height, width, channels: 1, values };
 }

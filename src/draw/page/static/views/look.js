@@ -93,7 +93,7 @@ export class Look extends FilmView {
     for await (const { films } of this.app.run("reconstruct", args, signal)) {
       this.films = films;
       this.setStatus(this.source.message);
-      this.gif.disabled = this.again.disabled = false;
+      this.saveButton.disabled = this.again.disabled = false;
       this.start(t);
     }
   }

@@ -90,7 +90,7 @@ export class Morph extends FilmView {
     for await (const { films } of this.app.run("morph", args, signal)) {
       this.films = films;
       this.setStatus(this.sources.map(({ message }) => message).join(""));
-      this.gif.disabled = false;
+      this.saveButton.disabled = false;
       this.start(t);
     }
   }

@@ -43,7 +43,7 @@ export class Paint extends FilmView {
     }
     if (signal.aborted) return;
     this.setStatus(`Seed ${seed}`);
-    this.gif.disabled = false;
+    this.saveButton.disabled = false;
     this.setForkable(true);
   }
 

@@ -3,10 +3,12 @@
 import { parseInteger } from "../address.js";
 import { box, centre, filterbanks, read, write } from "../attention.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
+import { create, drawFilters, setAttributes } from "../filters.js";
 import { fromText, imageOf, isInk, rasterise } from "../ink.js";
 import { ARROWS } from "../pad.js";
 import { choicesFor, photoNamed } from "../photo.js";
 import { colours, show } from "../pictures.js";
+import { save } from "../save.js";
 
 const FIRST_PICTURE = "3";
 const SIDE = 28; // default side of the picture, pixels
@@ -188,14 +190,24 @@ export class Sandbox {
     show(this.find(".back"), this.pictureOf(scaled, this.size));
     this.find(".brightest").textContent = brightest.toFixed(2);
     this.drawOverlay(window, n);
-    this.drawFilters(this.find(".filters.x"), F_x, n, this.picked?.[0]);
-    this.drawFilters(this.find(".filters.y"), F_y, n, this.picked?.[1]);
+    drawFilters(this.find(".filters.x"), F_x, this.size, this.picked?.[0]);
+    drawFilters(this.find(".filters.y"), F_y, this.size, this.picked?.[1]);
     this.drawNumbers(window, n);
   }
 
   pictureOf(intensities, size) {
     const values = Uint8ClampedArray.from(intensities, (value) => 255 * value);
     return { height: size, width: size, channels: this.channels, photo: Boolean(this.photo), values };
+  }
+
+  /** Saves the picture with its window, in a format of `save.js`. */
+  async save(format, hasCaption) {
+    const { sigma, n, ...rest } = this.values;
+    const windows = [{ window: { ...rest, sigma2: sigma ** 2 }, n, kind: "read" }];
+    const picture = { ...this.pictureOf(this.image, this.size), windows };
+    const caption = { text: "An attention window of DRAW", link: location.href };
+    const captions = hasCaption ? [caption] : undefined;
+    await save("draw-window", format, { sheets: [[picture]], captions, columns: 1 });
   }
 
   /** Returns the picture, with a glow where the filters of the selected patch pixel look. */
@@ -236,23 +248,6 @@ export class Sandbox {
     this.find(".dots").replaceChildren(...dots);
   }
 
-  /** Draws the filters' weights as bars, F_X along the picture's width and F_Y along its height. */
-  drawFilters(svg, F, n, picked) {
-    const upright = svg.classList.contains("y");
-    const largest = Math.max(...F);
-    const paths = Array.from({ length: n }, (_, i) => {
-      const points = Array.from({ length: 2 * this.size }, (_, end) => {
-        const along = Math.ceil(end / 2) / this.size; // start and end of a bar
-        const high = F[i * this.size + (end >> 1)] / largest;
-        return upright ? `${1 - high} ${along}` : `${along} ${1 - high}`;
-      });
-      const d = `M${[upright ? "1 0" : "0 1", ...points, "1 1"].join("L")}`;
-      const emphasis = i === picked ? "picked" : "faint";
-      return create("path", { d, class: picked === undefined ? "" : emphasis });
-    });
-    svg.replaceChildren(...paths);
-  }
-
   drawNumbers({ g_x, g_y, delta, sigma2, gamma }, n) {
     for (const [name, value] of Object.entries(this.values)) {
       const input = this.find(`[name=${name}]`);
@@ -280,14 +275,6 @@ export class Sandbox {
 
 /** Returns the centres of the N filters along one axis. */
 const centres = (g, delta, n) => Array.from({ length: n }, (_, i) => centre(g, delta, n, i + 1));
-
-function setAttributes(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-}
-
-const create = (name, attributes) =>
-  setAttributes(document.createElementNS("http://www.w3.org/2000/svg", name), attributes);
 
 /** Formats a number with a typographic minus sign. */
 const number = (value, digits) => value.toFixed(digits).replace("-", "−");
