@@ -82,6 +82,7 @@ def test_the_speed_applies_to_all_films(own_page, site):
     assert glimpse(page, "paint") == 1
     page.clock.resume()
     page.click("nav [data-view=look]")
+    page.locator("#look").wait_for()
     assert page.locator("#look .speed").input_value() == "0.25"
 
 

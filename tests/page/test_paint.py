@@ -44,6 +44,26 @@ def test_new_samples_equal_pytorch_samples_of_the_same_noise(go, models, noise):
         assert np.abs(shown - 255 * expected.numpy()).max() < 2
 
 
+def test_samples_that_the_trace_lacks_are_generated(own_page, site, models):
+    """Traces of large pictures have fewer samples."""
+    page = own_page
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+
+    def shorten(route):
+        trace = route.fetch().json()
+        route.fulfill(json=trace | {"samples": trace["samples"][:5]})
+
+    page.route("**/attentive.json", shorten)
+    page.goto(f"{site}#view=paint&windows=0")
+    page.locator("#paint button[title='Fork this sample']:enabled").first.wait_for()
+    finished(page, "paint")
+    for index in (0, 4, 5, 23):
+        with torch.no_grad():
+            expected = models["attentive"].generate(1, z=sample_noise(0, index)).mean[0, 0]
+        shown = to_grey(pixels(page, tile("paint", index)))
+        assert np.abs(shown - 255 * expected.numpy()).max() < 2
+
+
 def test_the_seed_in_the_address_determines_the_samples(go):
     pictures = []
     for seed in (11, 11, 12):

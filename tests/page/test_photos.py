@@ -101,6 +101,28 @@ def test_pictures_are_samples_or_a_file_of_the_visitor(go, models, name):
     assert settings(page)["photo"] == "own"
 
 
+def test_a_file_can_be_dropped_on_each_picture(go):
+    page = go("view=morph&model=colour", motion="reduce")
+    finished(page, "morph")
+    page.evaluate(
+        """async () => {
+            const canvas = new OffscreenCanvas(10, 14);
+            const context = canvas.getContext("2d");
+            context.fillStyle = "rgb(10 20 30)";
+            context.fillRect(0, 0, 10, 14);
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([await canvas.convertToBlob()], "mine.png"));
+            const target = document.querySelector("#morph .second .photo");
+            target.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+        }"""
+    )
+    page.wait_for_url("**b=own**")
+    finished(page, "morph")
+    second = shown(page, "#morph .second .photo", CONFIGS["colour"])
+    assert (second == np.reshape([10, 20, 30], (3, 1, 1))).all()
+    assert settings(page)["a"] == "0"  # the other one remains
+
+
 def test_a_large_picture_is_cropped_and_scaled(go):
     config = CONFIGS["colour"]  # 14 rows, 10 columns
     picture = np.zeros((140, 300, 3), np.uint8)

@@ -25,17 +25,27 @@ export class Paint extends FilmView {
     this.setForkable(false);
     // The weights are loaded after the trace, so that a film plays as soon as possible.
     const isPlaying = this.seed === TRACE_SEED && (await this.previewTrace([this.app.model.name], signal, t));
-    if (isPlaying) this.setForkable(true);
-    if ((await this.ready(signal)) && !isPlaying) await this.rerun(this.seed, t);
+    const isComplete = isPlaying && this.films.length === COUNT; // traces of large pictures are not
+    if (isPlaying) this.setForkable(isComplete);
+    if ((await this.ready(signal)) && !isComplete) await this.generate(t);
   }
 
-  /** Generates samples; the film starts with the first batch, and the others join it. */
-  async rerun(seed, t) {
-    const signal = this.startRun();
+  /** Generates the samples of another seed. */
+  rerun(seed, t) {
     this.seed = seed;
     this.films = [];
+    return this.generate(t);
+  }
+
+  /** Generates the missing samples; the film starts with the first batch, and the others join it. */
+  async generate(t) {
+    const signal = this.startRun();
+    const { seed } = this;
     this.setForkable(false);
-    for await (const { films } of this.app.run("sample", { seed, count: COUNT }, signal)) {
+    const start = this.films.length;
+    const missing = { seed, start, count: COUNT - start };
+    this.films = [...this.films]; // the trace remains unchanged
+    for await (const { films } of this.app.run("sample", missing, signal)) {
       this.films.push(...films);
       if (this.films.length === films.length) this.start(t);
       else this.redraw();
