@@ -45,7 +45,7 @@ BROWSER_OPTIONS = (
 VIEWPORT = {"width": 1280, "height": 800}
 MODULES = (
     "arrays attention classifier clutter engine examples gif ink layers likelihoods model pictures "
-    "random runs safetensors svg trace webm"
+    "random runs safetensors trace"
 ).split()
 
 

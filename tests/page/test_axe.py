@@ -31,5 +31,8 @@ def test_no_view_has_findings(go, model, theme, width):
         page.locator(f"#{view}").wait_for()
         if view != "window":
             finished(page, view)
+        if view == "paint":
+            page.click("#paint .save")  # the menu covers some of the page
         found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        page.keyboard.press("Escape")
         assert found["violations"] == [], AxeResults(found).generate_report()

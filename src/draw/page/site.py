@@ -31,7 +31,7 @@ from draw.storage.hub import CONFIG, WEIGHTS
 STATIC = Path(__file__).parent / "static"
 COSTS = Path(__file__).parent / "costs"
 INDEX, FILES, RESULTS = "models.json", "files.json", "results.json"
-MAX_SAMPLES = 24  # per sample trace; the page shows 24, and generates those that are missing
+MAX_SAMPLES = 24  # per sample trace; the page generates missing ones
 MAX_TRACE_BYTES = 3 * 2**20  # pixels of a sample trace before compression
 CLUTTERED = (1, 100, 100)  # image shape of the classifiers on the page
 TRACE_VERSION = 2  # increase to discard cached traces when their content changes

@@ -5,7 +5,7 @@ import { colours, drawPicture } from "./pictures.js";
 const GAP = 4; // between pictures
 const LINE = 18; // height of a line of the caption
 const MARGIN = 8; // around the caption
-const MIN_WIDTH = 360; // of an image with a caption
+const MIN_WIDTH = 360; // a caption needs the room
 
 export class Sheet {
   /**

@@ -21,7 +21,7 @@ export class Glimpse extends FilmView {
     this.boxes = [...root.querySelectorAll(".box")];
     const [input, reading, encoder, prior, message, decoder, writing, before, stroke, after] = this.boxes;
     const sizes = new ResizeObserver(() => this.layout());
-    for (const box of this.boxes) sizes.observe(box);
+    for (const box of [this.find(".flow"), ...this.boxes]) sizes.observe(box);
     const links = [[input, reading], [reading, encoder], [encoder, message], [message, decoder]];
     links.push([decoder, writing], [writing, before], [before, stroke], [stroke, after]);
     links.push([prior, message]);
