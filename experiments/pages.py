@@ -42,7 +42,6 @@ class KindText(NamedTuple):
     front_matter: str
     summary: str
     usage: str
-    metric: str  # as named in sentences
     definitions: str
     pictures: str
 
@@ -65,7 +64,6 @@ import draw
 images = draw.load("{name}").generate(64).mean  # [64, C, H, W] in [0, 1]
 ```
 """,
-        "ELBO",
         "All values are bounds on log p(x) in nats per image; higher is better. ± is the standard "
         "error over images. The ELBO has the KL terms in closed form and is averaged over the "
         "given number of samples per image.",
@@ -88,7 +86,6 @@ import draw
 logits = draw.load("{name}")(images).logits[-1]  # images: [B, 1, H, W] in [0, 1]
 ```
 """,
-        "log likelihood of the labels",
         "The error has a 95% confidence interval (Wilson). The log likelihood of the labels is in "
         "nats per image; ± is the standard error over images.",
         "![where the network looks in validation images, and its predictions](glimpses.png)\n\n"
@@ -189,12 +186,12 @@ The training images are from MNIST (LeCun, Cortes and Burges). `run.json` is the
 def _training(results: Results) -> str:
     """List how the model was trained; after several runs, most facts are about the last one."""
     config = read_json(zoo.BUNDLED / results["name"] / "run.json")["config"]
-    metric, last = TEXTS[results["kind"]].metric, ""
+    last = ""
     if _run_count(results) > 1:
         last = " of the last run"
     training = [one for one in results["measured"] if one["split"] == "train"]
     count = f", {training[0]['images_in_split']:,} training images" if training else ""
-    chosen = f"highest validation {metric}"
+    chosen = "best validation result"
     if config.get("train_on", "train") != "train":
         chosen, count = "last weights of the run", f"{count} (including the validation images)"
     time = f"{_duration(results['training_seconds'])} of optimizer steps"

@@ -8,7 +8,7 @@ from typing import Any
 
 from draw import zoo
 from draw.errors import RunError
-from draw.storage.run_folder import RunFolder
+from draw.storage.run_folder import RunFolder, saved_validation
 from draw.storage.tensors import weights_digest
 from draw.training.config import TrainConfig
 from draw.training.presets import PRESETS
@@ -61,10 +61,8 @@ def describe(
         seconds += before["training_seconds"]
         earlier = before.get("cpu_seconds")
         cpu = None if cpu is None or earlier is None else cpu + earlier
-    key = f"valid_{config.model.metric}_nats"
-    saved = [r for r in records if r.get(key) is not None]
-    saved = [r for r in saved if r.get("glimpses") == saved[-1].get("glimpses")]  # last stage
-    best = max(saved, key=lambda r: r[key]) if config.has_validation else saved[-1]
+    saved = saved_validation(records, config.model.metric, held_out=config.has_validation)
+    assert saved is not None
     return {
         "name": name,
         "kind": config.model.network,
@@ -77,7 +75,7 @@ def describe(
         "images_per_second": round(
             median(r["images_per_second"] for r in records if "images_per_second" in r)
         ),
-        "step": best["step"],
+        "step": saved["step"],
         "steps": config.steps,
         "trained_on": config.data,
     }

@@ -569,7 +569,7 @@ def test_resume_errors(run, refused, arguments, message):
 def test_worse_validation_keeps_the_best_model(run, draw):
     before, newest = (run / "checkpoints" / name for name in checkpoints(run))
     with safe_open(before, framework="pt") as file:
-        counters = json.loads(file.metadata()["draw"]) | {"best_nats": 0.0}  # cannot be beaten
+        counters = json.loads(file.metadata()["draw"]) | {"best_score": 0.0}  # cannot be beaten
     save_file(load_file(before), before, metadata={"draw": json.dumps(counters)})
     newest.unlink()
     (run / "model" / "model.safetensors").write_bytes(b"the best")

@@ -67,12 +67,17 @@ def test_the_title_is_the_result_of_the_saved_model():
     assert title == "last training ELBO -95.00 nats"
 
 
-def test_the_curves_of_a_classifier_fit_the_picture():
-    record = {"step": 37_000, "valid_log_likelihood_nats": -0.1174, "valid_images": 10_000}
-    figure = figures.curves([record | {"valid_log_likelihood_stderr": 0.0059}], "log_likelihood")
+def test_the_curves_of_a_classifier_fit_the_picture_and_state_the_lowest_error():
+    key = "valid_log_likelihood_nats"
+    records = [
+        {"step": 37_000, key: -0.0944, "valid_error": 0.0278, "valid_images": 10_000},
+        {"step": 40_000, key: -0.0956, "valid_error": 0.0261, "valid_images": 10_000},
+    ]
+    figure = figures.curves(records, "log_likelihood")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     axes = figure.axes[0]
+    assert axes.get_title() == "best validation error 2.61% (10,000 images)"
     for text in (axes.title, axes.yaxis.label):
         box = text.get_window_extent(canvas.get_renderer())
         assert figure.bbox.containsx(box.x0)

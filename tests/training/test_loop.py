@@ -20,7 +20,7 @@ import torch
 import draw
 from draw.errors import ConfigError, RunError
 from draw.evaluation import EvalResult, evaluate
-from draw.storage.run_folder import RunFolder
+from draw.storage.run_folder import RunFolder, saved_validation
 from draw.training import loop
 from draw.training.loop import Validation, train
 from draw.training.state import TrainState, read_config, restore_checkpoint
@@ -108,6 +108,23 @@ def test_a_run_on_the_validation_images_saves_its_last_model(tmp_path, monkeypat
     assert [event.is_saved for event in events if isinstance(event, Validation)] == [True] * 3
     saved = draw.load(run.path).state_dict()
     assert all(torch.equal(saved[name], v) for name, v in events[-1].ema.state_dict().items())
+
+
+def test_a_run_saves_the_classifier_with_the_lowest_error(tmp_path, monkeypatch):
+    """Even if its log likelihood is lower."""
+    errors = iter([0.3, 0.1, 0.2])
+
+    def validate(*_: object, **__: object) -> EvalResult:
+        error = next(errors)
+        return EvalResult(nats=error - 1, stderr=0.1, images=8, also={"error": error})
+
+    monkeypatch.setattr(loop, "validate", validate)
+    run, images = RunFolder(tmp_path / "run"), random_images()
+    events = list(train(CONFIG, run, images, images))
+    is_saved = [event.is_saved for event in events if isinstance(event, Validation)]
+    assert is_saved == [True, True, False]
+    record = saved_validation(run.records(), CONFIG.model.metric, held_out=True)
+    assert record["valid_error"] == 0.1
 
 
 def test_skipped_steps_do_not_count_in_the_means_of_the_log(tmp_path, monkeypatch):

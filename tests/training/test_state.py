@@ -25,7 +25,7 @@ from draw.training.state import (
 from draw.training.step import Stepper
 from tests.training.tiny import ADAM, CONFIG, BrokenBatches, assert_equal, take_steps
 
-COUNTERS = {"step": 0, "best_nats": -1.5, "skipped": 0, "skipped_in_row": 0}
+COUNTERS = {"step": 0, "best_score": -1.5, "skipped": 0, "skipped_in_row": 0}
 
 
 @pytest.fixture
@@ -60,18 +60,18 @@ def test_a_checkpoint_restores_everything(run, config, steps):
 
 def test_the_counters_are_restored(run):
     state = restore(run, json.dumps(COUNTERS | {"skipped_in_row": 3}))
-    assert (state.step, state.best_nats, state.skipped_in_row) == (0, -1.5, 3)
+    assert (state.step, state.best_score, state.skipped_in_row) == (0, -1.5, 3)
 
 
 def test_the_counters_before_the_first_validation_are_valid_json(run):
     """There is no best result yet, and JSON has no -Infinity."""
     save_checkpoint(run, TrainState.create(CONFIG))
     text = read_metadata(run.saved_checkpoints()[0])["draw"]
-    assert json.loads(text)["best_nats"] is None
+    assert json.loads(text)["best_score"] is None
     assert "Infinity" not in text
     state = TrainState.create(CONFIG)
     assert restore_checkpoint(run, state)
-    assert state.best_nats is None
+    assert state.best_score is None
 
 
 class NewAdamW(AdamW):
@@ -131,8 +131,8 @@ def test_a_checkpoint_of_another_network_is_an_error(run):
         ({"step": 1.5}, "step is 1.5; it must be an integer"),
         ({"step": "1"}, "step is '1'; it must be an integer"),
         ({"skipped": True}, "skipped is True; it must be an integer"),
-        ({"best_nats": 10**400}, "best_nats is 1000"),
-        ({"best_nats": [[[[]]] * 9_999]}, "best_nats is [["),
+        ({"best_score": 10**400}, "best_score is 1000"),
+        ({"best_score": [[[[]]] * 9_999]}, "best_score is [["),
         ({"more": 1}, "unknown key 'more'"),
         ({"step": 1}, ".exp_avg_sq is missing"),
     ],

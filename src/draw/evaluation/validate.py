@@ -19,6 +19,15 @@ class EvalResult(NamedTuple):
     images: int
     also: dict[str, float]  # further quantities to log, by name
 
+    @property
+    def score(self) -> float:
+        """By which runs choose the best weights: the objective, or minus the error of a classifier.
+
+        The log likelihood of a classifier falls when it becomes too sure of its few mistakes, even
+        while their number still falls.
+        """
+        return -self.also["error"] if "error" in self.also else self.nats
+
 
 def validate(
     model: DRAW | GlimpseClassifier, images: Images, *, seed: int, world: World = SINGLE

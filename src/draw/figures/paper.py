@@ -6,7 +6,6 @@ and 12; `curves` 11.
 
 import itertools
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +39,6 @@ from draw.trace import Trace
 STAGES = 12  # columns of figures 1 and 7
 PATCH = 12  # patch size N in figures 3 and 4
 SCALE = 8  # screen pixels per image pixel in figures 3 and 4
-MAX_TITLE = 56  # characters in a column
 METRICS = {"elbo": "ELBO", "log_likelihood": "log p(label | x)"}
 
 
@@ -240,14 +238,16 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
         axes.plot(steps, nats, color="#c0392b", marker="o", ms=2, linewidth=0.8, label=label)
         record = saved_validation(records, metric, held_out=held_out) or {}
         best, stderr = record[f"valid_{metric}_nats"], record.get(f"valid_{metric}_stderr")
-        what = "best validation" if held_out else "last training"
         value = f"{best:.2f}" if stderr is None else f"{best:.2f} ± {stderr:.2f}"
+        result = f"{METRICS[metric]} {value} nats"
+        if "valid_error" in record:
+            result = f"error {record['valid_error']:.2%}"
+        what = "best validation" if held_out else "last training"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
-        title = f"{what} {METRICS[metric]} {value} nats{images}"
-        axes.set_title(textwrap.fill(title, MAX_TITLE), fontsize=POINTS)
-        low = min(nats)
-        margin = 0.1 * (best - low) + min(5, abs(best) / 10)
-        axes.set_ylim(low - margin, best + margin)
+        axes.set_title(f"{what} {result}{images}", fontsize=POINTS)
+        low, high = min(nats), max(nats)
+        margin = 0.1 * (high - low) + min(5, abs(high) / 10)
+        axes.set_ylim(low - margin, high + margin)
     axes.set_xlabel("step", fontsize=POINTS)
     axes.set_ylabel(f"{METRICS[metric]}, nats per image", fontsize=POINTS)
     axes.tick_params(labelsize=POINTS)

@@ -206,7 +206,12 @@ def saved_validation(
     last = [r for r in valid if r.get("glimpses") == valid[-1].get("glimpses")]
     if not held_out:
         last = last[-1:]
-    return max(last, key=lambda record: record[key], default=None)
+
+    def score(record: dict[str, Any]) -> float:
+        """Return what `EvalResult.score` was."""
+        return float(-record["valid_error"] if "valid_error" in record else record[key])
+
+    return max(last, key=score, default=None)
 
 
 def _is_measurement(record: object) -> bool:

@@ -228,10 +228,10 @@ def _validate(
     """Evaluate the EMA weights, log the result, and keep the weights if they are the best."""
     with matmul_precision("highest"):
         result = validate(state.ema, validation, seed=config.seed, world=world)
-    is_best = result.nats > (-math.inf if state.best_nats is None else state.best_nats)
+    is_best = result.score > (-math.inf if state.best_score is None else state.best_score)
     is_saved = is_best or not config.has_validation  # no validation images are left
     if is_saved:
-        state.best_nats = result.nats
+        state.best_score = result.score
     if is_saved and world.is_main:
         state.ema.save(run.model)
     if world.is_main:

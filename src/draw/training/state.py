@@ -29,7 +29,7 @@ class Counters:
     """
 
     step: int  # steps so far
-    best_nats: float | None  # best validation objective so far, nats per image
+    best_score: float | None  # of the best validation so far, see `EvalResult.score`
     skipped: int  # steps without an update because a gradient was not finite
     skipped_in_row: int
 
@@ -54,7 +54,7 @@ class TrainState(Counters):
             model = replace(config.model, glimpses=config.stages[0].glimpses).build().to(device)
         return cls(
             step=0,
-            best_nats=None,
+            best_score=None,
             skipped=0,
             skipped_in_row=0,
             model=model,
@@ -78,7 +78,7 @@ class TrainState(Counters):
             for parameter in model.get_submodule("patch").parameters():
                 parameter.mul_(model.config.glimpses / glimpses)
         self.set_glimpses(glimpses)
-        self.best_nats = None  # a run saves the best model of its last stage
+        self.best_score = None  # a run saves the best model of its last stage
 
     def set_glimpses(self, glimpses: int) -> None:
         """Set the number of glimpses for which the weights were trained."""
