@@ -25,8 +25,9 @@ CHOSEN = "steps", "batch_size", "mirror"
 HELP = """Train a model from a preset.
 
 The run folder (--out) holds the configuration, the log, the last two
-checkpoints, sample images and the model with the best validation loss. Press
-Ctrl-C to save a checkpoint and stop, and use --resume to continue.
+checkpoints, sample images and the model with the best validation result (for
+classifiers, the lowest error). Press Ctrl-C to save a checkpoint and stop, and
+use --resume to continue.
 
 Presets:
 {presets}

@@ -21,10 +21,10 @@ class EvalResult(NamedTuple):
 
     @property
     def score(self) -> float:
-        """By which runs choose the best weights: the objective, or minus the error of a classifier.
+        """The score by which a run selects its best weights: the objective, or minus the error.
 
         The log likelihood of a classifier falls when it becomes too sure of its few mistakes, even
-        while their number still falls.
+        while the error rate still falls.
         """
         return -self.also["error"] if "error" in self.also else self.nats
 

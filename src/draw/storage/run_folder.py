@@ -208,7 +208,7 @@ def saved_validation(
         last = last[-1:]
 
     def score(record: dict[str, Any]) -> float:
-        """Return what `EvalResult.score` was."""
+        """Recompute `EvalResult.score` from a line of the log."""
         return float(-record["valid_error"] if "valid_error" in record else record[key])
 
     return max(last, key=score, default=None)

@@ -57,7 +57,7 @@ export class FilmView {
     const windows = parseInteger(settings.windows, 0, 1);
     if (this.windows && windows !== undefined) this.windows.checked = windows === 1;
     for (const element of this.root.querySelectorAll("[data-if]")) {
-      element.hidden = !this.applies(element.dataset.if);
+      element.toggleAttribute("hidden", !this.applies(element.dataset.if)); // also in SVG
     }
     return this.startRun();
   }

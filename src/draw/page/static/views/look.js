@@ -161,7 +161,7 @@ export class Look extends FilmView {
     const meaning = t === glimpses ? "one-sample bound" : "if stopped here";
     this.find(".meaning").textContent = `${this.unit}, ${meaning}`;
     const dimensions = this.pixels?.length * Math.LN2;
-    const { likelihood } = this.app.model.config; // densities of Bernoulli pixels are no bits per dimension
+    const { likelihood } = this.app.model.config; // a Bernoulli bound is not in bits per dimension
     this.find(".per-dimension").textContent =
       this.film && likelihood !== "bernoulli"
         ? `${(parts[".bound"] / dimensions).toFixed(2)} bits per dimension`
@@ -180,7 +180,9 @@ export class Look extends FilmView {
     const images = `${costs.images.toLocaleString("en")} validation images`;
     const mean = `${this.amount(costs.mean)} ${this.unit} on average`;
     const share = this.film && Math.min(99, Math.round(100 * shareBelow(costs, total)));
-    const yours = this.film ? `; yours costs ${this.amount(total)}, more than ${share}% of them` : "";
+    const yours = this.film
+      ? `; yours costs ${this.amount(total)}, and ${100 - share}% of them cost more`
+      : "";
     this.find(".rank").textContent = `${images} cost ${mean}${yours}`;
     this.find(".histogram").setAttribute("aria-label", `Histogram: ${images} cost ${mean}${yours}`);
   }
