@@ -135,12 +135,13 @@ def test_a_large_picture_is_cropped_and_scaled(go):
     assert np.abs(inner - expected).max() <= 1
 
 
-def test_a_file_that_is_no_picture_is_refused(go):
-    page = go("view=look&model=colour", motion="reduce")
-    finished(page, "look")
+@pytest.mark.parametrize("view", ["look", "morph"])
+def test_a_file_that_is_no_picture_is_refused(go, view):
+    page = go(f"view={view}&model=colour", motion="reduce")
+    finished(page, view)
     before = settings(page)
-    choose_file(page, "look", b"not a picture")
-    page.locator("#look .status", has_text="mine.png is not a picture").wait_for()
+    choose_file(page, view, b"not a picture")
+    page.locator(f"#{view} .status", has_text="mine.png is not a picture").wait_for()
     assert settings(page) == before
 
 
@@ -160,6 +161,35 @@ def test_finish_keeps_the_visible_part_of_a_photo(go, hide):
     assert len({proposal[:, hidden].tobytes() for proposal in proposals}) == 9
     at = settings(page)
     assert at.items() >= {"hide": hide, "photo": "1"}.items()
+
+
+def test_finish_fills_photos_of_a_bernoulli_model_with_the_mean(module):
+    """As `draw.complete` does; samples would be black and white."""
+    first = module(
+        """
+        const config = { height: 1, width: 2, channels: 3, glimpses: 1, latent_size: 1 };
+        config.likelihood = "bernoulli";
+        const seen = [];
+        const network = {
+            config,
+            likelihood: likelihoods.LIKELIHOODS.bernoulli,
+            pixels: 6,
+            canvas_0: Float32Array.of(-2, -1, 0, 1, 2, 3),
+            mean: (canvas) => canvas.map(layers.sigmoid),
+            *forward(x) {
+                seen.push([...x]);
+                return { canvases: [network.canvas_0] };
+            },
+        };
+        const known = [0, 51, 0, 0, 102, 0];
+        const mask = known.map(Number);
+        [...runs.complete(network, { known, mask, seed: 0, count: 1, rounds: 1 })];
+        return seen[0];
+        """
+    )
+    expected = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0]).sigmoid()
+    expected[1], expected[4] = 51 / 255, 102 / 255
+    torch.testing.assert_close(torch.tensor(first), expected)
 
 
 def test_a_glimpse_shows_colours(go, models, noise):

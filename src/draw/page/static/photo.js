@@ -1,6 +1,7 @@
 /** The picture for models of photos: a sample of the model, or a file of the visitor. */
 
 import { parseInteger } from "./address.js";
+import { isInk } from "./ink.js";
 import { blank, show } from "./pictures.js";
 
 const COUNT = 6; // samples to choose from
@@ -8,8 +9,8 @@ const OWN = "own"; // name of the visitor's file, which never leaves this page
 
 /** Returns the pictures to choose from, the last ones of the films in the sample trace. */
 export async function choicesFor(app) {
+  const empty = blank(app.model.config); // the visitor can change the model while the trace loads
   const films = await app.trace().catch(() => []); // reported where the trace itself is shown
-  const empty = blank(app.model.config);
   const size = empty.values.length;
   return films.slice(0, COUNT).map(({ means }) => ({ ...empty, values: means.slice(-size) }));
 }
@@ -62,7 +63,11 @@ export class Photo {
   /** Shows the named picture, or the one that the visitor chose before, or else the example. */
   async open(name, example) {
     const { app, isAddressed } = this.view;
-    this.choices = await choicesFor(app);
+    const { model } = app;
+    this.picture = blank(model.config);
+    const choices = await choicesFor(app);
+    if (app.model !== model) return;
+    this.choices = choices;
     const place = this.view.find(".photos");
     const buttons = this.choices.map((picture, number) => {
       const canvas = Object.assign(document.createElement("canvas"), { className: "square" });
@@ -80,7 +85,7 @@ export class Photo {
 
   /** Whether the current model needs a photo. */
   get isUsed() {
-    return blank(this.view.app.model.config).photo;
+    return !isInk(this.view.app.model.config);
   }
 
   choose(name) {

@@ -4,9 +4,10 @@
  *
  * A picture is `{height, width, channels, photo, values, windows, glow}`. `values` [channels, height,
  * width] are bytes from 0, paper, to 255, ink, or of light if `photo` is true. The values of a
- * difference are an Int16Array, from -255, too much ink, to 255, missing ink; for light, grey is zero. Each of the `windows` is `{window, n, kind}` with kind "read" or "write".
- * The optional `glow` tints each pixel with a strength in [0, 1], in the colour of read windows or of
- * the kind `glowKind`. Large pictures show the tags of their windows, others if they are `tagged`.
+ * difference are an Int16Array, from -255, too much ink, to 255, missing ink; for light, grey is zero.
+ * Each of the `windows` is `{window, n, kind}` with kind "read" or "write". The optional `glow` tints
+ * each pixel with a strength in [0, 1], in the colour of read windows or of the kind `glowKind`. Large
+ * pictures show the tags of their windows, others if they are `tagged`.
  */
 
 import { box } from "./attention.js";

@@ -4,10 +4,11 @@
  *
  * A film shows how one picture is drawn: `{glimpses, height, width, channels, readSize, writeSize,
  * photo, start, means, read, write, kl}`. `start` is the mean image of c_0 and `means` are those of
- * c_1..c_T: concatenated bytes [channels, height, width], of light if `photo` is true, else of ink. `read` and `write` contain one window per
- * glimpse and `kl` the nats per glimpse; each is null if it does not apply. The films of one picture
- * also contain `inside`, for each glimpse `{r, h_enc, mu, log_sigma, z, h_dec, w}`; samples have no
- * encoder, so the first four are absent. `trace.js` reads films from files.
+ * c_1..c_T: concatenated bytes [channels, height, width], of light if `photo` is true, else of ink.
+ * `read` and `write` contain one window per glimpse and `kl` the nats per glimpse; each is null if it
+ * does not apply. The films of one picture also contain `inside`, for each glimpse `{r, h_enc, mu,
+ * log_sigma, z, h_dec, w}`; samples have no encoder, so the first four are absent. `trace.js` reads
+ * films from files.
  */
 
 import { join, repeat, split } from "./arrays.js";
@@ -102,16 +103,19 @@ function slerp(a, b, weight) {
 
 /**
  * Completes a picture with clamped iterations (Rezende et al. 2014). The open pixels start at
- * random. Each round samples the open pixels, restores the known bytes, where the `mask` is not zero,
- * and reconstructs the image, which gives the next distribution of the open pixels. Yields the
- * pictures of each round, and the films of the last one.
+ * random. Each round fills the open pixels, restores the known bytes, where the `mask` is not zero,
+ * and reconstructs the image, which gives the next distribution of the open pixels. They are filled
+ * with a sample; but samples of a Bernoulli likelihood are black and white, so photos are filled with
+ * its mean. Yields the pictures of each round, and the films of the last one.
  */
 export function* complete(model, { known, mask, seed, count, rounds }) {
   const { config, likelihood, pixels } = model;
+  const usesMean = config.likelihood === "bernoulli" && !isInk(config);
+  const fill = usesMean ? "mean" : "sample";
   let canvases = Array(count).fill(firstGuess(model));
   for (let round = 1; round <= rounds; round++) {
     const uniform = uniforms(WALK, seed, round);
-    const x = join(canvases.map((canvas) => likelihood.sample(canvas, config.channels, uniform)));
+    const x = join(canvases.map((canvas) => likelihood[fill](canvas, config.channels, uniform)));
     x.forEach((_, i) => {
       if (mask[i % pixels]) x[i] = known[i % pixels] / 255;
     });

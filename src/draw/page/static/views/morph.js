@@ -36,7 +36,8 @@ export class Morph extends FilmView {
     const drawings = { value: name === "first" ? this.app.drawings : new Map() };
     const photo = { value: name === "first" ? this.app.photo : {} };
     const app = { value: Object.create(this.app, { drawings, photo }) };
-    const view = Object.create(this, { find, app });
+    const setStatus = { value: (text) => this.setStatus(text) }; // both sides share it
+    const view = Object.create(this, { find, app, setStatus });
     return new Source(view, { changed: () => this.rerun(this.seed) });
   }
 
