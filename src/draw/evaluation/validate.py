@@ -19,15 +19,6 @@ class EvalResult(NamedTuple):
     images: int
     also: dict[str, float]  # further quantities to log, by name
 
-    @property
-    def score(self) -> float:
-        """The score by which a run selects its best weights: the objective, or minus the error.
-
-        The log likelihood of a classifier falls when it becomes too sure of its few mistakes, even
-        while the error rate still falls.
-        """
-        return -self.also["error"] if "error" in self.also else self.nats
-
 
 def validate(
     model: DRAW | GlimpseClassifier, images: Images, *, seed: int, world: World = SINGLE

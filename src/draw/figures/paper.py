@@ -33,13 +33,12 @@ from draw.figures.tiles import (
     window_at,
     windowed,
 )
-from draw.storage.run_folder import saved_validation
+from draw.storage.run_folder import METRICS, saved_validation
 from draw.trace import Trace
 
 STAGES = 12  # columns of figures 1 and 7
 PATCH = 12  # patch size N in figures 3 and 4
 SCALE = 8  # screen pixels per image pixel in figures 3 and 4
-METRICS = {"elbo": "ELBO", "log_likelihood": "log p(label | x)"}
 
 
 def stages(trace: Trace, *, scale: int = 3) -> Sheet:

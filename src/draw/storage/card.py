@@ -4,7 +4,7 @@ from typing import Any
 
 from draw.storage.files import dump_json
 from draw.storage.json_config import to_dict
-from draw.storage.run_folder import RunFolder, saved_validation
+from draw.storage.run_folder import METRICS, RunFolder, saved_validation
 
 DRAW_TEXT = (
     "A generative model of images, [DRAW](https://arxiv.org/abs/1502.04623) (Gregor et al. 2015): "
@@ -22,7 +22,6 @@ output = model(images)  # images [B, C, H, W] in [0, 1]
 labels = output.logits[-1].argmax(-1)  # [B]
 """
 NETWORKS = {"DRAW": (DRAW_TEXT, DRAW_USE), "GlimpseClassifier": (CLASSIFIER_TEXT, CLASSIFIER_USE)}
-METRICS = {"elbo": "ELBO", "log_likelihood": "log p(label | x)"}
 
 # Jinja; huggingface_hub requires the front matter that `card_data` fills.
 TEMPLATE = """\

@@ -34,6 +34,7 @@ from draw.storage.files import (
 )
 from draw.storage.json_config import MAX_EXACT_INT
 
+METRICS = {"elbo": "ELBO", "log_likelihood": "log p(label | x)"}  # objectives in sentences
 MAX_CHECKPOINTS = 2
 MAX_LOG_BYTES = 1 << 25  # about 7 million steps
 
@@ -206,12 +207,16 @@ def saved_validation(
     last = [r for r in valid if r.get("glimpses") == valid[-1].get("glimpses")]
     if not held_out:
         last = last[-1:]
+    return max(last, key=lambda r: selection_score(r[key], r.get("valid_error")), default=None)
 
-    def score(record: dict[str, Any]) -> float:
-        """Recompute `EvalResult.score` from a line of the log."""
-        return float(-record["valid_error"] if "valid_error" in record else record[key])
 
-    return max(last, key=score, default=None)
+def selection_score(nats: float, error: float | None) -> float:
+    """Return the score of a validation; a run keeps the weights with the highest score.
+
+    It is the objective, or minus the error of a classifier. The log likelihood of a classifier
+    falls when it becomes too sure of its few mistakes, even while the error rate still falls.
+    """
+    return nats if error is None else -error
 
 
 def _is_measurement(record: object) -> bool:

@@ -57,7 +57,8 @@ class TrainConfig:
     train_on: Literal["train", "train+valid"] = "train"
     # flip training images left to right at random; auto: if they are colour or photographs
     mirror: Literal["auto", "yes", "no"] = "no"
-    # trained model (name, folder or Hub id) to start from; a classifier may change its glimpses
+    # trained model (name, folder or Hub id) to start from; the number of glimpses of a
+    # classifier may differ
     start_from: str | None = None
     steps: int = 10_000  # total optimizer steps
     # train with this many glimpses first and double them in stages of equal cost; this is faster

@@ -16,7 +16,7 @@ from draw.errors import ConfigError
 from draw.evaluation import EvalResult, check_images_fit, validate
 from draw.kernels import Engine
 from draw.storage.json_config import to_dict
-from draw.storage.run_folder import RunFolder
+from draw.storage.run_folder import RunFolder, selection_score
 from draw.storage.tensors import weights_digest
 from draw.training.config import TrainConfig
 from draw.training.state import (
@@ -228,10 +228,11 @@ def _validate(
     """Evaluate the EMA weights, log the result, and keep the weights if they are the best."""
     with matmul_precision("highest"):
         result = validate(state.ema, validation, seed=config.seed, world=world)
-    is_best = result.score > (-math.inf if state.best_score is None else state.best_score)
+    score = selection_score(result.nats, result.also.get("error"))
+    is_best = score > (-math.inf if state.best_score is None else state.best_score)
     is_saved = is_best or not config.has_validation  # no validation images are left
     if is_saved:
-        state.best_score = result.score
+        state.best_score = score
     if is_saved and world.is_main:
         state.ema.save(run.model)
     if world.is_main:

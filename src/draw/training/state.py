@@ -29,7 +29,7 @@ class Counters:
     """
 
     step: int  # steps so far
-    best_score: float | None  # of the best validation so far, see `EvalResult.score`
+    best_score: float | None  # the highest `selection_score` of the validations so far
     skipped: int  # steps without an update because a gradient was not finite
     skipped_in_row: int
 

@@ -17,7 +17,8 @@ inline long panels_size(long rows, long columns) {  // words
     return (rows + 1) / 2 * ((columns + PANEL - 1) / PANEL * PANEL);
 }
 
-inline long max_panels_size(long rows, long columns) {  // of a matrix or its transpose
+// Returns the larger of the sizes for a matrix and for its transpose.
+inline long max_panels_size(long rows, long columns) {
     const long size = panels_size(rows, columns), transposed = panels_size(columns, rows);
     return size > transposed ? size : transposed;
 }
