@@ -182,6 +182,7 @@ export class Find extends FilmView {
   /** After a part was moved, shows the new result, or the new picture if it is still a riddle. */
   moved() {
     this.scene.isMoved = true;
+    if (!this.isRevealed) this.results = []; // the visitor can guess once the new ones are there
     this.remember();
     this.look(this.isRevealed ? String(this.glimpses) : "0");
   }
