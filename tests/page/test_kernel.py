@@ -1,5 +1,7 @@
 """The SIMD kernel of the page's affine layers, without a browser and in one."""
 
+import math
+
 import numpy as np
 import pytest
 import wasmtime
@@ -72,6 +74,20 @@ def test_layers_of_any_size_equal_those_in_javascript(module):
         """
     )
     assert 0 < largest < 1e-5  # exactly zero would mean that the kernel does not run
+
+
+def test_the_exponential_is_exact_to_1e_11_and_bounded(module):
+    largest, ends, nan = module(
+        """
+        const { exp } = layers;
+        const xs = Array.from({ length: 10001 }, (_, i) => (i - 5000) * 0.0174);
+        const errors = xs.map((x) => Math.abs(exp(x) / Math.exp(x) - 1));
+        return [Math.max(...errors), [exp(-Infinity), exp(1e30)], String(exp(NaN))];
+        """
+    )
+    assert largest < 1e-11
+    assert ends == pytest.approx([math.exp(-87), math.exp(87)], rel=1e-10)
+    assert nan == "NaN"
 
 
 def test_without_the_kernel_the_page_runs_in_javascript(faulty_page, without):

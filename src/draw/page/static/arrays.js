@@ -17,6 +17,20 @@ export function join(parts) {
   return result;
 }
 
+/** Adds two arrays; a loop is several times faster than `map`. */
+export function add(a, b) {
+  const sum = new Float32Array(a.length);
+  for (let i = 0; i < a.length; i++) sum[i] = a[i] + b[i];
+  return sum;
+}
+
+/** Subtracts the array b from a. */
+export function subtract(a, b) {
+  const difference = new Float32Array(a.length);
+  for (let i = 0; i < a.length; i++) difference[i] = a[i] - b[i];
+  return difference;
+}
+
 /** Repeats the same values for each image of a batch. */
 export const repeat = (values, batch) => join(new Array(batch).fill(values));
 

@@ -22,7 +22,9 @@ class Bernoulli {
 
   /** Returns the mean image in [0, 1], which eq. 3 subtracts and pictures show. */
   mean(canvas) {
-    return canvas.map(sigmoid);
+    const mean = new Float32Array(canvas.length); // canvas.map(sigmoid), but faster
+    for (let i = 0; i < canvas.length; i++) mean[i] = sigmoid(canvas[i]);
+    return mean;
   }
 
   /** Returns log D(x | c) in nats (`-L_x` of eq. 9), from logits, which cannot overflow. */

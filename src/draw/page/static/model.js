@@ -6,7 +6,7 @@
  * array is flat float32 [batch, ...] in row-major order.
  */
 
-import { concatenate, halves, join, repeat, split } from "./arrays.js";
+import { add, concatenate, halves, join, repeat, split, subtract } from "./arrays.js";
 import { attend, read, write } from "./attention.js";
 import { lstm, Parameters, scalarLayer } from "./layers.js";
 import { LIKELIHOODS } from "./likelihoods.js";
@@ -67,7 +67,7 @@ export class DRAW {
     const { channels, latent_size: Z, read_size: n } = this.config;
     const batch = x.length / this.pixels;
     const mean = this.mean(state.canvas);
-    const x_hat = x.map((pixel, i) => pixel - mean[i]); // eq. 3
+    const x_hat = subtract(x, mean); // eq. 3
     const both = concatenate(x, x_hat, batch); // [batch, 2 C, H, W]
     let [r, windows] = [both, null]; // eq. 17
     if (this.read_window) {
@@ -95,7 +95,7 @@ export class DRAW {
       const params = this.write_window(h_dec); // eq. 21, from h_dec_t
       [written, windows] = attend(write, w, this.planes, params, this.config, n); // eq. 29
     }
-    const canvas = state.canvas.map((value, i) => value + written[i]); // eq. 8
+    const canvas = add(state.canvas, written); // eq. 8
     return [{ ...state, canvas, h_dec, c_dec }, windows, w];
   }
 
