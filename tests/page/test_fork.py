@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from draw import zoo
-from draw.page import build_site
+from draw.page import build_site, site
 
 from .conftest import T
 from .helpers import (
@@ -128,6 +128,21 @@ def test_both_models_use_the_same_seed(go):
     for side, before in zip((left, right), first, strict=True):
         assert (pixels(page, side) != before).any()
     assert "seed" in settings(page)
+
+
+def test_compare_generates_the_samples_that_short_traces_lack(
+    page, models, tmp_path, serve, monkeypatch
+):
+    monkeypatch.setattr(site, "MAX_TRACE_BYTES", 1)  # one sample per trace
+    monkeypatch.setattr(zoo, "names", lambda kind: [])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build_site(tmp_path / "site", {name: models[name] for name in ("attentive", "plain")})
+    page.goto(serve(tmp_path / "site") + "#view=compare&t=6")
+    page.locator("#compare .save:enabled").wait_for()
+    page.locator("#compare .status", has_text="Seed 0").wait_for()
+    for side in ("left", "right"):
+        shown = page.locator(f"#compare .{side} canvas")
+        assert shown.evaluate_all("tiles => new Set(tiles.map((tile) => tile.toDataURL())).size") == 16
 
 
 def test_compare_needs_a_pair_of_models(page, models, tmp_path, serve, monkeypatch):

@@ -37,7 +37,9 @@ export class Compare extends FilmView {
     const { t } = settings;
     const names = this.pair.map(({ name }) => name);
     const isPlaying = this.seed === TRACE_SEED && (await this.previewTrace(names, signal, t));
-    if ((await this.ready(signal, ...names)) && !isPlaying) await this.rerun(this.seed, t);
+    // Sample traces of large pictures have fewer films.
+    const isComplete = isPlaying && this.films.every(({ length }) => length >= COUNT);
+    if ((await this.ready(signal, ...names)) && !isComplete) await this.rerun(this.seed, t);
   }
 
   /** Generates samples of both models from the same seed. */
