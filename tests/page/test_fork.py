@@ -142,7 +142,9 @@ def test_compare_generates_the_samples_that_short_traces_lack(
     page.locator("#compare .status", has_text="Seed 0").wait_for()
     for side in ("left", "right"):
         shown = page.locator(f"#compare .{side} canvas")
-        assert shown.evaluate_all("tiles => new Set(tiles.map((tile) => tile.toDataURL())).size") == 16
+        assert (
+            shown.evaluate_all("tiles => new Set(tiles.map((tile) => tile.toDataURL())).size") == 16
+        )
 
 
 def test_compare_needs_a_pair_of_models(page, models, tmp_path, serve, monkeypatch):

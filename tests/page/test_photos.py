@@ -95,6 +95,9 @@ def test_pictures_are_samples_or_a_file_of_the_visitor(go, models, name):
     expected = picture[None] if config.channels == 1 else picture.transpose(2, 0, 1)
     assert (shown(page, "#look .photo", config) == expected).all()
     assert settings(page)["photo"] == "own"
+    caption = saved(page, "look", "svg", caption=True)[1].decode()
+    assert "my own picture" in caption
+    assert "<a" not in caption  # a link could not show the file
     page.click("nav [data-view=glimpse]")  # other views use the same picture
     finished(page, "glimpse")
     slide(page, "#glimpse .slider", T)

@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 
 from draw.attention import Window, filterbanks, read, write
 
-from .helpers import click, pixels, settings, slide, spots, stroke, text, to_grey, touch
+from .helpers import click, pixels, saved, settings, slide, spots, stroke, text, to_grey, touch
 
 
 def value(page: Page, name: str) -> float:
@@ -160,3 +160,12 @@ def test_the_picture_can_be_chosen_and_is_stored_in_the_address(go):
     assert at["picture"] == "8"
     page = go(f"view=window&picture={at['picture']}")
     assert pixels(page, "#window .image").tobytes() == seen[3]
+
+
+def test_a_caption_states_the_numbers_of_the_window(go):
+    page = go("view=window&g_x=10&delta=2.5&sigma=0.8&n=3")
+    caption = saved(page, "window", "svg", caption=True)[1].decode()
+    assert " at (10.00, 14.50)" in caption
+    assert " 2.50, " in caption
+    assert " 0.80<" in caption
+    assert "g_x=10" in caption  # in the link

@@ -7,6 +7,9 @@ import { blank, show } from "./pictures.js";
 const COUNT = 6; // samples to choose from
 const OWN = "own"; // name of the visitor's file, which never leaves this page
 
+/** Whether the settings of a view name the visitor's file, which no link can show again. */
+export const usesOwnFile = (settings) => Object.values(settings).includes(OWN);
+
 /** Returns the pictures to choose from, the last ones of the films in the sample trace. */
 export async function choicesFor(app) {
   const empty = blank(app.model.config); // the visitor can change the model while the trace loads

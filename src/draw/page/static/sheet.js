@@ -5,7 +5,7 @@ import { colours, drawPicture } from "./pictures.js";
 const GAP = 4; // between pictures
 const LINE = 18; // height of a line of the caption
 const MARGIN = 8; // around the caption
-const MIN_WIDTH = 360; // a caption needs the room
+const MIN_WIDTH = 440; // a caption needs the room
 
 export class Sheet {
   /**
@@ -24,7 +24,7 @@ export class Sheet {
     [this.width, this.height] = [widest, highest].map((side) => unit * Math.ceil(side / unit));
   }
 
-  /** Draws the pictures, and the caption's two lines and link if it is given. */
+  /** Draws the pictures, and the text and the link of the caption if they are given. */
   draw(context, pictures, caption) {
     context.fillStyle = `rgb(${colours.ground})`;
     context.fillRect(0, 0, this.width, this.height);
@@ -38,7 +38,7 @@ export class Sheet {
   drawCaption(context, { text, link }) {
     context.textAlign = "left";
     context.textBaseline = "middle";
-    [text, link].forEach((line, i) => {
+    [text, link].filter(Boolean).forEach((line, i) => {
       context.fillStyle = `rgb(${colours[i ? "soft" : "ink"]})`;
       context.font = `${i ? 400 : 600} ${13 - i}px system-ui, sans-serif`;
       context.href = i ? link : undefined; // in SVG

@@ -3,6 +3,7 @@
 import { parseInteger, parseSeed } from "../address.js";
 import { isInk } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
+import { usesOwnFile } from "../photo.js";
 import { glimpseTime, Player } from "../player.js";
 import { freshSeed } from "../random.js";
 import { isFilm, save } from "../save.js";
@@ -210,10 +211,15 @@ export class FilmView {
     }
   }
 
-  /** Returns the caption of the pictures after glimpse t, with a link that shows them again. */
+  /**
+   * Returns the caption of the pictures after glimpse t, with a link that shows them again. There is
+   * no link to the visitor's own files, which never leave the page.
+   */
   caption(t) {
     const text = `DRAW ${this.modelName}, seed ${this.seed}, glimpse ${t} of ${this.player.last}`;
-    const address = this.app.address({ view: this.root.id, ...this.settingsAt(t) });
+    const settings = this.settingsAt(t);
+    if (usesOwnFile(settings)) return { text: `${text}, my own picture` };
+    const address = this.app.address({ view: this.root.id, ...settings });
     return { text, link: new URL(address, location.href).href };
   }
 

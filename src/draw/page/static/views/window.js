@@ -6,7 +6,7 @@ import { EXAMPLES, exampleButtons } from "../examples.js";
 import { create, drawFilters, setAttributes } from "../filters.js";
 import { fromText, imageOf, isInk, rasterise } from "../ink.js";
 import { ARROWS } from "../pad.js";
-import { choicesFor, photoNamed } from "../photo.js";
+import { choicesFor, photoNamed, usesOwnFile } from "../photo.js";
 import { colours, show } from "../pictures.js";
 import { save } from "../save.js";
 
@@ -205,9 +205,16 @@ export class Sandbox {
     const { sigma, n, ...rest } = this.values;
     const windows = [{ window: { ...rest, sigma2: sigma ** 2 }, n, kind: "read" }];
     const picture = { ...this.pictureOf(this.image, this.size), windows };
-    const caption = { text: "An attention window of DRAW", link: location.href };
-    const captions = hasCaption ? [caption] : undefined;
+    const captions = hasCaption ? [this.caption] : undefined;
     await save("draw-window", format, { sheets: [[picture]], captions, columns: 1 });
+  }
+
+  /** The numbers of the window, and a link that shows it again unless the picture is the visitor's. */
+  get caption() {
+    const { g_x, g_y, delta, sigma, n } = this.values;
+    const numbers = [`(${g_x.toFixed(2)}, ${g_y.toFixed(2)})`, `δ ${delta.toFixed(2)}`, `σ ${sigma.toFixed(2)}`];
+    const text = `DRAW window, ${n} × ${n} at ${numbers.join(", ")}`;
+    return { text, link: usesOwnFile({ photo: this.photo }) ? undefined : location.href };
   }
 
   /** Returns the picture, with a glow where the filters of the selected patch pixel look. */
