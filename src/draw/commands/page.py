@@ -24,8 +24,9 @@ class Options:
     model: options.OptionalModel = None
     port: int = 0
     """port of the server; 0 selects a free port"""
-    frame_ancestors: str = "'none'"
-    """sites that may embed the page in a frame, for example "http://localhost:8888" or "*\""""
+    frame_ancestors: Annotated[str | None, options.arg("SITES")] = None
+    """sites that may embed the page in a frame, for example http://localhost:8888 or "*"; none if
+    it is omitted"""
     browser: bool = True
     """open the page in the browser; its address is always printed"""
     export: Annotated[Path | None, options.arg("DIR")] = None
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
         return 0
     with TemporaryDirectory(prefix="draw-page-") as folder:
         build_site(Path(folder), models)
-        with PageServer(Path(folder), args.port, args.frame_ancestors) as server:
+        with PageServer(Path(folder), args.port, args.frame_ancestors or "'none'") as server:
             console.say(f"{server.url}   (Ctrl-C stops it)")
             # A shell ignores Ctrl-C for background jobs (`draw page &`), so handle it explicitly.
             handler = signal.default_int_handler
