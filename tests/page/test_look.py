@@ -152,7 +152,7 @@ def test_pointing_at_a_bar_shows_its_latent_dimensions(go, models, noise):
     mu, log_sigma = trace.mu[4, 0], trace.log_sigma[4, 0]
     nats = ((mu**2 + (2 * log_sigma).exp() - 1) / 2 - log_sigma).numpy()
     page.mouse.move(*spots(page, "#look .bars", [((4 + 0.5) / T, 0.5)])[0])
-    used = f"glimpse 5: {(nats > 0.01).sum()} of {len(nats)} carry more than 0.01 nats"
+    used = f"glimpse 5: {(nats > 0.01).sum()} of {len(nats)} with more than 0.01 nats"
     assert text(page, "#look .used") == used
     assert text(page, "#look .peak").startswith("glimpse 5: ")
     assert glimpse(page, "look") == 0

@@ -122,7 +122,7 @@ export class Player {
     this.slider.value = this.t;
     this.output.textContent = formatPosition(this.t, this.last);
     this.slider.setAttribute("aria-valuetext", `glimpse ${this.t} of ${this.last}`);
-    this.slider.style.setProperty("--done", this.t / this.last);
+    this.slider.style.setProperty("--done", (this.t - this.slider.min) / (this.last - this.slider.min || 1));
     this.button.textContent = this.playing ? "Pause" : "Play";
     this.draw(this.t, this.playing && this.t === this.last);
   }

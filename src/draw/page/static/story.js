@@ -47,7 +47,7 @@ export class Story {
     const isLast = this.number === this.cards.length;
     root.querySelector(".turn .forward").textContent = isLast ? "Finish" : "Next";
     root.querySelector(".turn .page").textContent = `${this.number} / ${this.cards.length}`;
-    const { t, stage, mode } = card.dataset;
-    return { t, stage, mode };
+    const { t, stage, mode, index } = card.dataset;
+    return { t, stage, mode, index };
   }
 }

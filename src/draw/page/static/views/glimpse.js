@@ -131,10 +131,11 @@ export class Glimpse extends FilmView {
     this.find(".flow").classList.remove("waiting");
     this.find(".flow").classList.toggle("dreaming", isDream);
     const { read_size: N, write_size: n, channels } = config;
-    const inWords = { 1: "one pixel", 4: "four pixels", 9: "nine pixels" }[N ** 2] ?? `${N ** 2} pixels`;
+    const count = channels * N ** 2;
+    const each = { 1: "one number", 4: "four numbers", 9: "nine numbers" }[count] ?? `${count} numbers`;
     const numbers = {
       count: config.glimpses,
-      fact: `With its ${N} × ${N} window, it sees only ${inWords} of the picture and ${inWords.split(" ")[0]} of what is missing at a time.`,
+      fact: `Its window of ${N} × ${N} filters tells it only ${each} about the picture and as many about what is missing.`,
       "grid-size": `${N} × ${N}`,
       numbers: `${2 * channels * N ** 2} numbers`,
       "hidden-size": config.hidden_size,

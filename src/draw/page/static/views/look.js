@@ -128,7 +128,7 @@ export class Look extends FilmView {
     drawBars(this.find(".dimensions"), dimensions, () => "ink");
     const used = dimensions.filter((nats) => nats > USED).length;
     this.find(".used").textContent = dimensions.length
-      ? `glimpse ${shown}: ${used} of ${dimensions.length} carry more than ${USED} nats`
+      ? `glimpse ${shown}: ${used} of ${dimensions.length} with more than ${USED} nats`
       : "";
     const amounts = kl.map((value) => this.amount(value));
     const peak = kl.indexOf(Math.max(...kl));
@@ -153,10 +153,11 @@ export class Look extends FilmView {
   showCosts(t) {
     const { kl, logLikelihood, glimpses } = this.film ?? {};
     const latent = kl?.slice(0, t).reduce((sum, nats) => sum + nats, 0);
-    const parts = { ".latent": latent, ".pixels": -logLikelihood?.[t] };
-    parts[".bound"] = parts[".latent"] + parts[".pixels"]; // eq. 12
-    for (const [name, nats] of Object.entries(parts)) {
-      this.find(name).textContent = this.film ? this.amount(nats) : "–";
+    const bound = latent - logLikelihood?.[t]; // eq. 12
+    const shown = [latent, bound].map((nats) => this.amount(nats));
+    const parts = { ".latent": shown[0], ".pixels": (shown[1] - shown[0]).toFixed(1), ".bound": shown[1] };
+    for (const [name, text] of Object.entries(parts)) {
+      this.find(name).textContent = this.film ? text : "–"; // the rounded numbers add up
     }
     const meaning = t === glimpses ? "one-sample bound" : "if stopped here";
     this.find(".meaning").textContent = `${this.unit}, ${meaning}`;
@@ -164,7 +165,7 @@ export class Look extends FilmView {
     const { likelihood } = this.app.model.config; // a Bernoulli bound is not in bits per dimension
     this.find(".per-dimension").textContent =
       this.film && likelihood !== "bernoulli"
-        ? `${(parts[".bound"] / dimensions).toFixed(2)} bits per dimension`
+        ? `${(bound / dimensions).toFixed(2)} bits per dimension`
         : "";
     this.showComparison();
   }
