@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from draw import data, zoo
+from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.errors import ConfigError, DataError
+from draw.evaluation import classify, evaluate
 from draw.inference import complete, complete_rounds, decode, embed, encode, interpolate
 from draw.likelihoods import LIKELIHOODS
 from draw.model import DRAW
@@ -192,6 +194,8 @@ def test_completions_differ():
 
 TINY = network(**GREY)
 X = images(TINY)
+CLASSIFIER = GlimpseClassifier(ClassifierConfig(height=28, width=28, glimpses=1, hidden_size=8))
+SOME = data.load("digits5k", "valid").subset(2)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +215,26 @@ X = images(TINY)
         (lambda: complete(TINY, X[..., :6], LEFT[:6]), ConfigError, "the images have shape"),
         (lambda: complete(TINY, 3 + X, LEFT), DataError, "range"),
         (lambda: complete(TINY, X.tolist(), LEFT), DataError, "the images are a list"),
+        (
+            lambda: encode(CLASSIFIER, X),
+            ConfigError,
+            "a GlimpseClassifier, not a DRAW",
+        ),
+        (
+            lambda: decode(CLASSIFIER, X),
+            ConfigError,
+            "a GlimpseClassifier, not a DRAW",
+        ),
+        (lambda: embed(CLASSIFIER, X), ConfigError, "a GlimpseClassifier, not a DRAW"),
+        (
+            lambda: complete(CLASSIFIER, X, LEFT),
+            ConfigError,
+            "a GlimpseClassifier, not a DRAW",
+        ),
+        (lambda: evaluate(CLASSIFIER, SOME), ConfigError, "draw.classify evaluates classifiers"),
+        (lambda: evaluate(TINY, X), ConfigError, "the images are a Tensor; wrap them"),
+        (lambda: classify(TINY, SOME), ConfigError, "draw.evaluate evaluates DRAW"),
+        (lambda: classify(CLASSIFIER, X), ConfigError, "the images are a Tensor"),
     ],
 )
 @pytest.mark.usefixtures("untyped")

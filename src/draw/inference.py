@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from draw.errors import ConfigError
-from draw.inputs import check_images, check_mask, check_noise
+from draw.inputs import check_images, check_mask, check_network, check_noise
 from draw.likelihoods import Bernoulli
 from draw.model import DRAW
 from draw.trace import Trace
@@ -32,7 +32,8 @@ def encode(
             given the latents before it, and the result is deterministic.
 
     Raises:
-        ConfigError: if the images or `eps` have a shape that differs from the model's.
+        ConfigError: if the model is not a DRAW, or the images or `eps` have a shape that differs
+            from the model's.
         DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
 
     >>> from draw.model import DRAWConfig
@@ -40,6 +41,7 @@ def encode(
     >>> encode(model, torch.rand(5, 1, 8, 8)).shape
     torch.Size([3, 5, 4])
     """
+    check_network(model, "DRAW")
     if eps is None:
         eps = model.canvas_0.new_zeros(model.noise_shape(len(x)))
     return model(x, eps=eps).z  # type: ignore[no-any-return]
@@ -59,6 +61,7 @@ def decode(model: DRAW, z: Float[Tensor, "T B Z"]) -> Float[Tensor, "B C H W"]:
     >>> decode(model, torch.randn(3, 5, 4)).shape
     torch.Size([5, 1, 8, 8])
     """
+    check_network(model, "DRAW")
     count = z.shape[1] if z.ndim == 3 else 0
     check_noise("z", z, count, model.canvas_0, model.config.latent_size)
     return model.generate(count, z=z).mean
@@ -119,6 +122,7 @@ def embed(model: DRAW, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B features
     >>> embed(model, torch.rand(5, 1, 8, 8)).shape
     torch.Size([5, 32])
     """
+    check_network(model, "DRAW")
     check_images(x, model.config.image_shape, model.canvas_0.dtype)
     state, hidden = model.initial_state(len(x)), []
     for eps_t in model.canvas_0.new_zeros(model.noise_shape(len(x))):
@@ -187,6 +191,7 @@ def complete_rounds(
         Samples of a Bernoulli likelihood are black and white, so images with grey known pixels are
         filled with its mean instead.
     """
+    check_network(model, "DRAW")
     check_mask(mask, x)
     x = torch.where(mask, x, 0)
     check_images(x, model.config.image_shape, model.canvas_0.dtype)

@@ -1,4 +1,4 @@
-"""Checks of the tensors that users pass to a network."""
+"""Checks of the arguments that users pass to networks and to functions of networks."""
 
 import math
 
@@ -9,6 +9,22 @@ from draw.errors import ConfigError, DataError
 
 INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 TOLERANCE = 1e-3  # a resized picture may exceed [0, 1] by rounding
+
+
+def check_network(model: object, kind: str, advice: str = "") -> None:
+    """Check that a model is of the right kind, which may be compiled or wrapped.
+
+    Raises:
+        ConfigError: if its configuration is not that of a network of this kind; the message ends
+            with `advice`.
+
+    >>> check_network(nn.Linear(2, 3), "DRAW", "; load one with draw.load")
+    Traceback (most recent call last):
+    draw.errors.ConfigError: the model is a Linear, not a DRAW; load one with draw.load
+    """
+    given = getattr(getattr(model, "config", None), "network", type(model).__name__)
+    if given != kind:
+        raise ConfigError(f"the model is a {given}, not a {kind}{advice}")
 
 
 def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> None:

@@ -61,8 +61,9 @@ def test_a_saved_model_has_three_files(saved):
     names = sorted(path.name for path in saved.iterdir())
     assert names == ["README.md", "config.json", "model.safetensors"]
     card = (saved / "README.md").read_text()
-    for line in ("library_name: draw", "license: mit", "https://arxiv.org/abs/1502.04623"):
+    for line in ("library_name: draw", f"# {saved.name}\n", "https://arxiv.org/abs/1502.04623"):
         assert line in card
+    assert "license" not in card  # the user chooses one
     values = json.loads((saved / "config.json").read_text())
     assert values == {"type": "DRAW"} | asdict(CONFIG)
     assert saved_type(saved) == "DRAW"
@@ -96,6 +97,17 @@ def test_a_pushed_card_shows_how_to_use_the_model(model, uploads):
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in card
     assert '"read_size": null' in card
     assert "## Training" not in card
+
+
+def test_a_failed_upload_is_one_line(model, monkeypatch):
+    def fail(self: object, repo_id: str, **_: object) -> None:
+        raise OSError("no such\nhost")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", fail)
+    with pytest.raises(ModelError, match="me/digits was not uploaded .* no such; host"):
+        model.push_to_hub("me/digits")
+    with pytest.raises(TypeError, match="wrong"):
+        model.push_to_hub("me/digits", wrong=1)
 
 
 @pytest.mark.parametrize("train_on", ["train", "train+valid"])

@@ -51,6 +51,8 @@ class Images:
     >>> images = Images(pixels=torch.full((4, 1, 8, 8), 255, dtype=torch.uint8))
     >>> images.batch(torch.tensor([0, 2])).shape, len(images)
     (torch.Size([2, 1, 8, 8]), 4)
+    >>> images
+    Images(4 images [1, 8, 8], without labels, binarisation 'none')
     """
 
     pixels: UInt8[Tensor, "n C H W"]
@@ -83,6 +85,13 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def __repr__(self) -> str:
+        labels = "with" if self.labels is not None else "without"
+        return (
+            f"Images({len(self)} images {[*self.shape]}, {labels} labels, "
+            f"binarisation {self.binarisation!r})"
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -8,10 +8,22 @@ from torch import Generator, Tensor
 
 from draw.data import Images
 from draw.distributed import World
+from draw.errors import ConfigError
 from draw.evaluation.cache import EvalCache
 from draw.seeding import generator
 
 MAX_ROWS = 512  # images or trajectories that run in parallel
+
+
+def check_is_images(images: object) -> None:
+    """Check that images are an `Images`, not a tensor.
+
+    Raises:
+        ConfigError: if they are not.
+    """
+    if not isinstance(images, Images):
+        given = type(images).__name__
+        raise ConfigError(f"the images are a {given}; wrap them: draw.data.Images(pixels=bytes)")
 
 
 def evaluate_batches(

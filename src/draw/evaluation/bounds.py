@@ -13,8 +13,14 @@ from torch import Generator, Tensor
 from draw.data import Images
 from draw.distributed import SINGLE, World
 from draw.errors import ConfigError
-from draw.evaluation.batched import MAX_ROWS, evaluate_batches, mean_and_stderr
+from draw.evaluation.batched import (
+    MAX_ROWS,
+    check_is_images,
+    evaluate_batches,
+    mean_and_stderr,
+)
 from draw.evaluation.cache import EvalCache
+from draw.inputs import check_network
 from draw.kernels import use_fused
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import bits_per_dim, elbo, encoder_terms, iwae, log_weight
@@ -65,6 +71,10 @@ class ImageBounds:
     """Bounds on log p(x) of every image, in nats; higher is better.
 
     Images unlike those of the training set have low bounds.
+
+    Note:
+        The bounds are estimates from different noise. Only on average over images or samples is
+        the IWAE bound of a larger k at least as high as that of a smaller k and as the ELBO.
     """
 
     elbo: Tensor  # [n], averaged over the samples
@@ -103,8 +113,8 @@ def evaluate(
             same arguments resumes from this folder and gives the same result.
 
     Raises:
-        ConfigError: if a number of samples is not an integer or below 1, or the likelihood is
-            incompatible with the images.
+        ConfigError: if the model is not a DRAW, `images` is not an `Images`, a number of samples
+            is not an integer or below 1, or the likelihood is incompatible with the images.
         DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
         RunError: if `out` holds other files or a different evaluation, or is damaged.
 
@@ -165,6 +175,8 @@ def image_bounds(
     >>> bounds.elbo.shape, bounds.kl.shape, bounds.iwae[4].shape
     (torch.Size([8]), torch.Size([2, 8]), torch.Size([8]))
     """
+    check_network(model, "DRAW", "; draw.classify evaluates classifiers")
+    check_is_images(images)
     several = (
         importance_samples if isinstance(importance_samples, Sequence) else [importance_samples]
     )

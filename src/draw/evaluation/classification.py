@@ -12,7 +12,13 @@ from draw.classifier import GlimpseClassifier, log_probability
 from draw.data import Images
 from draw.distributed import SINGLE, World
 from draw.errors import ConfigError
-from draw.evaluation.batched import MAX_ROWS, evaluate_batches, mean_and_stderr
+from draw.evaluation.batched import (
+    MAX_ROWS,
+    check_is_images,
+    evaluate_batches,
+    mean_and_stderr,
+)
+from draw.inputs import check_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,8 @@ def classify(
         world: the processes that share the images; the result does not depend on their number.
 
     Raises:
-        ConfigError: if the images have no labels, or labels outside the model's classes.
+        ConfigError: if the model is not a classifier, `images` is not an `Images`, or the images
+            have no labels, or labels outside the model's classes.
         DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
 
     >>> from draw.classifier import ClassifierConfig
@@ -55,6 +62,8 @@ def classify(
     >>> classify(model, digits).images
     20
     """
+    check_network(model, "GlimpseClassifier", "; draw.evaluate evaluates DRAW")
+    check_is_images(images)
     images.check_usable()
     all_labels = labels_of(images, model.config.classes)
 

@@ -29,7 +29,7 @@ TEMPLATE = """\
 {{ card_data }}
 ---
 
-# {{ name }}
+# {{ title }}
 
 {{ text }} The model has {{ parameters }} parameters and belongs to the Python package `draw`.
 
@@ -56,12 +56,12 @@ model = draw.load("{{ source }}")
 {% endif %}"""
 
 
-def values(model: Any, repo_id: str | None, run: RunFolder | None) -> dict[str, str]:
+def values(model: Any, repo_id: str | None, run: RunFolder | None, title: str) -> dict[str, str]:
     """Return the values of the template for a model, its id on the Hub and its run."""
     config = model.config
     text, use = NETWORKS[config.network]
     return {
-        "name": repo_id or config.network,
+        "title": title,
         "source": repo_id or "path/to/this/folder",
         "text": text,
         "use": use,
@@ -76,8 +76,9 @@ def _training(run: RunFolder) -> str:
     config = run.read()["config"]
     config.pop("data_dir", None)  # a path of this machine
     config.pop("model", None)
+    data = "a folder of images" if config["data"] == "folder" else f"`{config['data']}`"
     return (
-        f"The weights are the exponential moving average of a run on `{config['data']}`:\n\n"
+        f"The weights are the exponential moving average of a run on {data}:\n\n"
         f"```json\n{dump_json(config)}```"
     )
 

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from draw.errors import ConfigError, ModelError, one_line
+from draw.errors import ConfigError, DrawError, ModelError, one_line
 from draw.storage import card
 from draw.storage.files import dump_json, expand_user, read_json, write_atomic
 from draw.storage.json_config import TYPE, from_dict, to_dict
@@ -35,7 +35,6 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 HUB_ID = re.compile(r"(?!\.{1,2}/)[^/]+/[^/]+")  # owner/name
 CARD = {
     "library_name": "draw",
-    "license": "mit",
     "model_card_template": card.TEMPLATE,
 }
 
@@ -127,14 +126,17 @@ class Pretrained(PyTorchModelHubMixin):
     ) -> str | None:
         """Write config.json, model.safetensors and a model card, unless there is one.
 
+        The card states no licence; add the one that you choose.
+
         See `huggingface_hub.PyTorchModelHubMixin.save_pretrained` for the other options.
 
         Args:
             save_directory: the folder, which is created if necessary.
             run: the run that trained the model; the card then describes its training and results.
         """
-        options = self._with_card(options, options.get("repo_id"), run)
-        result: str | None = super().save_pretrained(expand_user(save_directory), **options)
+        folder = expand_user(save_directory)
+        options = self._with_card(options, options.get("repo_id"), run, folder.resolve().name)
+        result: str | None = super().save_pretrained(folder, **options)
         return result
 
     def push_to_hub(self, repo_id: str, *, run: RunFolder | None = None, **options: Any) -> str:
@@ -146,16 +148,26 @@ class Pretrained(PyTorchModelHubMixin):
         Args:
             repo_id: the id of the model on the Hub, owner/name.
             run: the run that trained the model; the card then describes its training and results.
+
+        Raises:
+            ModelError: if the Hub cannot be reached or refuses the upload.
         """
-        options = self._with_card(options, repo_id, run)
-        return super().push_to_hub(repo_id, **options)
+        options = self._with_card(options, repo_id, run, repo_id)
+        try:
+            return super().push_to_hub(repo_id, **options)
+        except (DrawError, TypeError):
+            raise
+        except Exception as error:  # huggingface_hub raises many types
+            raise ModelError(
+                f"{repo_id} was not uploaded to the Hugging Face Hub: {one_line(error)}"
+            ) from error
 
     def _with_card(
-        self, options: dict[str, Any], repo_id: str | None, run: RunFolder | None
+        self, options: dict[str, Any], repo_id: str | None, run: RunFolder | None, title: str
     ) -> dict[str, Any]:
         """Add the values of the model card, unless `options` has them."""
         given = options.get("model_card_kwargs") or {}
-        return options | {"model_card_kwargs": card.values(self, repo_id, run) | given}
+        return options | {"model_card_kwargs": card.values(self, repo_id, run, title) | given}
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
