@@ -77,8 +77,11 @@ def _summary(name: str) -> str:
     value: Any = draw
     for part in name.split(".")[1:]:
         value = getattr(value, part)
+    if isinstance(value, dict):
+        return f"A dictionary with the keys {', '.join(f'`{key}`' for key in value)}."
     described = inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value)
-    return (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ") if described else ""
+    summary = (inspect.getdoc(value) or "").split("\n\n")[0] if described else ""
+    return summary.replace("\n", " ").replace("|", "\\|")  # a cell of a table
 
 
 def options() -> Pages:

@@ -1,14 +1,4 @@
-"""The run folder: configuration, log, checkpoints and weights of one training run.
-
-    RUN/run.json                  the training configuration and the digests of the data
-    RUN/metrics.jsonl             one line per measurement
-    RUN/checkpoints/*.safetensors the last two training states
-    RUN/model/                    the EMA weights with the best validation result
-
-The files are JSON or safetensors; nothing is pickled. All files except the log are written
-atomically: if the process is killed or the disk is full, a file has either its old or its new
-content. Measurements are appended to metrics.jsonl; an incomplete last line is ignored.
-"""
+"""The run folder: configuration, log, checkpoints and weights of one training run."""
 
 import contextlib
 import math
@@ -40,7 +30,17 @@ MAX_LOG_BYTES = 1 << 25  # about 7 million steps
 
 
 class RunFolder:
-    """The folder of one training run, see the module's docstring."""
+    """The folder of one training run.
+
+        RUN/run.json                  the training configuration and the digests of the data
+        RUN/metrics.jsonl             one line per measurement
+        RUN/checkpoints/*.safetensors the last two training states
+        RUN/model/                    the EMA weights with the best validation result
+
+    The files are JSON or safetensors; nothing is pickled. All files except the log are written
+    atomically: if the process is killed or the disk is full, a file has either its old or its new
+    content. Measurements are appended to metrics.jsonl; an incomplete last line is ignored.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = expand_user(path)
