@@ -14,8 +14,6 @@ ANY_MODEL = ("compare", "window", "find")  # these views look the same for all m
     ("model", "theme", "width"),
     [
         ("attentive", "light", 320),
-        ("attentive", "dark", 320),
-        ("attentive", "light", 1280),
         ("attentive", "dark", 1280),
         ("colour", "light", 320),
     ],
