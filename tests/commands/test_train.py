@@ -442,7 +442,8 @@ def test_signal_saves_a_checkpoint_and_the_run_resumes_bit_exactly(
         stopped = draw(*training, *LONG, "--out", "run")
     assert (stopped.status, stopped.err) == (status, "")
     assert checkpoints(Path("run")) == ["000000010.safetensors"]
-    hint = "checkpoint saved; resume with: draw "
+    hint = "checkpoint of step 10 of 20 saved; resume with: draw "
+    assert "first validation" not in stopped.out
     assert stopped.out.splitlines()[-1].startswith(hint)
     resumed = draw(*shlex.split(stopped.out.splitlines()[-1].removeprefix(hint)))
     assert resumed.status == 0
@@ -480,7 +481,10 @@ def test_closing_the_terminal_saves_a_checkpoint(training):
 def test_max_minutes_stops_after_a_step_and_the_run_resumes(training, uninterrupted, draw):
     result = draw(*training, *LONG, "--max-minutes", 1e-6, "--out", "run")
     assert result.status == 0
-    assert "checkpoint saved; resume with: draw train --resume --out run" in result.out
+    assert result.out.splitlines()[-2:] == [
+        "the first validation, at step 10, will save a model and samples",
+        "checkpoint of step 1 of 20 saved; resume with: draw train --resume --out run",
+    ]
     assert checkpoints(Path("run")) == ["000000001.safetensors"]
     resumed = draw("train", "--resume", "--out", "run", "--max-minutes", 10)
     assert "done" in resumed.out

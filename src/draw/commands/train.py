@@ -57,10 +57,9 @@ def main(arguments: list[str]) -> int:
                 events = loggers.write_tensorboard(events, run)
             if args.log is not None and world.is_main:
                 events = loggers.call_with_each(events, loggers.find_function(args.log))
-            finished = _watch(events, config, run, bar, validation)
-    if not finished or stop.signal:
-        quoted = shlex.quote(str(run.path))
-        console.say(f"checkpoint saved; resume with: draw train --resume --out {quoted}")
+            step = _watch(events, config, run, bar, validation)
+    if step < config.steps or stop.signal:
+        _say_stopped(step, config, run)
         return 128 + stop.signal if stop.signal else 0
     if is_main():
         _save_figures(config, run, images, validation)
@@ -73,8 +72,8 @@ def _watch(
     run: RunFolder,
     bar: Progress,
     validation: Images,
-) -> bool:
-    """Report progress and validations; return whether training reached its last step."""
+) -> int:
+    """Report progress and validations; return the last step."""
     task = bar.add_task("training", total=config.steps)
     nats = seconds = None  # running means
     event = None
@@ -94,7 +93,18 @@ def _watch(
             if is_main():
                 path = run.path / "samples" / f"{event.step:09d}.png"
                 _save_samples(event.ema, path, validation, config.seed)
-    return event is None or event.step == config.steps  # resuming a finished run has no events
+    return config.steps if event is None else event.step  # resuming a finished run has no events
+
+
+def _say_stopped(step: int, config: TrainConfig, run: RunFolder) -> None:
+    """Say which checkpoint was saved, how to resume, and when there will be a model."""
+    first = min(config.eval_every, config.steps)
+    if step < first:
+        console.say(f"the first validation, at step {first:,}, will save a model and samples")
+    console.say(
+        f"checkpoint of step {step:,} of {config.steps:,} saved; resume with: "
+        f"draw train --resume --out {shlex.quote(str(run.path))}"
+    )
 
 
 def _describe_plan(config: TrainConfig, images: Images) -> str:
