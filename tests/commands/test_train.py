@@ -217,7 +217,10 @@ def test_resuming_a_folder_by_name_uses_the_settings_of_the_run(pictures, traini
         Image.new("RGB", (80, 80), (number, 200, 0)).save(f"mine/new{number}.png")
     result = draw(*command)
     assert result.status == 2
-    assert "started on different data" in result.err.splitlines()[-1]
+    message = result.err.splitlines()[-1]
+    assert "run was started on different data (training, validation changed)" in message
+    assert message.endswith("new run with --out; --start-from run continues from its weights")
+    assert draw(*command[:-3], "--start-from", "run", "--out", "more").status == 0
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])

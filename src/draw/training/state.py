@@ -204,7 +204,8 @@ def check_same_data(run: RunFolder, digests: dict[str, str]) -> None:
     before = run.read()["data"]
     changed = [name for name, value in digests.items() if before.get(name) != value]
     if changed:
+        start = f"; --start-from {shlex.quote(str(run.path))} continues from its weights"
         raise RunError(
             f"{run.path} was started on different data ({', '.join(changed)} changed) and cannot "
-            f"be resumed exactly; start a new run with --out"
+            f"be resumed exactly; start a new run with --out{start if run.model.is_dir() else ''}"
         )
