@@ -113,6 +113,9 @@ def test_figure_11_is_the_learning_curve_of_a_run(run, draw, refused):
     assert draw("figure", "11", run).out == "out/figure-11.png\n"
     assert has(opened("out/figure-11.png"), (192, 57, 43))  # the validation curve
     assert "quick has none; name a run folder" in refused("figure", "11", "quick")
+    (run / "metrics.jsonl").write_text("")  # as before the first measurement
+    line = refused("figure", "11", run)
+    assert "run has no measurements yet; train further with draw train --resume --out run" in line
 
 
 @pytest.mark.parametrize("name", ["1", "3", "4", "6", "11"])

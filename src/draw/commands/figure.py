@@ -1,5 +1,6 @@
 """draw figure: draw the figures of the paper, by number."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -110,7 +111,7 @@ def _available(args: Options) -> list[str]:
         of_data = ["5"]
     elif not of_data:
         of_data = ["6", "7" if model.config.write_size is None else "1"]
-    return ["3", "4", *of_data, *(["11"] if args.run().log_file.is_file() else [])]
+    return ["3", "4", *of_data, *(["11"] if args.run().records() else [])]
 
 
 def _stages(args: Options, path: Path, *, has_attention: bool) -> None:
@@ -125,13 +126,19 @@ def _stages(args: Options, path: Path, *, has_attention: bool) -> None:
 
 def _curves(args: Options, path: Path) -> None:
     config, run = args.training_config(), args.run()
-    if config is None or not run.log_file.is_file():
+    records = run.records()
+    if config is not None and not records and run.path.parent != zoo.BUNDLED:
+        raise ConfigError(
+            f"{args.model} has no measurements yet; train further with "
+            f"draw train --resume --out {shlex.quote(str(run.path))}"
+        )
+    if config is None or not records:
         raise ConfigError(
             f"figure 11 needs a training log, and {args.model} has none; name a run folder"
         )
     figures.save_picture(
         path,
-        figures.curves(run.records(), config.model.metric, held_out=config.has_validation),
+        figures.curves(records, config.model.metric, held_out=config.has_validation),
     )
 
 
