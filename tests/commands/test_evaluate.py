@@ -117,7 +117,8 @@ def test_images_selects_a_random_subset(run, draw):
 
 
 def test_saved_model_needs_data(run, pictures, draw, refused):
-    assert "name a data set with --data" in refused("evaluate", run / "model")
+    line = refused("evaluate", run / "model")
+    assert "name a data set with --data, and for 'folder' also" in line
     named = draw("evaluate", run / "model", "--data", "folder", "--data-dir", pictures, "--json")
     of_run = draw("evaluate", run, "--json")
     assert parse(named.out)["elbo_nats"] == parse(of_run.out)["elbo_nats"]

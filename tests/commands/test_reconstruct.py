@@ -87,6 +87,9 @@ def test_saved_model(run, pictures, draw):
     assert "--binarise" in result.out
     result = draw("reconstruct", run / "model", pictures / "00.png", "--binarise")
     assert "rounded the pixels to 0 or 1" in result.out
+    config = DRAWConfig(height=12, width=12, glimpses=2, hidden_size=4, likelihood="logistic")
+    DRAW(config).save_pretrained("levels")
+    assert "--binarise" not in draw("reconstruct", "levels", pictures / "00.png").out
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_saved_model(run, pictures, draw):
         ("run --binarise", "--binarise applies to image files"),
         ("run --count 0", "count is 0; it must be from 1 to 1,024"),
         ("run --data nope", "unknown data set 'nope'"),
-        ("run/model", "does not record its training data; name a data set with --data"),
+        ("run/model", "does not record its training data; name image files, or a data set"),
         ("run good.png nowhere.png", "nowhere.png: no such image"),
         ("run bad.png", "bad.png cannot be decoded as an image"),
         ("run good.png run/run.json", "run/run.json cannot be decoded as an image"),

@@ -57,6 +57,11 @@ class InputOptions:
         """Load the images as the model expects them, [n, C, H, W], and a label for each."""
         if self.images:
             return self._read_files(model, config), [path.stem for path in self.images]
+        if config is None and self.data is None:
+            raise ConfigError(
+                "this model does not record its training data; name image files, or a data set "
+                "with --data (for 'folder', also your images with --data-dir)"
+            )
         _, images = options.load_images(model, config, self.data, self.data_dir, "valid")
         check_images_fit(model.config, images)
         x = images.first(self.count or default_count)
@@ -77,7 +82,7 @@ class InputOptions:
             for path, image in zip(self.images, x, strict=True):
                 if warning := options.background_warning(image):
                     console.say(f"{printable(path)}: {warning}")
-        elif config is None:
+        elif config is None and model.config.likelihood == "bernoulli":
             console.say(
                 "kept grey levels; add --binarise if the model was trained on binary images"
             )

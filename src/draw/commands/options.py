@@ -81,7 +81,8 @@ def load_images(
         split = config.train_on if split == "train" else split
     if name is None:
         raise ConfigError(
-            "this model does not record its training data; name a data set with --data"
+            "this model does not record its training data; name a data set with --data, and for "
+            "'folder' also your images with --data-dir"
         )
     with progress_bar() as bar:
         images = data.load(
