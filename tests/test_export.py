@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import warnings
@@ -143,14 +144,15 @@ def test_every_tensor_has_a_dynamic_batch_dimension(exported):
             assert all(isinstance(size, int) for size in tensor.shape[1:])
 
 
-def test_example_script_runs_without_torch(exported, tmp_path):
+@pytest.mark.parametrize(("arguments", "seed"), [(["5", "7"], 7), (["5"], 0)])
+def test_example_script_runs_without_torch(exported, arguments, seed):
     model, folder, *_ = exported
     blocked = "import sys; sys.modules |= {'torch': None, 'draw': None}; import runpy;"
-    code = (
-        f"{blocked} sys.argv[1:] = ['5', '7']; runpy.run_path('generate.py', run_name='__main__')"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, timeout=60)
-    z = np.random.default_rng(7)
+    code = f"{blocked} runpy.run_path('generate.py', run_name='__main__')"
+    command = [sys.executable, "-c", code, *arguments]
+    printed = subprocess.run(command, cwd=folder, check=True, timeout=60, capture_output=True)
+    assert printed.stdout == b"samples.png\n"
+    z = np.random.default_rng(seed)
     noise = [z.standard_normal((5, 3), dtype=np.float32) for _ in range(4)]
     with torch.no_grad():
         images = model.generate(5, z=torch.from_numpy(np.stack(noise))).mean
@@ -161,6 +163,14 @@ def test_example_script_runs_without_torch(exported, tmp_path):
     for index, image in enumerate(images):
         tile = shown[1::3, index * 18 + 1 : (index + 1) * 18 : 3]
         assert abs(tile - 255 * image.movedim(0, -1).numpy()).max() <= 0.51
+
+
+def test_foreign_files_are_not_overwritten(tmp_path):
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(ConfigError, match="contains files that are not an export"):
+        export(build(), tmp_path)
+    assert (tmp_path / "config.json").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_config_json(exported):
@@ -185,7 +195,7 @@ def test_export_changes_nothing_and_prints_nothing(exported):
 
 
 def test_model_that_differs_after_export_is_refused(exported, tmp_path, monkeypatch):
-    """The comparison uses the graphs of the original weights."""
+    """The comparison uses the graphs of the original weights, which this test exports again."""
     model, folder, *_ = exported
 
     def graph(step) -> bytes:
@@ -193,6 +203,11 @@ def test_model_that_differs_after_export_is_refused(exported, tmp_path, monkeypa
         return (folder / f"{name}.onnx").read_bytes()
 
     monkeypatch.setattr(exporting, "_graph", graph)
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    (again / "config.json").write_text("old")
+    export(model, again)  # replaces an earlier export
+    assert (again / "config.json").read_bytes() == (folder / "config.json").read_bytes()
     changed = copy.deepcopy(model)
     with torch.no_grad():
         changed.patch.bias.add_(1e-3)

@@ -17,6 +17,7 @@ def test_export_reports_the_difference(run, draw, monkeypatch):
     result = draw("export", run, "--onnx", "onnx")
     assert (result.status, result.err) == (0, "")
     assert result.out == (
+        "exporting run and comparing ONNX Runtime with PyTorch\n"
         "exported to onnx; ONNX Runtime agrees with PyTorch within 2.5e-07 (tolerance 1e-04)\n"
     )
 

@@ -26,7 +26,9 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run the command and return the exit status."""
     args = console.parse(Options, "draw export", arguments)
-    difference = export(load(args.model, DRAW), args.onnx)
+    model = load(args.model, DRAW)
+    console.say(f"exporting {args.model} and comparing ONNX Runtime with PyTorch")
+    difference = export(model, args.onnx)
     console.say(
         f"exported to {args.onnx}; ONNX Runtime agrees with PyTorch within {difference:.1e} "
         f"(tolerance {TOLERANCE:.0e})"

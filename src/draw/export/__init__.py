@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from draw.attention import Window
-from draw.errors import ModelError, require
+from draw.errors import ConfigError, ModelError, require
 from draw.model import DRAW, gaussian_kl
-from draw.storage.files import write_atomic
+from draw.storage.files import expand_user, is_vacant, write_atomic
 from draw.trace import State
 
 TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch
@@ -91,16 +91,24 @@ def _columns(window: Window | None) -> tuple[Tensor, ...]:
 def export(model: DRAW, folder: Path) -> float:
     """Export a model to a folder, after comparing a trajectory in ONNX Runtime with PyTorch.
 
+    Args:
+        model: the model.
+        folder: new or empty, or written by an earlier call, whose files are replaced.
+
     Returns:
         The largest difference between ONNX Runtime and PyTorch in any output of any step: absolute
         for values up to 1, relative for larger ones.
 
     Raises:
-        ConfigError: if the extra `onnx` is not installed.
+        ConfigError: if the extra `onnx` is not installed, or the folder contains files that are
+            not an export.
         ModelError: if the model is too large for ONNX, or the difference exceeds `TOLERANCE`.
     """
     for module in ("onnxruntime", "onnxscript"):
         require(module, "onnx", "the export")
+    folder = expand_user(folder)
+    if folder.is_dir() and not is_vacant(folder) and not (folder / "encode_step.onnx").is_file():
+        raise ConfigError(f"{folder} contains files that are not an export; choose a new folder")
     size = sum(4 * parameter.numel() for parameter in model.parameters())
     if size > MAX_PROTOBUF_BYTES:
         raise ModelError(

@@ -1,10 +1,10 @@
 """Generate images with an exported model, using NumPy, ONNX Runtime and Pillow.
 
-`python generate.py [COUNT [SEED]]` writes samples.png to the current folder.
+`python generate.py [COUNT] [SEED]` writes samples.png to the current folder.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,14 @@ def generate(count: int, seed: int) -> np.ndarray:
 
 
 def main() -> None:
-    count, seed = (int(word) for word in [*sys.argv[1:], "16", "0"][:2])
-    images = (generate(count, seed) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    parser = argparse.ArgumentParser(description="Generate images in the file samples.png.")
+    parser.add_argument("count", type=int, nargs="?", default=16, help="images (default: 16)")
+    parser.add_argument("seed", type=int, nargs="?", default=0, help="random seed (default: 0)")
+    args = parser.parse_args()
+    images = (generate(args.count, args.seed) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     row = np.concatenate(list(images), axis=1).repeat(3, axis=0).repeat(3, axis=1)
     Image.fromarray(row.squeeze()).save("samples.png")
+    print("samples.png")
 
 
 if __name__ == "__main__":
