@@ -1,17 +1,20 @@
 """draw complete."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from draw.data.folder import split_pictures
+
 from .conftest import frame_count
 
 SIDE = 12 * (84 // 12)  # pixels of a tile
 LEFT, TOP = 12, 32  # position of the first panel
-GREY = round(255 / 2)
+CHECKERED = {102, 153}
 
 
 def opened(path: str) -> np.ndarray:
@@ -45,7 +48,7 @@ def test_known_pixels_stay_as_they_are(run, pictures, draw, keep, known):
     for row, file in enumerate(files):
         image, given = opened(file), tile(sheet, row, 0)
         assert (given[known] == image[known]).all()
-        assert np.count_nonzero(abs(given.astype(int) - GREY) <= 1) >= 72
+        assert np.isin(given, [*CHECKERED]).sum() >= 72
         shown = [tile(sheet, row, column) for column in (1, 2, 3)]
         for completed in shown:
             assert (completed[known] == image[known]).all()
@@ -60,7 +63,8 @@ def test_only_ink_is_known(run, draw):
     assert draw("complete", run, "ink.png", "--keep", "ink", "--completions", 2).status == 0
     given = tile(opened("out/completions.png"), 0, 0)
     assert (given[image > 0] == 255).all()
-    assert (abs(given[image == 0].astype(int) - GREY) <= 1).all()
+    assert {*given[image == 0]} == CHECKERED
+    assert (given[5:, 1:] != given[5:, :-1]).all()  # neighbours differ
 
 
 def test_a_mask_selects_the_known_pixels(run, pictures, draw):
@@ -70,7 +74,7 @@ def test_a_mask_selects_the_known_pixels(run, pictures, draw):
     assert draw("complete", run, pictures / "00.png", "--mask", "mask.png").status == 0
     image, given = opened(pictures / "00.png"), tile(opened("out/completions.png"), 0, 0)
     assert (given[::2] == image[::2]).all()
-    assert (abs(given[1::2].astype(int) - GREY) <= 1).all()
+    assert {*given[1::2].flat} == CHECKERED
 
 
 def test_seed_determines_every_byte(run, pictures, draw):
@@ -82,22 +86,29 @@ def test_seed_determines_every_byte(run, pictures, draw):
         assert Path("a", name).read_bytes() != Path("c", name).read_bytes()
 
 
-def test_the_last_frame_shows_the_known_pixels(run, pictures, draw):
-    arguments = ["--completions", 1, "--film", "film.webp", "--scale", 7, "--trace", "trace.json"]
-    assert draw("complete", run, pictures / "00.png", *arguments).status == 0
+def test_every_frame_shows_the_known_pixels(run, pictures, draw):
+    options = "--completions 1 --film film.webp --scale 7 --no-windows --trace trace.json"
+    assert draw("complete", run, pictures / "00.png", *options.split()).status == 0
     with Image.open("film.webp") as film:
-        film.seek(film.n_frames - 1)
-        last = np.asarray(film.convert("L"))[3::7, 3::7].astype(int)
-    assert abs(last - opened(pictures / "00.png"))[:, :6].max() <= 1
+        frames = []
+        for number in range(film.n_frames):
+            film.seek(number)
+            frames.append(np.asarray(film.convert("L"))[3::7, 3::7].astype(int))
+    for frame in frames:
+        assert abs(frame - opened(pictures / "00.png"))[:, :6].max() <= 1
+    assert (frames[0] != frames[-1])[:, 6:].any()
     [sample] = json.loads(Path("trace.json").read_text())["samples"]
     assert sample["label"] == "00"
 
 
-def test_validation_images_are_the_default(unattentive, draw):
+def test_validation_images_are_the_default_and_shown(unattentive, pictures, draw):
     result = draw("complete", unattentive.path, "--completions", 4, "--trace", "trace.json")
     assert (result.status, result.err) == (0, "")
     samples = json.loads(Path("trace.json").read_text())["samples"]
     assert [sample["label"] for sample in samples] == ["validation image 0"] * 4
+    [picture] = split_pictures(pictures, Counter())["valid"]
+    original = opened("out/completions.png")[TOP:, -LEFT - SIDE : -LEFT][3:SIDE:7, 3::7]
+    assert (original == opened(picture.path)).all()
 
 
 @pytest.mark.parametrize(

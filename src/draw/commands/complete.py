@@ -23,7 +23,7 @@ class Options(InputOptions):
     """Complete images of which only some pixels are known, as the page's Finish does.
 
     Saves completions.png and completing.gif, a film of the completions being drawn. Known pixels
-    stay as they are.
+    stay as they are, and unknown ones are checkered.
     """
 
     count: Annotated[
@@ -90,6 +90,7 @@ def main(arguments: list[str]) -> int:
         seed=args.seed,
         name=args.model,
         labels=labels,
+        originals=not args.images,
     )
     console.say("\n".join(map(str, written)))
     return 0

@@ -25,7 +25,8 @@ from draw.trace import Trace
 FILM_SECONDS = 4  # default duration of a film without the final pause
 MAX_FPS = 50.0  # browsers show faster GIFs more slowly
 TILE_PIXELS = 84  # approximate size of an image on the screen
-UNKNOWN = 0.5  # shade of unknown pixels
+UNKNOWN = 0.4, 0.6  # shades of the checkered pattern of unknown pixels
+MAX_SQUARES = 16  # of this pattern per side
 MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain engine
 
 
@@ -173,6 +174,7 @@ def complete(
     seed: int = 0,
     name: str = "",
     labels: Sequence[str] = (),
+    originals: bool = False,
 ) -> list[Path]:
     """Complete images, save completions.png and completing.gif, and return all paths.
 
@@ -183,6 +185,7 @@ def complete(
         mask: True where a pixel is known; it broadcasts to the images.
         completions, rounds: per image.
         name, labels: the names of the model and of the images in the trace file.
+        originals: whether to show the images as well.
     """
     images, mask = images.to(model.device), mask.to(model.device).expand(images.shape)
     x, known = (each.repeat_interleave(completions, 0) for each in (images, mask))
@@ -191,11 +194,25 @@ def complete(
     _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keeps no earlier round
     if len(images) > 1 and output.columns is None:
         output = replace(output, columns=completions)
-    completed = torch.where(known, x, trace.mean)
-    pictures = {"known": torch.where(mask, images, UNKNOWN), "completions": completed}
+    pictures = {
+        "known": torch.where(mask, images, _checkered(images)),
+        "completions": torch.where(known, x, trace.mean),
+    }
+    if originals:
+        pictures["originals"] = images
     names = "completions.png", "completing.gif"
     every_label = [label for label in labels for _ in range(completions)]
-    return _save(output, model, trace, names, pictures, name, every_label, finished=completed)
+    known_pixels = x.where(known, math.nan)
+    return _save(output, model, trace, names, pictures, name, every_label, known=known_pixels)
+
+
+def _checkered(images: Tensor) -> Tensor:
+    """Return a checkered pattern [H, W], which photographs cannot be mistaken for."""
+    sides = images.shape[-2:]
+    square = math.ceil(max(sides) / MAX_SQUARES)
+    rows, columns = (torch.arange(side, device=images.device) // square for side in sides)
+    dark, light = UNKNOWN
+    return torch.where((rows[:, None] + columns) % 2 == 0, dark, light)
 
 
 @torch.no_grad()
@@ -275,7 +292,7 @@ def _save(
     labels: Sequence[str],
     *,
     images: Tensor | None = None,
-    finished: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> list[Path]:
     """Save pictures by title, a film and a trace file; return the paths.
 
@@ -290,7 +307,7 @@ def _save(
         scale=scale,
         windows=output.windows,
         images=images,
-        finished=finished,
+        known=known,
     )
     picture = output.picture or output.out / names[0]
     film = output.film or output.out / names[1]

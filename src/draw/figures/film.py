@@ -40,7 +40,7 @@ class Film(Sequence[Image.Image]):
         scale: screen pixels per image pixel.
         windows: whether to draw the windows.
         images: the encoded images, shown beside the canvases, with the read windows.
-        finished: the pictures of the last frame; by default the means of the final canvases.
+        known: pixels that every frame shows instead of the canvas, NaN elsewhere.
 
     Raises:
         TraceError: if the trace was not recorded.
@@ -58,7 +58,7 @@ class Film(Sequence[Image.Image]):
     scale: int = 3
     windows: bool = True
     images: Float[Tensor, "B C H W"] | None = None
-    finished: Float[Tensor, "B C H W"] | None = None
+    known: Float[Tensor, "B C H W"] | None = None
 
     def __post_init__(self) -> None:
         _check_size(self.trace.means, self.columns, self.scale, 1 if self.images is None else 2)
@@ -72,11 +72,13 @@ class Film(Sequence[Image.Image]):
         t = range(len(self))[index]
         trace, read, write = self.trace, None, None
         if t == len(trace.z):
-            means = trace.mean if self.finished is None else self.finished
+            means = trace.mean
         else:
             means = trace.means[t]
             if self.windows:
                 read, write = window_at(trace.read_window, t), window_at(trace.write_window, t)
+        if self.known is not None:
+            means = means.where(self.known.isnan(), self.known)
         canvases = windowed(means, self.scale, write, trace.write_size, "write")
         if self.images is None:
             return arrange(canvases, self.columns)
