@@ -42,9 +42,9 @@ def test_lines_of_training_and_validation(tmp_path, training, validations):
 
 def test_title_has_the_best_validation():
     bare = [{"step": s, "valid_elbo_nats": -90.0 + s} for s in (1, 3, 2)]
-    assert figures.curves(bare).axes[0].get_title() == "best validation ELBO -87.00 nats"
+    assert figures.curves(bare).get_suptitle() == "best validation ELBO -87.00 nats"
     full = [r | {"valid_elbo_stderr": r["step"] / 8, "valid_images": 2_000} for r in bare]
-    title = figures.curves(full).axes[0].get_title()
+    title = figures.curves(full).get_suptitle()
     assert title == "best validation ELBO -87.00 ± 0.38 nats (2,000 images)"
 
 
@@ -62,9 +62,27 @@ def test_validations_that_are_not_finite_are_ignored(tmp_path, bad):
 def test_the_title_is_the_result_of_the_saved_model():
     values = [(1, 16, -80.0), (2, 32, -90.0), (3, 32, -95.0)]  # step, glimpses, nats
     records = [{"step": s, "glimpses": g, "valid_elbo_nats": nats} for s, g, nats in values]
-    assert "best validation ELBO -90.00" in figures.curves(records).axes[0].get_title()
-    title = figures.curves(records, held_out=False).axes[0].get_title()
+    assert "best validation ELBO -90.00" in figures.curves(records).get_suptitle()
+    title = figures.curves(records, held_out=False).get_suptitle()
     assert title == "last training ELBO -95.00 nats"
+
+
+def assert_fits(figure) -> None:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for text in (*figure.texts, figure.axes[0].yaxis.label):
+        box = text.get_window_extent(canvas.get_renderer())
+        assert figure.bbox.containsx(box.x0)
+        assert figure.bbox.containsx(box.x1)
+        assert figure.bbox.containsy(box.y0)
+        assert figure.bbox.containsy(box.y1)
+
+
+def test_a_long_title_fits_the_picture():
+    values = {"elbo_nats": -14498.98, "elbo_stderr": 133.49, "images": 12_345}
+    figure = figures.curves([{"step": 1} | {f"valid_{k}": v for k, v in values.items()}])
+    assert figure.get_suptitle().endswith("-14498.98 ± 133.49 nats (12,345 images)")
+    assert_fits(figure)
 
 
 def test_the_curves_of_a_classifier_fit_the_picture_and_state_the_lowest_error():
@@ -74,13 +92,5 @@ def test_the_curves_of_a_classifier_fit_the_picture_and_state_the_lowest_error()
         {"step": 40_000, key: -0.0956, "valid_error": 0.0261, "valid_images": 10_000},
     ]
     figure = figures.curves(records, "log_likelihood")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    axes = figure.axes[0]
-    assert axes.get_title() == "best validation error 2.61% (10,000 images)"
-    for text in (axes.title, axes.yaxis.label):
-        box = text.get_window_extent(canvas.get_renderer())
-        assert figure.bbox.containsx(box.x0)
-        assert figure.bbox.containsx(box.x1)
-        assert figure.bbox.containsy(box.y0)
-        assert figure.bbox.containsy(box.y1)
+    assert figure.get_suptitle() == "best validation error 2.61% (10,000 images)"
+    assert_fits(figure)

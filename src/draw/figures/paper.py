@@ -243,7 +243,7 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
             result = f"error {record['valid_error']:.2%}"
         what = "best validation" if held_out else "last training"
         images = f" ({record['valid_images']:,} images)" if "valid_images" in record else ""
-        axes.set_title(f"{what} {result}{images}", fontsize=POINTS)
+        figure.suptitle(f"{what} {result}{images}", fontsize=POINTS)  # wider than the axes
         low, high = min(nats), max(nats)
         margin = 0.1 * (high - low) + min(5, abs(high) / 10)
         axes.set_ylim(low - margin, high + margin)
