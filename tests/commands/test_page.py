@@ -14,6 +14,7 @@ from draw.page import PageServer
 
 def test_export_writes_the_page_and_prints_the_folder(run, draw):
     result = draw("page", run, "--export", "site")
+    assert "python -m http.server -d site" in result.out
     assert result.status == 0
     assert result.out.startswith("site: ")
     index = json.loads(Path("site/models.json").read_text())

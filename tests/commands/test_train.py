@@ -83,7 +83,7 @@ def test_run_folder_contents(finished):
 def test_printed_lines(finished):
     lines = finished.out.splitlines()
     assert lines[0].startswith(
-        "12 grey photographs, typically 12 pixels on the shorter side; settings"
+        "12 image files: grey photographs, typically 12 pixels on the shorter side; settings"
     )
     assert (
         lines[1].split()
@@ -148,8 +148,8 @@ def test_image_shapes(pictures, draw, options, shape, likelihood):
     result = draw(*arguments, "--out", "run")
     assert result.status == 0
     C, H, W = shape
-    assert "10 training images: 10 resized and cropped" in result.err
-    assert f"{W} x {H} " in result.err
+    cropped = " and cropped" if H != W else ""
+    assert f"10 training images: 10 resized{cropped} to {W} x {H} (from 12 x 12)" in result.err
     config = load("run").config
     assert (config.image_shape, config.likelihood) == (shape, likelihood)
     with Image.open("run/samples/000000004.png") as opened:

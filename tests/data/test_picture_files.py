@@ -283,12 +283,12 @@ def test_the_note_is_none_if_nothing_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "size", "note"),
     [
-        ("L", (9, 4), "9 x 4 L converted to 6 x 4 L"),
-        ("L", (6, 5), "6 x 5 L converted to 6 x 4 L"),
-        ("L", (4, 6), "4 x 6 L converted to 6 x 4 L"),
-        ("RGB", (6, 4), "6 x 4 RGB converted to 6 x 4 L"),
-        ("P", (12, 8), "12 x 8 P converted to 6 x 4 L"),
-        ("I;16", (6, 4), "6 x 4 I;16 converted to 6 x 4 L"),
+        ("L", (9, 4), "9 x 4 grey converted to 6 x 4 grey"),
+        ("L", (6, 5), "6 x 5 grey converted to 6 x 4 grey"),
+        ("L", (4, 6), "4 x 6 grey converted to 6 x 4 grey"),
+        ("RGB", (6, 4), "6 x 4 RGB converted to 6 x 4 grey"),
+        ("P", (12, 8), "12 x 8 RGB converted to 6 x 4 grey"),
+        ("I;16", (6, 4), "6 x 4 16-bit grey converted to 6 x 4 grey"),
     ],
 )
 def test_the_note_describes_the_conversion(

@@ -38,7 +38,8 @@ def test_images_are_described_by_their_pixels_and_not_by_their_mode(
     tmp_path: Path, picture: np.ndarray, kind: str
 ) -> None:
     save(tmp_path, *[picture] * 4)
-    assert str(survey(tmp_path)) == f"4 {kind}, typically 30 pixels on the shorter side"
+    look = f"{kind}, typically 30 pixels on the shorter side"
+    assert str(survey(tmp_path)) == f"4 image files: {look}"
 
 
 @pytest.mark.parametrize(("coloured", "is_colour"), [(1, False), (4, True)])
@@ -69,7 +70,7 @@ def test_a_sample_of_a_large_folder_is_decoded(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, "missing is not a folder; pass the folder of your images"),
+        (None, "missing is not a folder; pass the folder of your images with --data-dir"),
         (2, "has 2 images .*; at least 3 are needed, one each for training, validation and test"),
         (3, "none of the 3 images in .* can be decoded"),
     ],

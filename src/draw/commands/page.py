@@ -1,6 +1,7 @@
 """draw page: explore trained models in the browser."""
 
 import re
+import shlex
 import signal
 import webbrowser
 from contextlib import suppress
@@ -45,7 +46,10 @@ def main(arguments: list[str]) -> int:
         models = {_short_name(args.model): load(args.model, DRAW)}
     if args.export is not None:
         build_site(args.export, models)
-        console.say(f"{args.export}: upload it to any static host (needs http, not file://)")
+        console.say(
+            f"{args.export}: upload it to any static host, or try it here with "
+            f"python -m http.server -d {shlex.quote(str(args.export))} (needs http, not file://)"
+        )
         return 0
     with TemporaryDirectory(prefix="draw-page-") as folder:
         build_site(Path(folder), models)

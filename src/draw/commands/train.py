@@ -110,7 +110,8 @@ def _say_stopped(step: int, config: TrainConfig, run: RunFolder) -> None:
 def _describe_plan(config: TrainConfig, images: Images) -> str:
     glimpses = ", then ".join(str(stage.glimpses) for stage in config.stages)
     return (
-        f"training on {len(images):,} images of {config.data}: {config.steps:,} steps, "
+        f"training on {len(images):,} image{'s' if len(images) > 1 else ''} of {config.data}: "
+        f"{config.steps:,} steps, "
         f"batch size {config.batch_size}, {glimpses} glimpses"
     )
 

@@ -110,8 +110,10 @@ def _describe_conversion(packed: Packed, shape: tuple[int, int, int]) -> str:
     sizes = records["size"]
     small, large = (sizes[f(sizes.prod(axis=1, dtype=np.uint64))] for f in (np.argmin, np.argmax))
     original = " to ".join(dict.fromkeys("{} x {}".format(*size) for size in (small, large)))
+    is_cropped = (sizes[:, 0] * float(H) != sizes[:, 1] * float(W)).any()
+    fitted = f"{'resized and cropped' if is_cropped else 'resized'} to {W} x {H}"
     counts = {
-        f"resized and cropped to {W} x {H} (from {original})": (sizes != (W, H)).any(axis=1).sum(),
+        f"{fitted} (from {original})": (sizes != (W, H)).any(axis=1).sum(),
         f"converted to {'RGB' if C == 3 else 'grey'}": (records["is_grey"] == (C == 3)).sum(),
         "with transparency blended with white": records["is_transparent"].sum(),
     }
@@ -128,7 +130,9 @@ def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Pict
         DataError: if the folder does not exist or has fewer than three images.
     """
     if not data_dir.is_dir():
-        raise DataError(f"{data_dir} is not a folder; pass the folder of your images")
+        raise DataError(
+            f"{data_dir} is not a folder; pass the folder of your images with --data-dir"
+        )
     found = sorted(_find(data_dir, skipped), key=lambda picture: picture.name)
     if len(found) < 3:
         others = f" and {_format_counts(skipped)} (not supported)" if skipped else ""
@@ -231,10 +235,9 @@ def _refresh(
             if isinstance(result, DataError):
                 log.warning("skipped: %s", result)
             else:
-                *size, mode, is_transparent = result.original
-                is_grey = mode.startswith(("L", "1", "I"))
-                key = np.void(pictures[index].key)
-                record = np.array((key, size, is_grey, is_transparent), RECORD)
+                before, key = result.original, np.void(pictures[index].key)
+                size = before.width, before.height
+                record = np.array((key, size, before.is_grey, before.is_transparent), RECORD)
                 yield index, record.tobytes(), result.pixels
 
     with closing(decode_all([pictures[index].path for index in missing], shape)) as results:

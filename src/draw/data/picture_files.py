@@ -48,9 +48,15 @@ class Original(NamedTuple):
     mode: str  # Pillow's, such as RGB
     is_transparent: bool
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether the image has no colours."""
+        return self.mode.startswith(("L", "1", "I"))
+
     def __str__(self) -> str:
+        colour = "RGB" if not self.is_grey else "16-bit grey" if self.mode[0] == "I" else "grey"
         transparency = " with transparency" if self.is_transparent else ""
-        return f"{self.width} x {self.height} {self.mode}{transparency}"
+        return f"{self.width} x {self.height} {colour}{transparency}"
 
 
 class Decoded(NamedTuple):
@@ -89,7 +95,7 @@ def load_picture(
     with strict_pillow():
         pixels, original = _decode(expand_user(path), shape, enlarge, "black")
     C, H, W = shape
-    result = f"{W} x {H} {MODES[C]}"
+    result = str(Original(W, H, MODES[C], False))
     note = None if str(original) == result else f"{original} converted to {result}"
     return torch.from_numpy(pixels), note
 

@@ -37,7 +37,8 @@ class Survey(NamedTuple):
     def __str__(self) -> str:
         colour = "colour" if self.is_colour else "grey"
         kind = "photographs" if self.is_photographic else "drawings"
-        return f"{self.images:,} {colour} {kind}, typically {self.side} pixels on the shorter side"
+        look = f"{colour} {kind}, typically {self.side} pixels on the shorter side"
+        return f"{self.images:,} image files: {look}"
 
 
 def survey(data_dir: Path) -> Survey:
