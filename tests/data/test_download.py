@@ -214,7 +214,8 @@ def test_nothing_is_requested_if_downloads_are_forbidden(
     server: Server, file: RemoteFile, cache: Path
 ) -> None:
     with pytest.raises(DataError, match=f"digits was not found in {cache}") as caught:
-        Source(fetch=False).get(file)
+        Source(fetch=False, name="mine").get(file)
+    assert "; run draw data fetch mine, copy it into this folder, or set" in str(caught.value)
     assert "download" not in str(caught.value)
     assert server.requests == []
 

@@ -96,7 +96,7 @@ def load(
     if name == "folder":
         function = partial(function, shape=shape or (1, mnist.SIDE, mnist.SIDE))
     data_dir = None if data_dir is None else expand_user(data_dir)
-    images = function(split, source=Source(data_dir, progress, fetch))
+    images = function(split, source=Source(data_dir, progress, fetch, name))
     if shape is not None and images.shape != shape:
         raise DataError(
             f"{name} has images of {_describe(images.shape)}, but the model takes "

@@ -50,6 +50,7 @@ class Source:
     data_dir: Path | None = None  # searched first, before $DRAW_DATA and the user's cache
     progress: Progress | None = None
     fetch: bool = True  # download missing files
+    name: str = "NAME"  # of the data set, for messages
 
     @property
     def folders(self) -> list[Path]:
@@ -96,9 +97,11 @@ class Source:
                     except DataError as error:
                         failures.append(str(error))
         failed = f", and its download failed ({'; '.join(failures)})" if failures else ""
+        fetch = "" if self.fetch else f"run draw data fetch {self.name}, "
+        folders = "this folder" if len(self.folders) == 1 else "one of these folders"
         raise DataError(
-            f"{file.name} was not found in {', '.join(map(str, self.folders))}{failed}; copy it "
-            f"into one of these folders, or set --data-dir or $DRAW_DATA to its folder"
+            f"{file.name} was not found in {', '.join(map(str, self.folders))}{failed}; {fetch}"
+            f"copy it into {folders}, or set --data-dir or $DRAW_DATA to its folder"
         )
 
     def read(self, file: RemoteFile) -> bytes:
