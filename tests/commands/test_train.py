@@ -332,6 +332,10 @@ def test_help_lists_presets_and_defaults(capsys):
     assert "--model.glimpses" in out
     assert "default: 64" in out
     assert "mnist-no-attention  Table 2" in out
+    assert "adapt to your images" not in out
+    with pytest.raises(SystemExit):
+        main(["train", "folder", "--help"])
+    assert "Some defaults adapt to your images: --steps" in capsys.readouterr().out
 
 
 def test_closed_output_pipe_does_not_stop_training(training, monkeypatch, capsys):
@@ -595,9 +599,11 @@ def test_worse_validation_keeps_the_best_model(run, draw):
             "there is no preset 'nope'; the presets are quick, mnist, mnist-no-attention, omniglot",
         ),
         ("quick --data nope", "there is no data set 'nope'; the data sets are digits5k, "),
-        ("quick --stepz 3", "did you mean --steps? see draw train quick --help"),
+        ("runs", "preset 'runs'; to train on its images, use draw train folder --data-dir runs"),
+        ("quick --stepz 3", "options: --stepz (did you mean --steps? see draw train quick --help"),
+        ("quick --epochs 3", "options: --epochs (did you mean --steps?"),
         ("quick --model.glimpsez 3", "did you mean --model.glimpses?"),
-        ("quick --stepz 3 --model.glimpsez 3", "--model.glimpsez"),
+        ("quick --stepz 3 --model.glimpsez 3", "--stepz, --model.glimpsez (did you mean --"),
         ("quick extra", "extra"),
         ("quick --steps", "--steps"),
         ("quick --steps many", "--steps: "),
@@ -618,6 +624,7 @@ def test_worse_validation_keeps_the_best_model(run, draw):
     ],
 )
 def test_argument_errors(refused, arguments, message):
+    Path("runs").mkdir()
     assert message in refused("train", *arguments.split())
 
 

@@ -62,10 +62,17 @@ def parse(
     )
     message = re.sub(r"^Missing from [^:]*: (\S+)", r"\1 is missing:", message)
     message = message.replace(" (required)", "")
-    similar = re.search(r"--[\w.-]+", hints[0]) if hints else None
     hint = ""
-    if similar and similar[0] != "--help" and "nrecognized" in message:
-        hint = f"did you mean {similar[0]}? "
+    if message.startswith("Unrecognized options: "):
+        unknown = re.findall(r"(?<=[ ,])--[\w.-]+", message)
+        if unknown:  # tyro lists their values as well
+            message = f"Unrecognized options: {', '.join(unknown)}"
+        similar = re.findall(r"--[\w.-]+", hints[0]) if hints else []
+        similar = [option for option in similar if option not in (*unknown, "--help")]
+        if "--epochs" in unknown and program.startswith("draw train"):
+            similar = ["--steps"]
+        if similar:
+            hint = f"did you mean {similar[0]}? "
     raise ConfigError(f"{message} ({hint}see {program} --help)")
 
 

@@ -1,6 +1,7 @@
 """The options of `draw train`: which run to start or resume, and with which settings."""
 
 import math
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,11 @@ from draw.commands import console, loggers, options
 from draw.data.survey import survey
 from draw.errors import ConfigError, require
 from draw.model import DRAW
+from draw.storage.files import expand_user
 from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
 from draw.training.loop import starting_model
-from draw.training.presets import PRESETS, folder
+from draw.training.presets import PRESETS, TYPICAL_FOLDER, folder
 from draw.training.state import check_same_config, read_config
 from draw.zoo import Network, load
 
@@ -33,6 +35,12 @@ Presets:
 {presets}
 
 The defaults below are those of {preset}; run `draw train PRESET --help` for another preset.
+"""
+SIDE = TYPICAL_FOLDER.side
+ADAPTED = f"""
+Some defaults adapt to your images: --steps, --eval-every, --checkpoint-every and, of --model,
+height, width, channels, likelihood, read-size and write-size. The values below are those for
+{TYPICAL_FOLDER.images:,} colour photographs of {SIDE} x {SIDE} pixels.
 """
 
 
@@ -69,7 +77,10 @@ def read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolde
         named, *arguments = arguments
         preset = named
     if preset not in PRESETS:
-        raise ConfigError(f"there is no preset {preset!r}; the presets are {', '.join(PRESETS)}")
+        hint = f"the presets are {', '.join(PRESETS)}"
+        if expand_user(preset).is_dir():
+            hint = f"to train on its images, use draw train folder --data-dir {shlex.quote(preset)}"
+        raise ConfigError(f"there is no preset {preset!r}; {hint}")
     defaults = PRESETS[preset]()
     args, config = _parse(preset, arguments, defaults)
     if args.tensorboard:
@@ -144,6 +155,8 @@ def _parse(preset: str, arguments: list[str], defaults: TrainConfig) -> tuple[Op
         for name, function in PRESETS.items()
     ]
     command.__doc__ = HELP.format(presets="\n".join(presets), preset=preset)
+    if preset == "folder":
+        command.__doc__ += ADAPTED
     args, config = console.parse(command, f"draw train {preset}", arguments, "draw train [PRESET]")
     if args.image_size is not None:
         size = args.image_size
