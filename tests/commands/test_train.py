@@ -495,6 +495,7 @@ def test_max_minutes_stops_after_a_step_and_the_run_resumes(training, uninterrup
     assert checkpoints(Path("run")) == ["000000001.safetensors"]
     resumed = draw("train", "--resume", "--out", "run", "--max-minutes", 10)
     assert "done" in resumed.out
+    assert "3 glimpses, about 1 minute left on this machine; saving to run" in resumed.out
     assert_same_result(Path("run"), uninterrupted)
     for name in FIGURES[1:]:
         assert (Path("run") / name).read_bytes() == (uninterrupted / name).read_bytes()
@@ -525,7 +526,9 @@ def test_resuming_a_finished_run_only_redraws_its_figures(run, draw):
     before = contents(run)
     for name in FIGURES:
         (run / name).unlink()
-    assert draw("train", "--resume", "--out", run).status == 0
+    result = draw("train", "--resume", "--out", run)
+    assert result.status == 0
+    assert "3 glimpses; saving to run" in result.out
     assert contents(run) == before
 
 

@@ -31,7 +31,6 @@ def main(arguments: list[str]) -> int:
     """Run the command and return the exit status."""
     started = time.monotonic()
     args, config, run = read_arguments(arguments)
-    is_new = not run.config_file.exists()
     device = console.prepare_device(args.device)
     with process_group(device) as world:
         with world.local_main_first(), console.progress_bar() as bar:
@@ -40,9 +39,12 @@ def main(arguments: list[str]) -> int:
             if config.data == "folder":  # report damaged images now, not in a later evaluation
                 config.load_images("test", console.reporter(bar))
         plan = _describe_plan(config, images)
-        if is_new and config.data == "folder" and world.size == 1:
-            seconds = estimate_seconds(config, images, validation, device, args.engine)
-            plan += f", about {_describe_duration(seconds)} on this machine"
+        step = run.last_step()
+        if step < config.steps and config.data == "folder" and world.size == 1:
+            left = 1 - config.elapsed(step) / config.steps
+            seconds = left * estimate_seconds(config, images, validation, device, args.engine)
+            rest = " left" if step else ""
+            plan += f", about {_describe_duration(seconds)}{rest} on this machine"
         stop = _Stop(started + 60 * (args.max_minutes or math.inf))
         with console.progress_bar() as bar, console.handle_stop_signals(stop.handle):
             console.say(f"{plan}; saving to {run.path}", bar)

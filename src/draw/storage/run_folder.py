@@ -142,6 +142,11 @@ class RunFolder:
         """List the checkpoints, oldest first."""
         return sorted(p for p in self.checkpoints.glob("[0-9]*.safetensors") if p.is_file())
 
+    def last_step(self) -> int:
+        """Return the step of the newest checkpoint, or 0 if there is none."""
+        steps = [path.stem for path in self.saved_checkpoints() if path.stem.isdecimal()]
+        return int(steps[-1]) if steps else 0
+
     def add_checkpoint(self, step: int, data: bytes) -> None:
         """Write a checkpoint and delete all but the newest two."""
         write_atomic(self.checkpoints / f"{step:09d}.safetensors", data)
