@@ -26,7 +26,7 @@ FILM_SECONDS = 4  # default duration of a film without the final pause
 MAX_FPS = 50.0  # browsers show faster GIFs more slowly
 TILE_PIXELS = 84  # approximate size of an image on the screen
 UNKNOWN = 0.4, 0.6  # shades of the checkered pattern of unknown pixels
-MAX_SQUARES = 16  # of this pattern per side
+MAX_SQUARES = 16  # squares of this pattern per side
 MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain engine
 
 

@@ -50,7 +50,7 @@ class Source:
     data_dir: Path | None = None  # searched first, before $DRAW_DATA and the user's cache
     progress: Progress | None = None
     fetch: bool = True  # download missing files
-    name: str = "NAME"  # of the data set, for messages
+    name: str = "NAME"  # name of the data set, for messages
 
     @property
     def folders(self) -> list[Path]:
