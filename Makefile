@@ -10,7 +10,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# More processes than cores, because many tests wait for a browser or for another process.
+PARALLEL := --numprocesses 4 --dist loadfile
 TORCH ?= 2.13.0
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 

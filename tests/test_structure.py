@@ -100,3 +100,12 @@ def test_the_stub_lists_the_public_names():
     assert len(names) <= 30
     for name in names:
         assert getattr(draw, name) is not None
+
+
+def test_the_shapes_of_all_modules_that_state_them_are_checked(pytestconfig):
+    options = " ".join(pytestconfig.getini("addopts"))
+    checked = options.partition("--jaxtyping-packages=")[2].split()[0].split(",")
+    for path in PACKAGE.rglob("*.py"):
+        if "from jaxtyping import" in path.read_text():
+            module = ".".join(("draw", *path.relative_to(PACKAGE).with_suffix("").parts))
+            assert any(f"{module}.".startswith(f"{name}.") for name in checked), module
