@@ -131,8 +131,22 @@ def unknown(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = unknown
 from draw.commands.main import main
+assert "torch" not in sys.modules  # which must see the settings of threads
 sys.exit(max(main(command.split()) for command in sys.argv[1:]))
 """
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_sleep_unless_the_user_decides(monkeypatch, given, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert main(["models"]) == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def test_commands_run_without_a_home_folder_and_the_named_plotting_backend(tmp_path):
