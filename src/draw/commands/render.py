@@ -16,7 +16,7 @@ from draw import figures
 from draw.classifier import GlimpseClassifier
 from draw.commands.options import File, Flag, OutDir, arg
 from draw.errors import check_limits
-from draw.figures.tiles import Kind
+from draw.figures.tiles import Kind, checkered
 from draw.inference import complete_rounds
 from draw.model import DRAW, DRAWConfig
 from draw.page import write_trace_file
@@ -25,8 +25,6 @@ from draw.trace import Trace
 FILM_SECONDS = 4  # default duration of a film without the final pause
 MAX_FPS = 50.0  # browsers show faster GIFs more slowly
 TILE_PIXELS = 84  # approximate size of an image on the screen
-UNKNOWN = 0.4, 0.6  # shades of the checkered pattern of unknown pixels
-MAX_SQUARES = 16  # squares of this pattern per side
 MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the plain engine
 
 
@@ -195,7 +193,7 @@ def complete(
     if len(images) > 1 and output.columns is None:
         output = replace(output, columns=completions)
     pictures = {
-        "known": torch.where(mask, images, _checkered(images)),
+        "known": torch.where(mask, images, checkered(images)),
         "completions": torch.where(known, x, trace.mean),
     }
     if originals:
@@ -204,15 +202,6 @@ def complete(
     every_label = [label for label in labels for _ in range(completions)]
     known_pixels = x.where(known, math.nan)
     return _save(output, model, trace, names, pictures, name, every_label, known=known_pixels)
-
-
-def _checkered(images: Tensor) -> Tensor:
-    """Return a checkered pattern [H, W], which photographs cannot be mistaken for."""
-    sides = images.shape[-2:]
-    square = math.ceil(max(sides) / MAX_SQUARES)
-    rows, columns = (torch.arange(side, device=images.device) // square for side in sides)
-    dark, light = UNKNOWN
-    return torch.where((rows[:, None] + columns) % 2 == 0, dark, light)
 
 
 @torch.no_grad()

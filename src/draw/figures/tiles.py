@@ -23,6 +23,8 @@ TINT = 0.3  # opacity of the band around a window, through which the picture rem
 LINE = 2  # widths of a window's line per image pixel
 GAP = 2  # pixels between tiles
 MARGIN = 12  # pixels around a figure and between its panels
+UNKNOWN = 0.4, 0.6  # shades of the checkered pattern of unknown pixels
+MAX_SQUARES = 16  # squares of this pattern per side
 
 
 def grid(images: Float[Tensor, "n C H W"], columns: int, scale: int = 3) -> Image.Image:
@@ -32,6 +34,15 @@ def grid(images: Float[Tensor, "n C H W"], columns: int, scale: int = 3) -> Imag
     (52, 34)
     """
     return arrange(enlarge(images, scale), columns)
+
+
+def checkered(images: Float[Tensor, "n C H W"]) -> Float[Tensor, "H W"]:
+    """Return a checkered pattern of the images' size, which photographs cannot be mistaken for."""
+    sides = images.shape[-2:]
+    square = math.ceil(max(sides) / MAX_SQUARES)
+    rows, columns = (torch.arange(side, device=images.device) // square for side in sides)
+    dark, light = UNKNOWN
+    return torch.where((rows[:, None] + columns) % 2 == 0, dark, light)
 
 
 def enlarge(images: Float[Tensor, "n C H W"], scale: int) -> UInt8[np.ndarray, "n h w 3"]:
