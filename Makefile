@@ -5,15 +5,20 @@
 # make lint     check style and types
 # make docs     build the documentation in out/docs; docs-serve shows it while you edit
 # make notebook run the tutorial notebook, in about three minutes, and keep its output
-# make release-check  build the package, and try it in a new environment of PYTHON with torch TORCH
+# make release-check  build the package, and try it in a new environment of each of PYTHONS with TORCH
 # make clean    remove everything that these targets create
 
 PYTHON ?= python3
+PYTHONS ?= $(PYTHON)
 BIN := .venv/bin
 # More processes than cores, because many tests wait for a browser or for another process.
 PARALLEL := --numprocesses 4 --dist loadfile
 TORCH ?= 2.13.0
 CPU_TORCH := https://download.pytorch.org/whl/cpu
+# The CPU builds of PyTorch, if their index is reachable; pip would retry for minutes.
+FIND_CPU_TORCH = index=$$($(PYTHON) -c "import urllib.request as r; \
+	r.urlopen('$(CPU_TORCH)/torch/', timeout=5); print('--extra-index-url=$(CPU_TORCH)')" \
+	2>/dev/null || true)
 
 # These use every dependency, in about a minute.
 MIN_TESTS := tests/test_seeding.py tests/test_export.py tests/commands/test_evaluate.py \
@@ -57,7 +62,8 @@ notebook: .venv/dev
 	$(BIN)/python docs/site/run_notebook.py
 
 release-check: .venv/dev
-	$(BIN)/python .ci/release_check.py --torch $(TORCH) --python $(PYTHON)
+	$(FIND_CPU_TORCH); \
+	$(BIN)/python .ci/release_check.py --torch $(TORCH) $$index --python $(PYTHONS)
 
 .venv/installed: EXTRAS :=
 .venv/dev: EXTRAS := [dev]
@@ -66,11 +72,9 @@ release-check: .venv/dev
 .venv/installed .venv/dev: constraints.txt
 .venv-min/installed: constraints-min.txt
 
-# Installs the CPU builds of PyTorch if their index is reachable; pip would retry for minutes.
 .venv/installed .venv/dev .venv-min/installed: pyproject.toml
 	$(PYTHON) -m venv $(@D)
-	index=$$($(PYTHON) -c "import urllib.request as r; r.urlopen('$(CPU_TORCH)/torch/', timeout=5); \
-		print('--extra-index-url $(CPU_TORCH)')" 2>/dev/null || true); \
+	$(FIND_CPU_TORCH); \
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $$index \
 		--constraint $(filter constraints%,$^) --editable '.$(EXTRAS)'
 	touch $@

@@ -17,7 +17,7 @@ class CustomMetadataHook(MetadataHookInterface):
         if repository:
             metadata["urls"] = {
                 "Repository": repository,
-                "Documentation": f"{repository}/blob/main/README.md#documentation",
+                "Documentation": self.config["documentation"] or f"{repository}#documentation",
                 "Changelog": f"{repository}/blob/main/CHANGELOG.md",
                 "Issues": f"{repository}/issues",
             }

@@ -1,6 +1,6 @@
 """Build the package and try it in an environment that contains nothing else.
 
-    python .ci/release_check.py [--torch VERSION] [--python PATH ...]
+    python .ci/release_check.py [--torch VERSION] [--extra-index-url URL] [--python PATH ...]
 
 The wheel is built from the source distribution, checked by twine and installed into a new virtual
 environment of each Python together with one version of PyTorch. There, outside the checkout, the
@@ -52,6 +52,7 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", default="2.13.0", help="the version of PyTorch to install")
+    parser.add_argument("--extra-index-url", help="where pip also looks for packages")
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters")
     options = parser.parse_args()
     shutil.rmtree(DIST, ignore_errors=True)
@@ -61,15 +62,16 @@ def main() -> None:
     (wheel,) = (path for path in packages if path.suffix == ".whl")
     for python in options.python:
         with tempfile.TemporaryDirectory(prefix="draw-release-") as folder:
-            check(wheel, python, options.torch, Path(folder))
+            index = [f"--extra-index-url={url}"] if (url := options.extra_index_url) else []
+            check([*index, f"torch=={options.torch}", wheel], python, Path(folder))
     print("passed:", *(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in packages))
 
 
-def check(wheel: Path, interpreter: str, torch: str, folder: Path) -> None:
-    """Install the wheel into a new environment in a folder, and try it there."""
+def check(packages: list[str | Path], interpreter: str, folder: Path) -> None:
+    """Install packages into a new environment in a folder, and try the wheel there."""
     run(interpreter, "-m", "venv", folder / "venv")
     python, draw = folder / "venv" / "bin" / "python", folder / "venv" / "bin" / "draw"
-    run(python, "-m", "pip", "install", "--quiet", f"torch=={torch}", wheel)
+    run(python, "-m", "pip", "install", "--quiet", *packages)
     run(python, "-m", "pip", "check")
     run(draw, "--version", cwd=folder)
     run(draw, "sample", "mnist", "--count", "4", "--out", "samples", cwd=folder)

@@ -21,14 +21,16 @@ from draw.page import build_site
 TABLES = "models/index.md", "experiments/README.md"  # too wide for a table of contents
 README_SECTIONS = "Quick start", "Python", "Command line"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-REPOSITORY: str = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]["repository"]
+ADDRESSES: dict[str, str] = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]
+REPOSITORY = ADDRESSES["repository"]
 SOURCES: dict[str, str] = {}  # the path in the repository, by path on the site
 TEXTS: dict[str, str] = {}  # the Markdown of generated pages, by path on the site
 
 
 def on_config(config: Any) -> Any:
-    """Set the address of the repository, and list generated pages in the navigation."""
+    """Set the public addresses, and list generated pages in the navigation."""
     config.repo_url = REPOSITORY or None
+    config.site_url = ADDRESSES["documentation"] or config.site_url
     SOURCES.clear()  # `mkdocs serve` builds several times
     TEXTS.clear()
     TEXTS.update(generated.api() | generated.options() | _models())
