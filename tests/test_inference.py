@@ -194,6 +194,7 @@ def test_completions_differ():
 
 TINY = network(**GREY)
 X = images(TINY)
+Z = TINY.config.latent_size
 CLASSIFIER = GlimpseClassifier(ClassifierConfig(height=28, width=28, glimpses=1, hidden_size=8))
 SOME = data.load("digits5k", "valid").subset(2)
 
@@ -204,14 +205,27 @@ SOME = data.load("digits5k", "valid").subset(2)
         (lambda: encode(TINY, X[..., :5]), ConfigError, "the images have shape"),
         (lambda: encode(TINY, X.double()), DataError, "float64"),
         (lambda: encode(TINY, X, eps=torch.zeros(1, 3, 1)), ConfigError, "eps has shape"),
-        (lambda: decode(TINY, torch.zeros(3, 7)), ConfigError, "z has shape"),
+        (lambda: encode(TINY, X.tolist()), DataError, "the images are a list"),
+        (lambda: encode(TINY, X, eps=[0.0]), ConfigError, "eps is of type list"),
+        (
+            lambda: decode(TINY, encode(TINY, X)[0]),
+            ConfigError,
+            rf"z has shape \(3, {Z}\); it must be \(T, B, {Z}\) with at least one glimpse T$",
+        ),
+        (lambda: decode(TINY, encode(TINY, X)[:0]), ConfigError, "z has shape"),
+        (lambda: decode(TINY, encode(TINY, X).numpy()), ConfigError, "z is of type ndarray"),
         (lambda: embed(TINY, 2 * X), DataError, "range"),
-        (lambda: interpolate(TINY, X, X, steps=1), ConfigError, "steps is 1"),
+        (lambda: interpolate(TINY, X, X, steps=1), ConfigError, "steps is 1; it must be an int"),
+        (lambda: interpolate(TINY, X, X, steps=2.5), ConfigError, "steps is 2.5; it must be an"),
+        (lambda: interpolate(TINY, X, None), DataError, "the images are a NoneType"),
         (lambda: interpolate(TINY, X, X[:1]), ConfigError, "a holds 3 images and b 1"),
-        (lambda: complete(TINY, X, LEFT, rounds=0), ConfigError, "rounds is 0"),
+        (lambda: complete(TINY, X, LEFT, rounds=0), ConfigError, "rounds is 0; it must be an int"),
+        (lambda: complete(TINY, X, LEFT, rounds=2.0), ConfigError, "rounds is 2.0; it must be an"),
+        (lambda: complete(TINY, X, LEFT, generator=7), ConfigError, "generator is 7; pass torch"),
         (lambda: complete(TINY, X, LEFT.float()), ConfigError, "the mask is float32"),
         (lambda: complete(TINY, X, LEFT[:5]), ConfigError, r"the mask has shape \(5,\)"),
         (lambda: complete(TINY, X, LEFT.expand(2, 3, 1, 9, 13)), ConfigError, "the mask has shape"),
+        (lambda: complete(TINY, X, LEFT.expand(3, 9, 13)), ConfigError, r"pass .*\(B, 1, H, W\)"),
         (lambda: complete(TINY, X[..., :6], LEFT[:6]), ConfigError, "the images have shape"),
         (lambda: complete(TINY, 3 + X, LEFT), DataError, "range"),
         (lambda: complete(TINY, X.tolist(), LEFT), DataError, "the images are a list"),

@@ -149,6 +149,15 @@ def test_noise_and_latents_of_another_dtype_are_errors(model, untyped):
         model.generate(6, z=noise)
 
 
+def test_a_seed_is_not_a_generator(model, untyped):
+    message = r"generator is 7; pass torch\.Generator\(\)\.manual_seed\(seed\)"
+    for run in (model, model.reconstruct):
+        with pytest.raises(ConfigError, match=message):
+            run(UNIT, generator=7)
+    with pytest.raises(ConfigError, match=message):
+        model.generate(6, generator=7)
+
+
 @torch.no_grad()
 def test_any_number_of_glimpses_is_allowed(model):
     assert model(UNIT, eps=torch.zeros(5, 6, 2)).kl.shape == (5, 6)

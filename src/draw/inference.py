@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from draw.errors import ConfigError
-from draw.inputs import check_images, check_mask, check_network, check_noise
+from draw.inputs import check_images, check_mask, check_network, check_noise, to_count
 from draw.likelihoods import Bernoulli
 from draw.model import DRAW
 from draw.trace import Trace
@@ -27,13 +27,17 @@ def encode(
     """Encode images as the latents of every glimpse (eqs. 3-6).
 
     Args:
+        model: the trained model.
         x: images in [0, 1], with the dtype of the parameters.
         eps: standard normal noise; by default zero, so that each z_t is the mean of its posterior
             given the latents before it, and the result is deterministic.
 
+    Returns:
+        The latents z_1 to z_T, [T, B, Z].
+
     Raises:
-        ConfigError: if the model is not a DRAW, or the images or `eps` have a shape that differs
-            from the model's.
+        ConfigError: if the model is not a DRAW, or the images or `eps` do not have the model's
+            shape.
         DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
 
     >>> from draw.model import DRAWConfig
@@ -42,6 +46,7 @@ def encode(
     torch.Size([3, 5, 4])
     """
     check_network(model, "DRAW")
+    check_images(x, model.config.image_shape, model.canvas_0.dtype)
     if eps is None:
         eps = model.canvas_0.new_zeros(model.noise_shape(len(x)))
     return model(x, eps=eps).z  # type: ignore[no-any-return]
@@ -53,8 +58,16 @@ def decode(model: DRAW, z: Float[Tensor, "T B Z"]) -> Float[Tensor, "B C H W"]:
     `decode(model, encode(model, x))` reconstructs x. Latents of fewer glimpses than the model's
     give the unfinished images.
 
+    Args:
+        model: the trained model.
+        z: the latents of at least one glimpse, with the dtype of the parameters.
+
+    Returns:
+        The images, [B, C, H, W].
+
     Raises:
-        ConfigError: if `z` does not have the shape [T, B, Z] or the model's dtype.
+        ConfigError: if the model is not a DRAW, or `z` is not a tensor, does not have the shape
+            [T, B, Z] or does not have the model's dtype.
 
     >>> from draw.model import DRAWConfig
     >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16, latent_size=4))
@@ -62,9 +75,8 @@ def decode(model: DRAW, z: Float[Tensor, "T B Z"]) -> Float[Tensor, "B C H W"]:
     torch.Size([5, 1, 8, 8])
     """
     check_network(model, "DRAW")
-    count = z.shape[1] if z.ndim == 3 else 0
-    check_noise("z", z, count, model.canvas_0, model.config.latent_size)
-    return model.generate(count, z=z).mean
+    check_noise("z", z, None, model.canvas_0, model.config.latent_size)
+    return model.generate(z.shape[1], z=z).mean
 
 
 def interpolate(
@@ -75,27 +87,31 @@ def interpolate(
     The first and the last step are the reconstructions of a and b.
 
     Args:
-        a, b: images in [0, 1], with the dtype of the parameters.
+        model: the trained model.
+        a, b: images in [0, 1], with the dtype of the parameters; as many in a as in b.
         steps: the number of images in each sequence, at least 2.
 
+    Returns:
+        The images, as means in [0, 1], [steps, B, C, H, W].
+
     Raises:
-        ConfigError: if `steps` is less than 2, or the images do not have the model's shape.
+        ConfigError: if the model is not a DRAW, `steps` is not an integer of at least 2, the images
+            do not have the model's shape, or a and b hold different numbers of images.
         DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
 
     Note:
         The interpolation is linear. A spherical one suits samples from the prior, whose norms are
-        all alike; the posterior means of `encode` lie far inside that sphere.
+        nearly equal; the posterior means of `encode` lie far inside that sphere.
 
     >>> from draw.model import DRAWConfig
     >>> model = DRAW(DRAWConfig(height=8, width=8, glimpses=3, hidden_size=16))
     >>> interpolate(model, torch.rand(5, 1, 8, 8), torch.rand(5, 1, 8, 8), steps=4).shape
     torch.Size([4, 5, 1, 8, 8])
     """
-    if steps < 2:
-        raise ConfigError(f"steps is {steps}; an interpolation has at least 2, its end points")
+    steps = to_count("steps", steps, least=2)
+    start, end = encode(model, a), encode(model, b)
     if len(a) != len(b):
         raise ConfigError(f"a holds {len(a)} images and b {len(b)}; pass equally many")
-    start, end = encode(model, a), encode(model, b)
     weights = torch.linspace(0, 1, steps).tolist()
     return torch.stack([decode(model, torch.lerp(start, end, weight)) for weight in weights])
 
@@ -108,13 +124,14 @@ def embed(model: DRAW, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B features
     does not return the hidden states.
 
     Args:
+        model: the trained model.
         x: images in [0, 1], with the dtype of the parameters.
 
     Returns:
         Two features per hidden unit, [B, 2 * hidden_size].
 
     Raises:
-        ConfigError: if the images do not have the model's shape.
+        ConfigError: if the model is not a DRAW, or the images do not have the model's shape.
         DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
 
     >>> from draw.model import DRAWConfig
@@ -146,8 +163,10 @@ def complete(
     model. See `complete_rounds` for the method.
 
     Args:
+        model: the trained model.
         x: images in [0, 1], with the dtype of the parameters; unknown pixels can have any value.
-        mask: True where a pixel is known; any shape that broadcasts to x, such as [H, W].
+        mask: True where a pixel is known: [H, W], or [B, 1, H, W] for a mask per image. Other
+            shapes that broadcast to x are allowed too.
         rounds: the number of rounds; with more, the images become more likely.
         generator: the source of the noise, on the model's device.
 
@@ -155,8 +174,9 @@ def complete(
         The images, with the known pixels of x unchanged and the mean of D(x | c_T) elsewhere.
 
     Raises:
-        ConfigError: if `rounds` is less than 1, the images do not have the model's shape, or the
-            mask is not boolean or does not broadcast to the images.
+        ConfigError: if the model is not a DRAW, `rounds` is not an integer of at least 1, the
+            images do not have the model's shape, the mask is not boolean or does not broadcast to
+            the images, or `generator` is not a `torch.Generator`.
         DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
 
     >>> from draw.model import DRAWConfig
@@ -166,8 +186,7 @@ def complete(
     >>> torch.equal(completed[..., :4], x[..., :4])
     True
     """
-    if rounds < 1:
-        raise ConfigError(f"rounds is {rounds}; a completion needs at least 1")
+    rounds = to_count("rounds", rounds)
     all_rounds = complete_rounds(model, x, mask, generator=generator)
     _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keeps no earlier round
     return torch.where(mask, x, trace.mean)
@@ -181,11 +200,28 @@ def complete_rounds(
     generator: Generator | None = None,
     record: bool = False,
 ) -> Iterator[tuple[Float[Tensor, "B C H W"], Trace]]:
-    """Yield rounds of clamped iterations without end (Rezende et al. 2014).
+    """Complete images round by round, without end (Rezende et al. 2014).
 
     The unknown pixels start as a sample of the model. Each round encodes the image and samples the
     unknown pixels of the next one from D(x | c_T), a Markov chain whose images become ever more
-    likely given the known pixels. It yields the encoded image and its trace.
+    likely given the known pixels.
+
+    Args:
+        model: the trained model.
+        x: images in [0, 1], with the dtype of the parameters; unknown pixels can have any value.
+        mask: True where a pixel is known: [H, W], or [B, 1, H, W] for a mask per image. Other
+            shapes that broadcast to x are allowed too.
+        generator: the source of the noise, on the model's device.
+        record: keep the canvases and windows of all glimpses in each trace.
+
+    Yields:
+        The encoded images of a round, and their trace.
+
+    Raises:
+        ConfigError: if the model is not a DRAW, the images do not have the model's shape, the mask
+            is not boolean or does not broadcast to the images, or `generator` is not a
+            `torch.Generator`.
+        DataError: if the images have a different dtype, or values that are NaN or outside [0, 1].
 
     Note:
         Samples of a Bernoulli likelihood are black and white, so images with grey known pixels are

@@ -1,9 +1,11 @@
 """Checks of the arguments that users pass to networks and to functions of networks."""
 
 import math
+import operator
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from draw.errors import ConfigError, DataError
 
@@ -55,29 +57,69 @@ def check_images(x: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> 
         raise DataError(_describe(x, x.dtype))
 
 
-def check_noise(name: str, noise: Tensor, batch_size: int, like: Tensor, latent_size: int) -> None:
+def check_noise(
+    name: str, noise: Tensor, batch_size: int | None, like: Tensor, latent_size: int
+) -> None:
     """Check the shape and the dtype of noise or latents.
 
     Args:
         name: the name of the argument, for the message.
         noise: the tensor, which must have the shape [T, B, Z] with at least one glimpse.
-        batch_size: the number of images B.
+        batch_size: the number of images B; None allows any.
         like: a parameter of the model.
         latent_size: Z.
 
     Raises:
-        ConfigError: if the shape or the dtype differs. Other shapes might broadcast.
+        ConfigError: if it is not a tensor, or if the shape or the dtype differs. Other shapes might
+            broadcast.
     """
-    if noise.dim() != 3 or tuple(noise.shape[1:]) != (batch_size, latent_size) or len(noise) == 0:
+    if not isinstance(noise, Tensor):
+        raise ConfigError(f"{name} is of type {type(noise).__name__}; pass a torch.Tensor")
+    fits = noise.dim() == 3 and noise.shape[2] == latent_size
+    if not fits or batch_size not in (None, noise.shape[1]) or len(noise) == 0:
+        images, B = ("", "B") if batch_size is None else (f"for {batch_size} images ", batch_size)
         raise ConfigError(
-            f"{name} has shape {tuple(noise.shape)}; for {batch_size} images it must be "
-            f"(T, {batch_size}, {latent_size}) with at least one glimpse T"
+            f"{name} has shape {tuple(noise.shape)}; {images}it must be (T, {B}, {latent_size}) "
+            f"with at least one glimpse T"
         )
     if not _is_dtype_allowed(noise, like.dtype):
         raise ConfigError(
             f"{name} has dtype {_name(noise.dtype)}; this model takes {_name(like.dtype)}: "
             f"pass {name}.to({like.dtype})"
         )
+
+
+def check_generator(generator: object) -> None:
+    """Check that an argument is a random generator or None.
+
+    Raises:
+        ConfigError: if it is anything else, such as a seed.
+
+    >>> check_generator(7)
+    Traceback (most recent call last):
+    draw.errors.ConfigError: generator is 7; pass torch.Generator().manual_seed(seed)
+    """
+    if generator is not None and not isinstance(generator, Generator):
+        raise ConfigError(f"generator is {generator!r}; pass torch.Generator().manual_seed(seed)")
+
+
+def to_count(name: str, value: Any, least: int = 1) -> int:
+    """Convert an integer of any type, such as NumPy's.
+
+    Raises:
+        ConfigError: if it is not an integer, or is less than `least`.
+
+    >>> to_count("steps", 2.5, least=2)
+    Traceback (most recent call last):
+    draw.errors.ConfigError: steps is 2.5; it must be an integer of at least 2
+    """
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise ConfigError(f"{name} is {value!r}; it must be an integer of at least {least}")
+    return count
 
 
 def check_mask(mask: Tensor, x: Tensor) -> None:
@@ -100,7 +142,7 @@ def check_mask(mask: Tensor, x: Tensor) -> None:
     if shape != x.shape:
         raise ConfigError(
             f"the mask has shape {tuple(mask.shape)}, which does not broadcast to the images' "
-            f"{tuple(x.shape)}; pass one value per pixel, such as (H, W)"
+            f"{tuple(x.shape)}; pass (H, W), or (B, 1, H, W) for a mask per image"
         )
 
 

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from draw import attention, kernels
 from draw.attention import Window
-from draw.inputs import check_images, check_noise
+from draw.inputs import check_generator, check_images, check_noise
 from draw.layers import check_sizes, lstm, window_layer
 from draw.likelihoods import LIKELIHOODS
 from draw.objectives import elbo
@@ -200,11 +200,12 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         Args:
             x: images in [0, 1], with the dtype of the parameters.
             eps: standard normal noise for every glimpse; by default drawn from `generator`.
+            generator: the source of the noise, on the model's device.
             record: keep the canvases and windows of all glimpses, for pictures and films.
 
         Raises:
-            ConfigError: if the images do not have the model's shape, or if `eps` does not have the
-                shape [T, B, Z] or the model's dtype.
+            ConfigError: if the images do not have the model's shape, `eps` does not have the shape
+                [T, B, Z] or the model's dtype, or `generator` is not a `torch.Generator`.
             DataError: if the images have a different dtype or, on the CPU, values that are NaN or
                 outside [0, 1].
         """
@@ -255,12 +256,14 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         Args:
             count: the number of images B.
             z: the latents of every glimpse; by default drawn from the prior with `generator`.
+            generator: the source of the latents, on the model's device.
             record: keep the canvases and windows of all glimpses, for pictures and films.
             requires_grad: track gradients with respect to `z` and the parameters; by default the
                 method runs under `torch.no_grad()`.
 
         Raises:
-            ConfigError: if `z` does not have the shape [T, B, Z] or the model's dtype.
+            ConfigError: if `z` does not have the shape [T, B, Z] or the model's dtype, or
+                `generator` is not a `torch.Generator`.
         """
         with torch.set_grad_enabled(requires_grad and torch.is_grad_enabled()):
             if z is None:
@@ -309,6 +312,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         return self.config.glimpses, batch_size, self.config.latent_size
 
     def _noise(self, batch_size: int, generator: Generator | None) -> Tensor:
+        check_generator(generator)
         like = self.canvas_0
         return torch.randn(
             self.noise_shape(batch_size), generator=generator, dtype=like.dtype, device=like.device

@@ -114,12 +114,6 @@ def test_a_smaller_k_does_not_change_the_largest(model):
     assert together.iwae[1:] == alone.iwae
 
 
-@pytest.mark.parametrize("arguments", [{"samples": 0}, {"importance_samples": [0, 5]}])
-def test_zero_samples_are_an_error(model, arguments):
-    with pytest.raises(ConfigError, match="must be at least 1"):
-        evaluate(model, random_images(), **arguments)
-
-
 def test_memory_does_not_grow_with_k(model, monkeypatch):
     """At most MAX_ROWS trajectories run in parallel on a CPU."""
     rows = []
@@ -202,11 +196,13 @@ def test_numpy_integers_are_accepted(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "values", [{"samples": 1.5}, {"samples": 0}, {"importance_samples": [0]}, {"seed": -1}], ids=str
+    "values",
+    [{"samples": 1.5}, {"samples": 0}, {"importance_samples": [0, 5]}, {"seed": -1}],
+    ids=str,
 )
 def test_other_numbers_are_errors(values, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
-    with pytest.raises(ConfigError, match=r"is not an integer|must be at least"):
+    with pytest.raises(ConfigError, match="must be an integer of at least"):
         evaluate(DRAW(CONFIG), random_images(count=2), **values)
 
 

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 
 import draw
-from draw.errors import ConfigError, ModelError
+from draw.errors import ConfigError, ModelError, RunError
 from draw.model import DRAW, DRAWConfig
 from draw.storage.hub import saved_type
 from draw.storage.run_folder import RunFolder
@@ -119,7 +119,7 @@ def test_a_card_describes_the_run(model, uploads, tmp_path, train_on):
         valid = {"valid_elbo_nats": nats, "valid_elbo_stderr": 0.25, "valid_images": 500}
         run.log({"step": step, "glimpses": 2} | valid)
     model.push_to_hub("me/digits", run=run)
-    model.save_pretrained(tmp_path / "saved", run=run)
+    model.save_pretrained(tmp_path / "saved", run=str(run.path))
     for card in (uploads[0]["me/digits"], (tmp_path / "saved" / "README.md").read_text()):
         assert "a run on `digits5k`" in card
         assert '"steps": 300' in card
@@ -128,6 +128,13 @@ def test_a_card_describes_the_run(model, uploads, tmp_path, train_on):
         assert f"ELBO of {nats} ± 0.25 nats per image on 500 validation images" in card
         assert f"at step {step}" in card
         assert ("on which the run also trained" in card) == (train_on != "train")
+
+
+def test_a_card_needs_an_existing_run(model, uploads, tmp_path):
+    for save in (model.push_to_hub, model.save_pretrained):
+        with pytest.raises(RunError, match="missing is not a run folder: it holds no run"):
+            save("me/digits", run=tmp_path / "missing")
+    assert not uploads
 
 
 def test_values_of_the_card_can_be_given(model, uploads):

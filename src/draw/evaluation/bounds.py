@@ -1,7 +1,6 @@
 """Evaluate the bounds of DRAW on log p(x), averaged over a set of images."""
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from draw.evaluation.batched import (
     mean_and_stderr,
 )
 from draw.evaluation.cache import EvalCache
-from draw.inputs import check_network
+from draw.inputs import check_network, to_count
 from draw.kernels import use_fused
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import bits_per_dim, elbo, encoder_terms, iwae, log_weight
@@ -140,7 +139,7 @@ def evaluate(
     return Evaluation(
         likelihood=describe_likelihood(model.config, images),
         images=len(images),
-        samples=_count(samples),
+        samples=to_count("samples", samples),
         elbo_nats=elbo_nats,
         elbo_stderr=elbo_stderr,
         log_likelihood_nats=mean_and_stderr(bounds.log_likelihood)[0],
@@ -165,8 +164,28 @@ def image_bounds(
 ) -> ImageBounds:
     """Evaluate the ELBO, and optionally IWAE bounds, of every image of a set.
 
-    The result is in the order of the images. `evaluate` averages it over the images; see there for
-    the arguments and the errors.
+    `evaluate` averages the result over the images.
+
+    Args:
+        model: the model.
+        images: the images.
+        samples: samples per image over which the ELBO is averaged.
+        importance_samples: one or more values of k for the IWAE bound. All use the samples of the
+            largest k; for a smaller k, the bound is averaged over all disjoint groups of k samples.
+        seed: random seed for the noise and for dynamic binarisation.
+        progress: called with (samples done, total samples).
+        world: the processes that share the images; the result does not depend on their number.
+        out: a folder for the results of each batch. If a call is interrupted, another one with the
+            same arguments resumes from this folder and gives the same result.
+
+    Returns:
+        The bounds in the order of the images.
+
+    Raises:
+        ConfigError: if the model is not a DRAW, `images` is not an `Images`, a number of samples
+            is not an integer or below 1, or the likelihood is incompatible with the images.
+        DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
+        RunError: if `out` holds other files or a different evaluation, or is damaged.
 
     >>> from draw.data import load
     >>> from draw.model import DRAWConfig
@@ -180,8 +199,8 @@ def image_bounds(
     several = (
         importance_samples if isinstance(importance_samples, Sequence) else [importance_samples]
     )
-    ks = sorted({_count(k) for k in several})
-    samples, seed = _count(samples), _count(seed, least=0)
+    ks = sorted({to_count("importance_samples", k) for k in several})
+    samples, seed = to_count("samples", samples), to_count("seed", seed, least=0)
     images.check_usable()  # before anything is written
     describe_likelihood(model.config, images)
     rows = max(1, min(MAX_ROWS, MAX_ELEMENTS // math.prod(images.shape)))
@@ -230,23 +249,6 @@ def image_bounds(
         kl=measured["kl"],
         iwae={k: measured[f"iwae_{k}"] for k in ks},
     )
-
-
-def _count(value: Any, least: int = 1) -> int:
-    """Convert an integer of any type, such as NumPy's.
-
-    Raises:
-        ConfigError: if it is not an integer, or too small.
-    """
-    try:
-        count = operator.index(value)
-    except TypeError as error:
-        raise ConfigError(f"{value!r} is not an integer") from error
-    if count < least:
-        raise ConfigError(
-            f"the number of samples or the seed is {count}; it must be at least {least}"
-        )
-    return count
 
 
 def describe_likelihood(config: DRAWConfig, images: Images) -> str:

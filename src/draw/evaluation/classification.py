@@ -46,6 +46,8 @@ def classify(
     """Evaluate a classifier on labelled images.
 
     Args:
+        model: the classifier.
+        images: the images, with labels.
         seed: random seed for dynamic binarisation and random transforms.
         progress: called with (images done, total images).
         world: the processes that share the images; the result does not depend on their number.

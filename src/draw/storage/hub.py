@@ -7,7 +7,7 @@ keys and tensors. Pickles are never read, and nothing is printed.
 import logging
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import safetensors.torch
 import torch
@@ -28,7 +28,6 @@ from draw.storage.json_config import TYPE, from_dict, to_dict
 from draw.storage.run_folder import RunFolder
 from draw.storage.tensors import read_tensors
 
-M = TypeVar("M", bound="Pretrained")
 log = logging.getLogger("draw")
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -55,7 +54,7 @@ class Pretrained(PyTorchModelHubMixin):
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls: type[M],
+        cls,
         pretrained_model_name_or_path: str | Path,
         *,
         revision: str | None = None,
@@ -65,7 +64,7 @@ class Pretrained(PyTorchModelHubMixin):
         local_files_only: bool = False,
         map_location: str | torch.device = "cpu",
         strict: bool = True,
-    ) -> M:
+    ) -> Self:
         """Load a saved model from a folder or from the Hugging Face Hub, in evaluation mode.
 
         Args:
@@ -122,7 +121,11 @@ class Pretrained(PyTorchModelHubMixin):
         write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors, {"format": "pt"}))
 
     def save_pretrained(
-        self, save_directory: str | Path, *, run: RunFolder | None = None, **options: Any
+        self,
+        save_directory: str | Path,
+        *,
+        run: RunFolder | str | Path | None = None,
+        **options: Any,
     ) -> str | None:
         """Write config.json, model.safetensors and a model card, unless there is one.
 
@@ -132,14 +135,20 @@ class Pretrained(PyTorchModelHubMixin):
 
         Args:
             save_directory: the folder, which is created if necessary.
-            run: the run that trained the model; the card then describes its training and results.
+            run: the run that trained the model, or its folder; the card then describes its training
+                and results.
+
+        Raises:
+            RunError: if `run` is not a run folder.
         """
         folder = expand_user(save_directory)
         options = self._with_card(options, options.get("repo_id"), run, folder.resolve().name)
         result: str | None = super().save_pretrained(folder, **options)
         return result
 
-    def push_to_hub(self, repo_id: str, *, run: RunFolder | None = None, **options: Any) -> str:
+    def push_to_hub(
+        self, repo_id: str, *, run: RunFolder | str | Path | None = None, **options: Any
+    ) -> str:
         """Upload the model and its card to the Hugging Face Hub; return the address.
 
         Log in first with `hf auth login`, or pass `token`. See
@@ -147,9 +156,11 @@ class Pretrained(PyTorchModelHubMixin):
 
         Args:
             repo_id: the id of the model on the Hub, owner/name.
-            run: the run that trained the model; the card then describes its training and results.
+            run: the run that trained the model, or its folder; the card then describes its training
+                and results.
 
         Raises:
+            RunError: if `run` is not a run folder.
             ModelError: if the Hub cannot be reached or refuses the upload.
         """
         options = self._with_card(options, repo_id, run, repo_id)
@@ -163,9 +174,14 @@ class Pretrained(PyTorchModelHubMixin):
             ) from error
 
     def _with_card(
-        self, options: dict[str, Any], repo_id: str | None, run: RunFolder | None, title: str
+        self,
+        options: dict[str, Any],
+        repo_id: str | None,
+        run: RunFolder | str | Path | None,
+        title: str,
     ) -> dict[str, Any]:
         """Add the values of the model card, unless `options` has them."""
+        run = RunFolder.open(run) if isinstance(run, str | Path) else run
         given = options.get("model_card_kwargs") or {}
         return options | {"model_card_kwargs": card.values(self, repo_id, run, title) | given}
 

@@ -112,7 +112,7 @@ class RunFolder:
             write_atomic(self.config_file, dump_json(content).encode())
 
     @classmethod
-    def open(cls, path: Path) -> "RunFolder":
+    def open(cls, path: str | Path) -> "RunFolder":
         """Open an existing run.
 
         Raises:
