@@ -1,7 +1,13 @@
 """The reference of the documentation covers the public names, and the notebook runs."""
 
+import builtins
+import functools
+import inspect
 import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import generated
 import griffe
@@ -10,21 +16,70 @@ import nbformat
 import pytest
 import sources
 from docstrings import Docstrings
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
 from run_notebook import NOTEBOOK, run
 
 import draw
 
 
-def test_the_reference_shows_every_public_name():
-    shown = set()  # names and whole modules
-    for module, names in generated.public_names().items():
-        shown |= set(names) or {f"draw.{module}"}
-    for name in draw.__all__:
-        value = getattr(draw, name)
-        if name == "figures":
-            assert {f"draw.figures.{one}" for one in value.__all__} <= shown
-        else:
-            assert f"draw.{name}" in shown or value.__module__ in shown, name
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Build the pages of the API reference; return what they describe, by name."""
+    docs, site = tmp_path_factory.mktemp("docs"), tmp_path_factory.mktemp("site")
+    (docs / "index.md").touch()
+    (docs / "api").mkdir()
+    for name, text in generated.api().items():
+        (docs / name).write_text(text)
+    config = str(sources.ROOT / "mkdocs.yml")
+    folders = {"docs_dir": str(docs), "site_dir": str(site)}
+    build(load_config(config, **folders, nav=[], hooks=[], strict=False))
+    pages = [page.read_text() for page in site.glob("api/*.html")]
+    names = re.findall(r'id="(draw\.[\w.]+)"', "".join(pages))
+    return {name: functools.reduce(_member, name.split(".")[1:], draw) for name in names}
+
+
+def _member(owner: object, name: str) -> object:
+    return getattr(owner, name, None)  # a field without a default value
+
+
+def test_the_reference_describes_every_public_name(reference):
+    described = set(map(id, reference.values()))
+    public = [getattr(draw, name) for name in draw.__all__ if name != "figures"]
+    public += [getattr(draw.figures, name) for name in draw.figures.__all__]
+    for value in public:
+        assert id(value) in described, value
+    for model in ("DRAW", "GlimpseClassifier"):
+        for method in ("from_pretrained", "save_pretrained", "push_to_hub"):
+            assert f"draw.{model}.{method}" in reference
+
+
+def test_the_reference_describes_all_results_and_errors(reference):
+    """It describes the types that functions return and fields have, and the errors they raise."""
+    described = set(map(id, reference.values()))
+    for name, value in reference.items():
+        for result in _results(value):
+            assert id(result) in described, f"{name}: {result}"
+        raised = (inspect.getdoc(value) or "").partition("\nRaises:\n")[2]
+        for error in re.findall(r"^ {4}(\w+): ", raised.partition("\n\n")[0], re.MULTILINE):
+            assert hasattr(builtins, error) or f"draw.{error}" in reference, f"{name}: {error}"
+
+
+def _results(value: Any) -> Iterator[type]:
+    """Yield the types of this package in the results of a function or the fields of a class."""
+    value = getattr(value, "fget", getattr(value, "func", value))  # a property's function
+    if inspect.isclass(value):
+        yield from _types(*inspect.get_annotations(value).values())
+    elif inspect.isroutine(value):
+        yield from _types(inspect.get_annotations(inspect.unwrap(value)).get("return"))
+
+
+def _types(*annotations: Any) -> Iterator[type]:
+    for annotation in annotations:
+        if inspect.isclass(annotation) and annotation.__module__.startswith("draw."):
+            yield annotation
+        if get_origin(annotation) is not Callable:
+            yield from _types(*get_args(annotation))
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,28 @@
 from . import attention as attention
 from . import data as data
 from . import figures as figures
+from . import likelihoods as likelihoods
 from .attention import Window as Window
 from .classifier import ClassifierConfig as ClassifierConfig
+from .classifier import ClassifierOutput as ClassifierOutput
 from .classifier import GlimpseClassifier as GlimpseClassifier
+from .classifier import LSTMState as LSTMState
+from .errors import ConfigError as ConfigError
+from .errors import DataError as DataError
 from .errors import DrawError as DrawError
+from .errors import ModelError as ModelError
+from .errors import RunError as RunError
+from .errors import TraceError as TraceError
 from .evaluation import Classification as Classification
+from .evaluation import EvalResult as EvalResult
 from .evaluation import Evaluation as Evaluation
+from .evaluation import ImageBounds as ImageBounds
+from .evaluation import ImportanceBound as ImportanceBound
 from .evaluation import classify as classify
 from .evaluation import evaluate as evaluate
 from .evaluation import image_bounds as image_bounds
 from .inference import complete as complete
+from .inference import complete_rounds as complete_rounds
 from .inference import decode as decode
 from .inference import embed as embed
 from .inference import encode as encode
@@ -22,11 +34,15 @@ from .objectives import elbo as elbo
 from .objectives import iwae as iwae
 from .objectives import log_weight as log_weight
 from .storage.run_folder import RunFolder as RunFolder
+from .trace import EncodeOutput as EncodeOutput
 from .trace import State as State
 from .trace import Trace as Trace
+from .training.config import Stage as Stage
 from .training.config import TrainConfig as TrainConfig
+from .training.loop import Validation as Validation
 from .training.loop import train as train
 from .training.presets import PRESETS as PRESETS
+from .training.step import StepResult as StepResult
 from .zoo import load as load
 
 __version__: str

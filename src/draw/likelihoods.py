@@ -166,6 +166,7 @@ class CoupledLogistic(DiscretisedLogistic):
         return torch.stack(locations, dim=-3)
 
 
+# the type of `model.likelihood` and `trace.likelihood`
 Likelihood = Bernoulli | DiscretisedLogistic | CoupledLogistic
 LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Bernoulli(),
