@@ -19,7 +19,7 @@ HELP = """\
 usage: draw doctor
 
 Describe the installation in ten lines, for bug reports: versions, devices, the fused
-engine and why it is unavailable, and the folders in which data are searched."""
+engine and why it is unavailable, and the folders searched for data."""
 
 PACKAGES = "numpy safetensors huggingface_hub tyro Pillow matplotlib triton".split()
 EXTRAS = {  # a module of each extra
