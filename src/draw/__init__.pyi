@@ -37,7 +37,6 @@ from .storage.run_folder import RunFolder as RunFolder
 from .trace import EncodeOutput as EncodeOutput
 from .trace import State as State
 from .trace import Trace as Trace
-from .training.config import Stage as Stage
 from .training.config import TrainConfig as TrainConfig
 from .training.loop import Validation as Validation
 from .training.loop import train as train

@@ -118,10 +118,10 @@ def test_quick_preset_trains_on_bundled_digits(draw):
 
 
 def test_training_on_the_validation_images_as_well(draw):
-    options = "--model.glimpses 2 --start-glimpses 1 --steps 2 --eval-every 1 --eval-images 8"
+    options = "--model.glimpses 2 --steps 2 --eval-every 1 --eval-images 8"
     result = draw("train", "quick", "--train-on", "train+valid", *options.split())
     assert "training on 4,500 images of digits5k: 2 steps" in result.out
-    assert "batch size 64, 1, then 2 glimpses" in result.out
+    assert "batch size 64, 2 glimpses" in result.out
     assert result.out.count("nats (on training images)") == 2
     assert "done; the last model is in runs/quick/model" in result.out
 

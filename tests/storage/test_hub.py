@@ -117,7 +117,7 @@ def test_a_card_describes_the_run(model, uploads, tmp_path, train_on):
     run.create(config, {})
     for step, nats in ((100, -120.0), (200, -100.5), (300, -101.0)):
         valid = {"valid_elbo_nats": nats, "valid_elbo_stderr": 0.25, "valid_images": 500}
-        run.log({"step": step, "glimpses": 2} | valid)
+        run.log({"step": step} | valid)
     model.push_to_hub("me/digits", run=run)
     model.save_pretrained(tmp_path / "saved", run=str(run.path))
     for card in (uploads[0]["me/digits"], (tmp_path / "saved" / "README.md").read_text()):

@@ -32,8 +32,6 @@ from tests.training.tiny import CONFIG
         ("microbatches", 5),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
-        ("start_glimpses", 0),
-        ("start_glimpses", 4),
         ("warmup_steps", -1),
         ("weight_decay", -0.1),
         ("weight_decay", 1e3),
@@ -54,21 +52,9 @@ def test_an_invalid_value_names_its_field_and_value(name, value, monkeypatch):
         replace(CONFIG, **{name: value})
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"antithetic": True}, "antithetic sampling needs latent noise"),
-        ({"start_glimpses": 2}, "start_glimpses needs a canvas"),
-    ],
-)
-def test_an_option_that_a_classifier_lacks_is_an_error(values, message):
-    with pytest.raises(ConfigError, match=message):
-        TrainConfig(model=ClassifierConfig(), data="cluttered-100", **values)
-
-
-def test_stages_and_a_trained_start_are_an_error():
-    with pytest.raises(ConfigError, match="start_glimpses and start_from cannot be combined"):
-        replace(CONFIG, start_glimpses=1, start_from="mnist")
+def test_antithetic_sampling_of_a_classifier_is_an_error():
+    with pytest.raises(ConfigError, match="antithetic sampling needs latent noise"):
+        TrainConfig(model=ClassifierConfig(), data="cluttered-100", antithetic=True)
 
 
 @pytest.mark.parametrize("model", [CONFIG.model, ClassifierConfig(glimpses=2)])

@@ -1,9 +1,7 @@
 """One optimizer step: objective, clipping, update, EMA, skipped steps and the schedule."""
 
 import copy
-import math
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -138,43 +136,3 @@ def test_the_learning_rate_rises_linearly_and_falls_to_zero(steps, warmup_steps,
     assert 0 < rates[-1] < 1e-5
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
-
-
-@pytest.mark.parametrize("start_glimpses", [1, 2, 3])
-@pytest.mark.parametrize("steps", [1, 2, 3, 12, 1000])
-def test_stages_cover_all_steps_and_end_with_the_models_glimpses(steps, start_glimpses):
-    config = replace(CONFIG, steps=steps, start_glimpses=start_glimpses)
-    edges = [(stage.start, stage.stop) for stage in config.stages]
-    assert edges[0][0] == 0
-    assert edges[-1][1] == steps
-    assert all(stop == start for (_, stop), (start, _) in pairwise(edges))
-    glimpses = [stage.glimpses for stage in config.stages]
-    assert glimpses == sorted(set(glimpses))
-    assert glimpses[-1] == 3
-
-
-def test_all_stages_have_the_same_share_of_the_glimpses_and_of_the_decay():
-    model = replace(CONFIG.model, glimpses=64)
-    config = replace(CONFIG, model=model, steps=7_000, start_glimpses=16, warmup_steps=0)
-    assert [stage.glimpses * (stage.stop - stage.start) for stage in config.stages] == [64_000] * 3
-    rates = [schedule(config, step) for step in range(7_000)]
-    assert rates == sorted(rates, reverse=True)
-    thirds = [(1 + math.cos(math.pi * i / 3)) / 2 for i in range(3)]
-    starts = [rates[stage.start] / config.learning_rate for stage in config.stages]
-    assert starts == pytest.approx(thirds)
-
-
-def test_a_new_stage_keeps_the_size_of_the_final_canvas():
-    """With a constant stroke per glimpse, the canvas is the same for any number of glimpses."""
-    state = TrainState.create(replace(CONFIG, start_glimpses=1))
-    for name, parameter in state.model.named_parameters():
-        if "weight" in name:  # h_dec does not matter, so that all strokes are equal
-            torch.nn.init.zeros_(parameter)
-    before = state.model.generate(2).canvas
-    assert before.abs().max() > 0
-    state.ema.load_state_dict(state.model.state_dict())
-    state.start_stage(3)
-    for model in (state.model, state.ema):
-        trace = model.generate(2)
-        assert len(trace.z) == 3
-        torch.testing.assert_close(trace.canvas, before)

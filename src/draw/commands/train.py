@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         plan = _describe_plan(config, images)
         step = run.last_step()
         if step < config.steps and config.data == "folder" and world.size == 1:
-            left = 1 - config.elapsed(step) / config.steps
+            left = 1 - step / config.steps
             seconds = left * estimate_seconds(config, images, validation, device, args.engine)
             rest = " left" if step else ""
             plan += f", about {_describe_duration(seconds)}{rest} on this machine"
@@ -89,7 +89,7 @@ def _watch(
             text += f"  {config.batch_size / seconds:.0f} images/s"
             if event.skipped:
                 text += f"  {event.skipped} skipped"
-            bar.update(task, completed=config.elapsed(event.step), description=text)
+            bar.update(task, completed=event.step, description=text)
         else:
             console.say(_describe(event, config), bar)
             if is_main():
@@ -110,11 +110,10 @@ def _say_stopped(step: int, config: TrainConfig, run: RunFolder) -> None:
 
 
 def _describe_plan(config: TrainConfig, images: Images) -> str:
-    glimpses = ", then ".join(str(stage.glimpses) for stage in config.stages)
     return (
         f"training on {len(images):,} image{'s' if len(images) > 1 else ''} of {config.data}: "
         f"{config.steps:,} steps, "
-        f"batch size {config.batch_size}, {glimpses} glimpses"
+        f"batch size {config.batch_size}, {config.model.glimpses} glimpses"
     )
 
 

@@ -218,8 +218,8 @@ def curves(records: list[dict[str, Any]], metric: str = "elbo", *, held_out: boo
         metric: "elbo" or "log_likelihood".
         held_out: whether the run did not train on the validation images.
 
-    The title is the result of the saved model: the best one of the last stage, or the last one if
-    the run trained on the validation images.
+    The title is the result of the saved model: the best one, or the last one if the run trained on
+    the validation images.
     """
     figure = Figure(figsize=(COLUMN, 0.62 * COLUMN), layout="constrained")
     axes = figure.add_subplot()

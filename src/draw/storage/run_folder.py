@@ -205,14 +205,13 @@ def saved_validation(
         records: the lines of metrics.jsonl.
         metric: "elbo" or "log_likelihood".
         held_out: whether the run did not train on the validation images. If so, it keeps the best
-            weights of the last stage, otherwise the last ones.
+            weights, otherwise the last ones.
     """
     key = f"valid_{metric}_nats"
     valid = [r for r in records if r.get(key) is not None and math.isfinite(r[key])]
-    last = [r for r in valid if r.get("glimpses") == valid[-1].get("glimpses")]
     if not held_out:
-        last = last[-1:]
-    return max(last, key=lambda r: selection_score(r[key], r.get("valid_error")), default=None)
+        valid = valid[-1:]
+    return max(valid, key=lambda r: selection_score(r[key], r.get("valid_error")), default=None)
 
 
 def selection_score(nats: float, error: float | None) -> float:

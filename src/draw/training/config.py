@@ -3,10 +3,8 @@
 import logging
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from draw import data
 from draw.classifier import ClassifierConfig
@@ -25,14 +23,6 @@ MAX_COUNT = 10**9
 MIRROR_SAMPLE = 1_000  # images whose intensities `mirror="auto"` examines
 
 log = logging.getLogger("draw")
-
-
-class Stage(NamedTuple):
-    """Consecutive steps with the same number of glimpses."""
-
-    glimpses: int
-    start: int  # first step, counted from 0
-    stop: int  # first step of the next stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +51,6 @@ class TrainConfig:
     # classifier may differ
     start_from: str | None = None
     steps: int = 10_000  # total optimizer steps
-    # train with this many glimpses first and double them in stages of equal cost; this is faster
-    start_glimpses: int | None = None
     batch_size: int = 64  # images per minibatch
     # rounding of the factors of large products; high: to TF32 on GPUs; medium: also to bfloat16 on
     # CPUs that have it, up to twice as fast; sums, weights and validation stay in float32
@@ -89,7 +77,6 @@ class TrainConfig:
             batch_size=(1, 100_000),
             microbatches=(1, self.rows),
             warmup_steps=(0, MAX_COUNT),
-            start_glimpses=(1, self.model.glimpses),
             eval_every=(1, MAX_COUNT),
             eval_images=(1, MAX_COUNT),
             checkpoint_every=(1, MAX_COUNT),
@@ -97,10 +84,6 @@ class TrainConfig:
         )
         if self.antithetic and not isinstance(self.model, DRAWConfig):
             raise ConfigError("antithetic sampling needs latent noise; classifiers have none")
-        if self.start_glimpses is not None and not isinstance(self.model, DRAWConfig):
-            raise ConfigError("start_glimpses needs a canvas; classifiers have none")
-        if self.start_glimpses is not None and self.start_from is not None:
-            raise ConfigError("start_glimpses and start_from cannot be combined; omit one of them")
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be in (0, 1]")
         if not 0 <= self.weight_decay < 1 / self.learning_rate:
@@ -125,42 +108,6 @@ class TrainConfig:
     def has_validation(self) -> bool:
         """Whether the validation images are kept out of training."""
         return self.train_on == "train"
-
-    @cached_property
-    def stages(self) -> list[Stage]:
-        """The stages of training: glimpses double from `start_glimpses` up to `model.glimpses`.
-
-        All stages process about the same number of glimpses, so the early ones take more steps.
-
-        >>> TrainConfig(steps=700, start_glimpses=16).stages
-        [Stage(glimpses=16, start=0, stop=400), Stage(glimpses=32, start=400, stop=600), \
-Stage(glimpses=64, start=600, stop=700)]
-        """
-        glimpses = [self.start_glimpses or self.model.glimpses]
-        while glimpses[-1] < self.model.glimpses:
-            glimpses.append(min(2 * glimpses[-1], self.model.glimpses))
-        costs = [1 / g for g in glimpses]  # steps of each stage, in proportion
-        stops = [round(self.steps * c / sum(costs)) for c in accumulate(costs)]
-        stops = [max(0, min(s, self.steps - i)) for i, s in enumerate(reversed(stops))][::-1]
-        edges = zip(glimpses, pairwise([0, *stops]), strict=True)
-        return [Stage(g, start, stop) for g, (start, stop) in edges if start < stop]
-
-    def stage_at(self, step: int) -> Stage:
-        """Return the stage of a step, counted from 0."""
-        return next(stage for stage in reversed(self.stages) if step >= stage.start)
-
-    def elapsed(self, step: int) -> float:
-        """Return how many steps of average cost lie before a step.
-
-        All stages take the same share of the cost of training.
-
-        >>> config = TrainConfig(steps=700, start_glimpses=16)
-        >>> [round(config.elapsed(step)) for step in (0, 400, 600, 700)]
-        [0, 233, 467, 700]
-        """
-        stage, share = self.stage_at(step), self.steps / len(self.stages)
-        before = share * self.stages.index(stage)
-        return before + (step - stage.start) * (share / (stage.stop - stage.start))
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the configuration to JSON values, with absolute paths."""

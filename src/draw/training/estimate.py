@@ -1,6 +1,5 @@
 """Estimate how long a run takes."""
 
-from dataclasses import replace
 from statistics import median
 
 import torch
@@ -33,9 +32,6 @@ def estimate_seconds(
     """
     for images in (training, validation):
         check_images_fit(config.model, images)
-    last = config.stages[-1]
-    steps = len(config.stages) * (last.stop - last.start)  # all stages cost the same
-    config = replace(config, start_glimpses=None)
     state = TrainState.create(config, device)
     state.model.engine = engine
     stepper = Stepper(state, config, Batches(training, config.batch_size, config.seed))
@@ -46,4 +42,4 @@ def estimate_seconds(
     step = median(times[WARMUP_STEPS:])
     shown = min(config.eval_images, len(validation)) + SAMPLES
     validations = -(-config.steps // config.eval_every)
-    return step * (steps + validations * FORWARD_SHARE * shown / config.batch_size)
+    return step * (config.steps + validations * FORWARD_SHARE * shown / config.batch_size)

@@ -198,8 +198,6 @@ def _resume(
     check_same_config(run, config)
     check_same_data(run, digests)
     is_restored = restore_checkpoint(run, state)
-    if is_restored:
-        state.set_glimpses(config.stage_at(state.step - 1).glimpses)
     if world.is_main:
         run.move_data(config.to_dict()["data_dir"])
         run.rewind(state.step)
@@ -238,7 +236,6 @@ def _validate(
     if world.is_main:
         record = {
             "step": state.step,
-            "glimpses": state.model.config.glimpses,
             f"valid_{config.model.metric}_nats": result.nats,
             f"valid_{config.model.metric}_stderr": result.stderr,
             **{f"valid_{name}": value for name, value in result.also.items()},
@@ -256,7 +253,6 @@ def _summary(steps: list[StepResult], config: TrainConfig) -> dict[str, Any]:
     last, taken = steps[-1], [step for step in steps if step.is_finite]
     return {
         "step": last.step,
-        "glimpses": config.stage_at(last.step - 1).glimpses,
         f"train_{config.model.metric}_nats": fmean(s.train_nats for s in taken) if taken else None,
         "gradient_norm": fmean(s.gradient_norm for s in taken) if taken else None,
         "learning_rate": last.learning_rate,

@@ -2,7 +2,7 @@
 
 import copy
 import shlex
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import safetensors.torch
@@ -51,7 +51,7 @@ class TrainState(Counters):
         """Create the initial state, which depends only on the configuration and its seed."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derived_seed(config.seed, "weights"))
-            model = replace(config.model, glimpses=config.stages[0].glimpses).build().to(device)
+            model = config.model.build().to(device)
         return cls(
             step=0,
             best_score=None,
@@ -67,23 +67,6 @@ class TrainState(Counters):
                 on_device=model.device.type == "cuda",
             ),
         )
-
-    @torch.no_grad()
-    def start_stage(self, glimpses: int) -> None:
-        """Change the number of glimpses T, without changing the size of the final canvas.
-
-        The canvas is a sum over glimpses (eq. 8), so each glimpse writes less if there are more.
-        """
-        for model in (self.model, self.ema):
-            for parameter in model.get_submodule("patch").parameters():
-                parameter.mul_(model.config.glimpses / glimpses)
-        self.set_glimpses(glimpses)
-        self.best_score = None  # a run saves the best model of its last stage
-
-    def set_glimpses(self, glimpses: int) -> None:
-        """Set the number of glimpses for which the weights were trained."""
-        for model in (self.model, self.ema):
-            model.config = replace(model.config, glimpses=glimpses)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, the EMA and the optimizer state under flat names."""

@@ -138,30 +138,21 @@ class Stepper:
         self.read_every = 1 if device.type == "cpu" else LOG_EVERY
         self.x = torch.empty((rows, *config.model.image_shape), device=device)
         self.labels = torch.empty(rows, dtype=torch.int64, device=device)
+        self.eps = torch.empty(state.model.noise_shape(rows), device=device)
         self.ema_weight = torch.empty((), device=device)
         self.results = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
         self.learning_rates: list[float] = []  # one per step in `results`
         self.started = 0.0, 0.0  # wall and CPU time when the first of them started
-        self._prepare_stage()
-
-    def _prepare_stage(self) -> None:
-        """Prepare for the number of glimpses that the model has now."""
-        state, config, device = self.state, self.config, self.x.device
-        self.eps = torch.empty(state.model.noise_shape(config.rows), device=device)
         buffers = self.x, self.labels, self.eps, self.ema_weight
 
         def compute() -> Tensor:
-            return train_step(state, config, *buffers, self.world)
+            return train_step(state, config, *buffers, world)
 
         self.compute = CapturedFunction(compute, device) if device.type == "cuda" else compute
 
     def start_step(self) -> None:
         """Start the next step."""
         state, config = self.state, self.config
-        glimpses = config.stage_at(state.step).glimpses
-        if glimpses != state.model.config.glimpses:
-            state.start_stage(glimpses)
-            self._prepare_stage()
         if not self.learning_rates:
             self.started = time.perf_counter(), time.process_time()
         self._load_inputs()
@@ -220,14 +211,10 @@ class Stepper:
 
 
 def schedule(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay.
-
-    The warm-up counts steps and the decay counts cost, so with stages the rate stays at its peak
-    between the two.
-    """
+    """Return the learning rate of a step, counted from 0: linear warm-up, then cosine decay."""
     warmup = min(config.warmup_steps, config.steps // 4)
     rise = min(1.0, (step + 1) / (warmup + 1))
-    progress = (config.elapsed(step) - warmup) / (config.steps - warmup)
+    progress = (step - warmup) / (config.steps - warmup)
     decay = (1 + math.cos(math.pi * max(progress, 0.0))) / 2
     return config.learning_rate * rise * decay
 
