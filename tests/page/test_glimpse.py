@@ -316,4 +316,5 @@ def test_models_of_several_digits_copy_a_picture_with_several_digits(go):
     assert settings(page)["ink"] != one
     page.click("#glimpse .examples button:first-child")
     finished(page, "glimpse")
+    assert text(page, "#glimpse .examples [aria-pressed=true]") == "2 3"
     assert len(np.unique(pixels(page, "#glimpse .x").reshape(-1, 3), axis=0)) > 1

@@ -185,6 +185,7 @@ def test_a_drawing_is_compared_with_validation_images(go):
     for place, name in enumerate(("1", "5", "8", "A", "smiley", "grid"), 1):
         page.click(f"#look .examples button:nth-child({place})")
         finished(page, "look")
+        assert page.locator(f"#look .examples button:nth-child({place})[aria-pressed=true]").count()
         bounds[name] = float(text(page, "#look .bound"))
         rank = text(page, "#look .rank")
         edges = np.arange(len(costs["counts"]) + 1) * costs["bin"]

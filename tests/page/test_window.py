@@ -155,6 +155,7 @@ def test_the_picture_can_be_chosen_and_is_stored_in_the_address(go):
     for place in range(1, 5):
         page.click(f"#window .examples button:nth-child({place})")
         seen.append(pixels(page, "#window .image").tobytes())
+        assert text(page, "#window .examples [aria-pressed=true]") == "2358"[place - 1]
     assert len(set(seen)) == 4
     at = settings(page)
     assert at["picture"] == "8"

@@ -85,7 +85,16 @@ export function beginning(strokes, fraction) {
   return parts.filter((part) => part.length > 0);
 }
 
-/** Adds a button for each example, which calls `take(name, number)`. */
+/** Returns the index of the example [name, strokes] that was drawn, or -1. */
+export function indexOfExample(examples, strokes) {
+  const drawn = toText(strokes);
+  return examples.findIndex(([, its]) => toText(its) === drawn);
+}
+
+/**
+ * Adds a button for each example, which calls `take(name, number)`. Returns a function that marks
+ * the example with a number as the one that is shown.
+ */
 export function exampleButtons(place, take, names = Object.keys(EXAMPLES)) {
   const buttons = names.map((name, number) => {
     const onclick = () => take(name, number);
@@ -95,5 +104,5 @@ export function exampleButtons(place, take, names = Object.keys(EXAMPLES)) {
     return Object.assign(button, { type: "button", textContent: name, onclick });
   });
   place.replaceChildren(...buttons);
-  return buttons;
+  return (shown) => buttons.forEach((button, i) => (button.ariaPressed = String(i === shown)));
 }

@@ -1,6 +1,6 @@
 /** A drawing pad for mouse, finger, pen and keyboard. */
 
-import { EXAMPLES, exampleButtons, examplesFor, places } from "./examples.js";
+import { EXAMPLES, exampleButtons, examplesFor, indexOfExample, places } from "./examples.js";
 import { BOX, digitShare, extend, fromText, isFull, penWidth, rasterise, toText } from "./ink.js";
 import { colours, show } from "./pictures.js";
 
@@ -65,15 +65,15 @@ export class Pad {
     const strokes = ink === undefined ? kept : fromText(ink);
     const { examples } = this;
     const names = examples.map(([name]) => name);
-    exampleButtons(this.view.find(".examples"), (_, i) => this.replace(this.examples[i][1]), names);
+    const take = (_, number) => this.replace(this.examples[number][1]);
+    this.markExample = exampleButtons(this.view.find(".examples"), take, names);
     this.history = [];
     this.set(strokes.length ? strokes : examples[example][1]);
   }
 
   /** Whether the pad shows one of the examples. */
   get isExample() {
-    const drawn = toText(this.strokes);
-    return this.examples.some(([, strokes]) => toText(strokes) === drawn);
+    return indexOfExample(this.examples, this.strokes) >= 0;
   }
 
   /** Records a change by the visitor: other pads show the new drawing too. */
@@ -182,6 +182,7 @@ export class Pad {
 
   draw() {
     this.undoButton.disabled = !this.history.length;
+    this.markExample?.(indexOfExample(this.examples, this.strokes));
     const { height, width } = this.size;
     const values = rasterise(this.pixels ? this.strokes : [], height, width);
     show(this.canvas, { height, width, channels: 1, values });

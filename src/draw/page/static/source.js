@@ -1,6 +1,6 @@
 /** The picture that a network receives: a drawing, or a photo if the model's pixels are not ink. */
 
-import { exampleButtons, examplesFor } from "./examples.js";
+import { exampleButtons, examplesFor, indexOfExample } from "./examples.js";
 import { digitShare, fromText, imageOf, isInk, toText } from "./ink.js";
 import { Pad } from "./pad.js";
 import { Photo } from "./photo.js";
@@ -32,14 +32,16 @@ export class Choice {
     const names = examples.map(([name]) => name);
     const take = (_, number) => {
       this.strokes = examples[number][1];
+      markExample(number);
       this.changed();
     };
-    exampleButtons(this.view.find(".examples"), take, names);
+    const markExample = exampleButtons(this.view.find(".examples"), take, names);
     const drawn = ink === undefined ? this.view.app.drawings.get(share) : fromText(ink);
     const before = share === this.share ? this.strokes : [];
     this.share = share;
     const known = [drawn, before].find((strokes) => strokes?.length);
     this.strokes = known ?? examples[example][1];
+    markExample(indexOfExample(examples, this.strokes));
   }
 
   /** Returns the settings in the address that determine the picture. */

@@ -30,16 +30,16 @@ export class Sandbox {
     this.root = root;
     this.values = { ...START };
     this.picked = null; // [i, j], the patch pixel under the pointer
-    this.setPicture(FIRST_PICTURE);
     for (const name of Object.keys(START)) {
       const input = this.find(`[name=${name}]`);
       input.addEventListener("input", () => this.change({ [name]: Number(input.value) }));
     }
     this.find(".reset").addEventListener("click", () => this.change(START));
-    exampleButtons(this.find(".examples"), (name) => {
+    this.markExample = exampleButtons(this.find(".examples"), (name) => {
       this.setPicture(name);
       this.change({});
     });
+    this.setPicture(FIRST_PICTURE);
     for (const svg of root.querySelectorAll(".filters")) svg.setAttribute("viewBox", "0 0 1 1");
     this.initPointer();
     this.initPatch();
@@ -90,6 +90,7 @@ export class Sandbox {
   /** Uses bytes [channels, size, size] as the picture, which the settings name. */
   use(pixels, size, { picture, ink, photo }) {
     Object.assign(this, { size, picture, ink, photo });
+    this.markExample(ink ? -1 : Object.keys(EXAMPLES).indexOf(picture));
     this.channels = pixels.length / size ** 2;
     this.image = Float32Array.from(pixels, (byte) => byte / 255);
     this.ranges = rangesFor(size);
