@@ -86,6 +86,10 @@ def test_it_serves_its_files(server, path, kind, content):
     assert response.getheader("Content-Type") == kind
     assert int(response.getheader("Content-Length")) == len(response.read())
     assert response.getheader("Server") == "draw "
+    sock = connection.sock
+    connection.request("HEAD", path)
+    assert connection.getresponse().status == 200
+    assert connection.sock is sock  # not a new connection
     connection.close()
 
 
@@ -105,7 +109,7 @@ def test_it_serves_its_files(server, path, kind, content):
 def test_it_serves_nothing_else(server, path):
     line = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
     answer = raw(server, line.encode("latin-1"))
-    assert answer.startswith((b"HTTP/1.0 404 ", b"HTTP/1.0 400 "))
+    assert answer.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 400 "))
     assert SECRET.encode() not in answer
 
 
@@ -114,7 +118,7 @@ def test_absolute_urls_are_looked_up_by_their_path(server):
     good = raw(server, f"GET http://{host}/main.js HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
     assert good.endswith(b"export {}")
     bad = raw(server, f"GET file:///etc/passwd HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-    assert bad.startswith(b"HTTP/1.0 404 ")
+    assert bad.startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_other_host_names_are_rejected(server, host):
 
 
 def test_a_request_without_a_host_is_rejected(server):
-    assert raw(server, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 421 ")
+    assert raw(server, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 421 ")
 
 
 @pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1", "LOCALHOST"])
@@ -184,7 +188,7 @@ def damaged_requests(draw: st.DrawFn) -> bytes:
 def test_damaged_requests_are_answered_with_a_file_or_an_error(server, capfd, data):
     answer = raw(server, data)
     assert SECRET.encode() not in answer
-    if not answer.startswith((b"HTTP/1.0 200 ", b"HTTP/1.0 4", b"HTTP/1.0 5")):  # or HTTP/0.9
+    if not answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 4", b"HTTP/1.1 5")):  # or HTTP/0.9
         assert answer in (b"", b"export {}", b"{}", b"<p>hello") or b"Error code: 4" in answer
     assert capfd.readouterr() == ("", "")
 
