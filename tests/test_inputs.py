@@ -203,7 +203,7 @@ def test_an_unknown_binarisation_is_an_error(untyped):
 
 @pytest.mark.parametrize("config", [CONFIG, classifier().config], ids=["DRAW", "classifier"])
 def test_images_of_another_shape_or_with_pixels_0_and_1_are_not_trained_on(config, tmp_path):
-    """An image [1, 4, 5] has as many pixels as [1, 5, 4] and would be scrambled."""
+    """An image [1, 4, 5] has the same number of pixels as [1, 5, 4] and would be scrambled."""
     labels = torch.zeros(6, dtype=torch.int64)
     train = TrainConfig(model=config, data="mnist", batch_size=2, steps=1)
     for pixels, error, message in [
