@@ -60,18 +60,18 @@ def main() -> None:
     packages = sorted(DIST.iterdir())
     run(sys.executable, "-m", "twine", "check", "--strict", *packages)
     (wheel,) = (path for path in packages if path.suffix == ".whl")
+    index = [f"--extra-index-url={url}"] if (url := options.extra_index_url) else []
     for python in options.python:
         with tempfile.TemporaryDirectory(prefix="draw-release-") as folder:
-            index = [f"--extra-index-url={url}"] if (url := options.extra_index_url) else []
-            check([*index, f"torch=={options.torch}", wheel], python, Path(folder))
+            check(python, Path(folder), *index, f"torch=={options.torch}", wheel)
     print("passed:", *(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in packages))
 
 
-def check(packages: list[str | Path], interpreter: str, folder: Path) -> None:
-    """Install packages into a new environment in a folder, and try the wheel there."""
+def check(interpreter: str, folder: Path, *arguments: str | Path) -> None:
+    """Run `pip install` with these arguments in a new environment, and try the package there."""
     run(interpreter, "-m", "venv", folder / "venv")
     python, draw = folder / "venv" / "bin" / "python", folder / "venv" / "bin" / "draw"
-    run(python, "-m", "pip", "install", "--quiet", *packages)
+    run(python, "-m", "pip", "install", "--quiet", *arguments)
     run(python, "-m", "pip", "check")
     run(draw, "--version", cwd=folder)
     run(draw, "sample", "mnist", "--count", "4", "--out", "samples", cwd=folder)

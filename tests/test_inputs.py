@@ -156,6 +156,8 @@ def test_a_seed_is_not_a_generator(model, untyped):
             run(UNIT, generator=7)
     with pytest.raises(ConfigError, match=message):
         model.generate(6, generator=7)
+    with pytest.raises(ConfigError, match=message):  # even if it would not be used
+        model(UNIT, eps=torch.zeros(3, 6, 2), generator=7)
 
 
 @torch.no_grad()

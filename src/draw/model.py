@@ -210,6 +210,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
                 outside [0, 1].
         """
         check_images(x, self.config.image_shape, self.canvas_0.dtype)
+        check_generator(generator)
         if eps is None:
             eps = self._noise(len(x), generator)
         check_noise("eps", eps, len(x), self.canvas_0, self.config.latent_size)
@@ -265,6 +266,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
             ConfigError: if `z` does not have the shape [T, B, Z] or the model's dtype, or
                 `generator` is not a `torch.Generator`.
         """
+        check_generator(generator)
         with torch.set_grad_enabled(requires_grad and torch.is_grad_enabled()):
             if z is None:
                 z = self._noise(count, generator)  # eq. 13
@@ -312,7 +314,6 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
         return self.config.glimpses, batch_size, self.config.latent_size
 
     def _noise(self, batch_size: int, generator: Generator | None) -> Tensor:
-        check_generator(generator)
         like = self.canvas_0
         return torch.randn(
             self.noise_shape(batch_size), generator=generator, dtype=like.dtype, device=like.device

@@ -185,7 +185,9 @@ def test_a_drawing_is_compared_with_validation_images(go):
     for place, name in enumerate(("1", "5", "8", "A", "smiley", "grid"), 1):
         page.click(f"#look .examples button:nth-child({place})")
         finished(page, "look")
-        assert page.locator(f"#look .examples button:nth-child({place})[aria-pressed=true]").count()
+        pressed = page.locator("#look .examples [aria-pressed=true]")
+        assert pressed.count() == 1
+        assert page.locator(f"#look .examples button:nth-child({place})").and_(pressed).count() == 1
         bounds[name] = float(text(page, "#look .bound"))
         rank = text(page, "#look .rank")
         edges = np.arange(len(costs["counts"]) + 1) * costs["bin"]
@@ -309,8 +311,10 @@ def test_the_first_stroke_replaces_an_example_from_the_address(go):
     assert "ink" in settings(page)
     page.reload()
     page.locator("#look .again:enabled").wait_for()
+    assert page.locator("#look .examples [aria-pressed=true]").count() == 1
     stroke(page, "#look .pad", DIGIT)
     assert len(settings(page)["ink"]) == 4 * len(DIGIT)
+    assert page.locator("#look .examples [aria-pressed=true]").count() == 0
 
 
 def test_a_tap_draws_a_dot(go):

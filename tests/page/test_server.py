@@ -87,6 +87,7 @@ def test_it_serves_its_files(server, path, kind, content):
     assert int(response.getheader("Content-Length")) == len(response.read())
     assert response.getheader("Server") == "draw "
     sock = connection.sock
+    assert sock is not None
     connection.request("HEAD", path)
     assert connection.getresponse().status == 200
     assert connection.sock is sock  # not a new connection

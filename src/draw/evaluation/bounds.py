@@ -113,7 +113,8 @@ def evaluate(
 
     Raises:
         ConfigError: if the model is not a DRAW, `images` is not an `Images`, a number of samples
-            is not an integer or below 1, or the likelihood is incompatible with the images.
+            is not an integer of at least 1, the seed is not an integer of at least 0, or the
+            likelihood is incompatible with the images.
         DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
         RunError: if `out` holds other files or a different evaluation, or is damaged.
 
@@ -183,7 +184,8 @@ def image_bounds(
 
     Raises:
         ConfigError: if the model is not a DRAW, `images` is not an `Images`, a number of samples
-            is not an integer or below 1, or the likelihood is incompatible with the images.
+            is not an integer of at least 1, the seed is not an integer of at least 0, or the
+            likelihood is incompatible with the images.
         DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
         RunError: if `out` holds other files or a different evaluation, or is damaged.
 
