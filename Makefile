@@ -5,7 +5,7 @@
 # make lint     check style and types
 # make docs     build the documentation in out/docs; docs-serve shows it while you edit
 # make notebook run the tutorial notebook, in about three minutes, and keep its output
-# make release-check  build the package, and try it in a new environment of each of PYTHONS with TORCH
+# make release-check  build the package, and try it with each of PYTHONS and with torch TORCH
 # make clean    remove everything that these targets create
 
 PYTHON ?= python3

@@ -88,7 +88,7 @@ def interpolate(
 
     Args:
         model: the trained model.
-        a, b: images in [0, 1], with the dtype of the parameters; as many in a as in b.
+        a, b: images in [0, 1], with the dtype of the parameters, the same number in each.
         steps: the number of images in each sequence, at least 2.
 
     Returns:

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from draw.attention import Window
-from draw.errors import ConfigError, ModelError, require
+from draw.errors import ModelError, require
 from draw.model import DRAW, gaussian_kl
-from draw.storage.files import expand_user, is_vacant, write_atomic
+from draw.storage.files import check_replaceable, expand_user, write_atomic
 from draw.trace import State
 
 TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch
@@ -107,8 +107,7 @@ def export(model: DRAW, folder: Path) -> float:
     for module in ("onnxruntime", "onnxscript"):
         require(module, "onnx", "the export")
     folder = expand_user(folder)
-    if folder.is_dir() and not is_vacant(folder) and not (folder / "encode_step.onnx").is_file():
-        raise ConfigError(f"{folder} contains files that are not an export; choose a new folder")
+    check_replaceable(folder, "an export", lambda own: (own / "encode_step.onnx").is_file())
     size = sum(4 * parameter.numel() for parameter in model.parameters())
     if size > MAX_PROTOBUF_BYTES:
         raise ModelError(

@@ -25,7 +25,13 @@ from draw.errors import ConfigError
 from draw.model import DRAW
 from draw.page.noise import normals
 from draw.page.trace_file import write_trace_file
-from draw.storage.files import cache_dir, expand_user, is_vacant, read_json, write_atomic
+from draw.storage.files import (
+    cache_dir,
+    check_replaceable,
+    expand_user,
+    read_json,
+    write_atomic,
+)
 from draw.storage.hub import CONFIG, WEIGHTS
 
 STATIC = Path(__file__).parent / "static"
@@ -56,8 +62,7 @@ def build_site(folder: Path, models: dict[str, DRAW]) -> None:
     files.json models.json
     """
     folder = expand_user(folder)
-    if folder.is_dir() and not is_vacant(folder) and not _is_site(folder):
-        raise ConfigError(f"{folder} contains files that are not a page; choose a new folder")
+    check_replaceable(folder, "a page", _is_site)
     for part in ("models", "traces"):
         shutil.rmtree(folder / part, ignore_errors=True)
     shutil.copytree(STATIC, folder, dirs_exist_ok=True)

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as short  # truncates large and deep values
@@ -111,6 +111,21 @@ def is_vacant(folder: Path) -> bool:
     if not folder.is_dir():
         return not folder.exists()
     return all(path.name.startswith(".") for path in folder.iterdir())
+
+
+def check_replaceable(folder: Path, what: str, is_one: Callable[[Path], bool]) -> None:
+    """Check that writing to a folder replaces no files of the user.
+
+    Args:
+        folder: new, empty or written by an earlier call.
+        what: what earlier calls write, for the message.
+        is_one: whether an earlier call wrote an existing folder.
+
+    Raises:
+        ConfigError: if the folder contains other files.
+    """
+    if folder.is_dir() and not is_vacant(folder) and not is_one(folder):
+        raise ConfigError(f"{folder} contains files that are not {what}; choose a new folder")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
