@@ -37,11 +37,16 @@ def test_it_serves_until_it_is_stopped(run, draw, monkeypatch, stop):
             os.kill(os.getpid(), stop)
 
     monkeypatch.setattr("webbrowser.open", use)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handlers = {
+        signal.SIGINT: signal.SIG_IGN,
+        signal.SIGHUP: signal.SIG_DFL,
+    }  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         result = draw("page", run)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("http://127.0.0.1:")
     assert b"<title>DRAW" in answers[0]
