@@ -244,8 +244,8 @@ def test_weights_that_cannot_be_stored_are_refused(monkeypatch):
     [
         (PRESETS["quick"](), "draw train quick"),
         (
-            replace(PRESETS["mnist"](), steps=9, batch_size=50, antithetic=True, optimizer="muon"),
-            "draw train mnist --steps 9 --batch-size 50 --antithetic --optimizer muon",
+            replace(PRESETS["mnist"](), steps=9, batch_size=100, antithetic=False),
+            "draw train mnist --steps 9 --batch-size 100 --no-antithetic",
         ),
         (
             replace(
