@@ -163,7 +163,7 @@ def draw(
     h_dec, c_dec = weights["h_dec_0"], weights["c_dec_0"]
     canvases, loss_z, log_ratio = [], [], 0.0
     for e in eps:
-        x_hat = x - mean(c, likelihood)
+        x_hat = (1 if likelihood == "bernoulli" else 8) * (x - mean(c, likelihood))
         if read_n is None:
             r = np.concatenate([x.ravel(), x_hat.ravel()])
         else:

@@ -26,7 +26,9 @@ class Bernoulli:
         density of x and cannot be converted to bits per dimension.
     """
 
-    clamped = False  # the mean is a sigmoid; the fused engines read this
+    # The fused engines read these.
+    clamped = False  # the mean is a sigmoid
+    error_scale = 1  # eq. 3: x_hat = x - mean
 
     def canvas_channels(self, channels: int) -> int:
         """Return the number of canvas channels K of images with C channels."""
@@ -70,6 +72,9 @@ class DiscretisedLogistic:
     """
 
     clamped = True
+    # Differences from the mean of a photograph soon become much smaller than the intensities beside
+    # them. A power of two, so that the engines can divide by it without rounding.
+    error_scale = 8
 
     def canvas_channels(self, channels: int) -> int:
         """Return the number of canvas channels K of images with C channels."""

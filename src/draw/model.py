@@ -149,6 +149,7 @@ class DRAW(nn.Module, Pretrained, config_type=DRAWConfig, tags=["draw", "vae", "
             The state with the encoder updated, and the posterior with its sample.
         """
         x_hat = x - self.likelihood.mean(state.canvas)  # [B, C, H, W]  eq. 3
+        x_hat = self.likelihood.error_scale * x_hat
         both = torch.cat([x, x_hat], dim=1)  # [B, 2C, H, W]
         window = None
         if self.read_window is None or self.config.read_size is None:

@@ -111,6 +111,11 @@ class Shape:
         """Whether the mean is linear in the canvas, clamped to [0, 1], rather than a sigmoid."""
         return LIKELIHOODS[self.likelihood].clamped
 
+    @property
+    def error_scale(self) -> int:
+        """The factor of the error image x_hat, a power of two."""
+        return LIKELIHOODS[self.likelihood].error_scale
+
     @classmethod
     def of(cls, config: Any, noise: Tensor) -> "Shape":
         T, B, _ = noise.shape

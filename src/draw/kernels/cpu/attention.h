@@ -27,11 +27,12 @@ inline void unpad(const Image& image, const float* from, float* to) {
         copy(to, from, image.width);
 }
 
-// The mean image of a canvas (`mean` of draw.likelihoods) and its derivative, as a function of the
-// mean. A clamped mean is exactly 0 or 1, even after x - (x - mean); the rare values that are 0
+// The mean image of a canvas (`mean` of draw.likelihoods), the error image, and the derivatives of
+// both with respect to the canvas. A clamped mean is exactly 0 or 1, even after x - (x - mean); the rare values that are 0
 // or 1 without clamping are treated as clamped.
 struct Mean {
     bool clamped;  // linear and clamped to [0, 1], instead of a sigmoid
+    float error_scale;  // a power of two
 
     template <class F> F of(F canvas) const {
         if (!clamped) return sigmoid(canvas);
@@ -42,6 +43,14 @@ struct Mean {
     template <class F> F slope(F mean) const {
         if (!clamped) return mean * (1.f - mean);
         return (mean > all<F>(0.f)) & (mean < all<F>(1.f)) ? all<F>(0.25f) : all<F>(0.f);
+    }
+
+    template <class F> F error(F x, F canvas) const {  // eq. 3
+        return all<F>(error_scale) * (x - of(canvas));
+    }
+
+    template <class F> F error_slope(F x, F x_hat) const {
+        return all<F>(-error_scale) * slope(x - all<F>(1 / error_scale) * x_hat);
     }
 };
 

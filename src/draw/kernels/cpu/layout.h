@@ -24,7 +24,7 @@ struct Weights {
 // Mirrored by `DrawJob` in recurrence.py, field by field.
 struct Job {
     int64_t T, B, C, K, H, W, hidden, Z, n_read, n_write;  // n = 0: without attention
-    int64_t clamped, threads, keep;  // keep: keep the activations for the gradients
+    int64_t clamped, error_scale, threads, keep;  // keep: keep the activations for the gradients
     Runtime runtime;
     Weights weights, transposed;
     Pair* panels;          // the LSTMs' weights in bfloat16; null for products in float32
@@ -37,7 +37,7 @@ struct Job {
 
     Image image() const { return {C, H, W, padded(W)}; }
     Image canvas_image() const { return {K, H, W, padded(W)}; }  // the first C define the mean
-    Mean mean() const { return {clamped != 0}; }
+    Mean mean() const { return {clamped != 0, float(error_scale)}; }
     long gates() const { return 4 * hidden; }
     long r() const { return n_read ? 2 * C * n_read * n_read : pixels(); }  // no x, see enc_bias
     long w() const { return K * (n_write ? n_write * n_write : H * W); }

@@ -198,7 +198,7 @@ inline void Forward::read(long t, long i) {
     const float *x = a.x + i * size, *canvas = a.canvas + i * canvas_size;
     float *x_hat = a.x_hat[t] + i * size, *r = a.X[t] + i * row + job.r_at();
     for (long p = 0; p < size; p += LANES)
-        store(x_hat + p, load(x + p) - mean.of(load(canvas + p)));  // eq. 3
+        store(x_hat + p, mean.error(load(x + p), load(canvas + p)));
     if (job.n_read) {
         const Filters f(image, job.n_read, a.out[t] + i * job.out() + job.read_at(), a.filters);
         read_glimpse(f, x, r);
@@ -208,7 +208,7 @@ inline void Forward::read(long t, long i) {
     }
 }
 
-// To the read window, and through x_hat = x - mean(c) to the canvas.
+// To the read window, and through the error image to the canvas.
 inline void Backward::read_backward(long t, long i) {
     const float *x = a.x + i * size, *x_hat = a.x_hat[t] + i * size;
     const float *r = a.X[t] + i * row + job.r_at(), *dr = g.dX + i * row + job.r_at();
@@ -219,15 +219,15 @@ inline void Backward::read_backward(long t, long i) {
         f.clear_gradients();
         read_glimpse_backward(f, x, dr, NoGradient());
         read_glimpse_backward(f, x_hat, dr + job.C * f.cells(), [=](long at, vec d_x_hat) {
-            const vec slope = mean.slope(load(x + at) - load(x_hat + at));
-            store(d_canvas + at, load(d_canvas + at) - d_x_hat * slope);
+            const vec slope = mean.error_slope(load(x + at), load(x_hat + at));
+            store(d_canvas + at, load(d_canvas + at) + d_x_hat * slope);
         });
         f.backward(params, dot(r, dr, job.r()), g.d_read + i * 5);  // r is proportional to gamma
     } else {
         for (long y = 0; y < image.rows(); ++y)
             for (long p = 0; p < image.width; ++p) {
                 const long at = y * image.stride + p;
-                d_canvas[at] -= dr[y * image.width + p] * mean.slope(x[at] - x_hat[at]);
+                d_canvas[at] += dr[y * image.width + p] * mean.error_slope(x[at], x_hat[at]);
             }
     }
 }

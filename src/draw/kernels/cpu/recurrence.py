@@ -14,7 +14,7 @@ from draw.kernels.cpu import build
 from draw.kernels.cpu.job import Job, allocate, pointers, transposed
 from draw.kernels.layout import RecordedGlimpses, Results, Shape, Weights
 
-SIZES = "T B C K H W hidden Z n_read n_write clamped".split()  # attributes of a Shape
+SIZES = "T B C K H W hidden Z n_read n_write clamped error_scale".split()  # attributes of a Shape
 POINTERS = pointers(Weights)
 
 

@@ -231,17 +231,19 @@ def store_canvas(
     if READ:
         inside = inside & (place < layout.image)  # the first channels
         pixel = tl.load(image + place, mask=inside, other=0.0)
-        tl.store(image_hat + place, pixel - mean_of(new, layout.clamped), mask=inside)  # eq. 3
+        error = layout.error_scale * (pixel - mean_of(new, layout.clamped))  # eq. 3
+        tl.store(image_hat + place, error, mask=inside)
 
 
 @triton.jit
 @no_type_check
 def store_canvas_backward(d_hat, d_canvas, image, image_hat, place, inside, layout: tl.constexpr):
-    """Add to the gradient of the canvas through x_hat = x - mean(c)."""
+    """Add to the gradient of the canvas through the error image."""
     pixel = tl.load(image + place, mask=inside, other=0.0)
-    mean = pixel - tl.load(image_hat + place, mask=inside, other=0.0)
+    error = tl.load(image_hat + place, mask=inside, other=0.0)
+    slope = layout.error_scale * mean_slope(pixel - error / layout.error_scale, layout.clamped)
     d_c = tl.load(d_canvas + place, mask=inside, other=0.0)
-    tl.store(d_canvas + place, d_c - d_hat * mean_slope(mean, layout.clamped), mask=inside)
+    tl.store(d_canvas + place, d_c - d_hat * slope, mask=inside)
 
 
 @triton.jit

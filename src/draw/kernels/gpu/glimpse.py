@@ -99,7 +99,7 @@ def start(f: Forward) -> None:
     f.c_dec[0] = w.c_dec_0
     if f.x is not None:
         mean = LIKELIHOODS[f.shape.likelihood].mean(w.canvas_0)
-        torch.sub(f.x, mean, out=f.x_hat[0])  # eq. 3
+        torch.sub(f.x, mean, out=f.x_hat[0]).mul_(f.shape.error_scale)  # eq. 3
         f.X[0, :, at.h_enc : at.h_enc + f.shape.hidden] = w.h_enc_0
         f.c_enc[0] = w.c_enc_0
 

@@ -36,6 +36,7 @@ class Layout(NamedTuple):
     n_read: int
     n_write: int
     clamped: bool
+    error_scale: int
     precision: str  # "ieee" (float32) or "tf32", for the factors of products
     z: int
     h_dec: int
@@ -63,7 +64,7 @@ class Layout(NamedTuple):
         sizes = (shape.C, shape.K, shape.H, shape.W, hidden, shape.Z, shape.n_read, shape.n_write)
         offsets = (h_dec - shape.Z, h_dec, r, h_enc, row, write, read, out)
         lengths = (shape.C * pixels, shape.K * pixels, h_enc + hidden - h_dec, shape.Z + hidden)
-        return cls(*sizes, shape.clamped, precision(), *offsets, *lengths)
+        return cls(*sizes, shape.clamped, shape.error_scale, precision(), *offsets, *lengths)
 
 
 class ClassifierLayout(NamedTuple):

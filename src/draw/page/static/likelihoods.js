@@ -15,6 +15,8 @@ const MAX_LOG_SCALE = 7; // bound of |log s - log INITIAL_SCALE|
 
 /** The paper's likelihood: the canvas holds logits, and D has mean sigmoid(c). */
 class Bernoulli {
+  errorScale = 1; // eq. 3: x_hat = x - mean
+
   /** Returns the number of canvas planes K of images with C channels. */
   canvasChannels(channels) {
     return channels;
@@ -45,6 +47,8 @@ class Bernoulli {
  * mu = 1/2 + c/4, the next C the scale s.
  */
 class DiscretisedLogistic {
+  errorScale = 8; // x_hat = 8 (x - mean)
+
   canvasChannels(channels) {
     return 2 * channels;
   }
