@@ -23,6 +23,11 @@ ROWS: list[dict[str, str]] = tomllib.loads((TABLE.parent / "experiments.toml").r
     "experiment"
 ]
 Results = dict[str, Any]
+MNIST = "MNIST (LeCun, Cortes and Burges)"
+SOURCES = {  # of training images that are not from MNIST
+    "cifar10": "CIFAR-10 (Krizhevsky 2009)",
+    "omniglot": "Omniglot (Lake et al. 2015)",
+}
 NEWLINE = "\n"  # f-strings cannot contain backslashes before Python 3.12
 
 PAPER = "[DRAW](https://arxiv.org/abs/1502.04623) (Gregor et al. 2015)"
@@ -179,7 +184,8 @@ def card(row: dict[str, str], results: Results) -> str:
 ## Source
 
 The model implements {PAPER}.
-The training images are from MNIST (LeCun, Cortes and Burges). `run.json` is the configuration.
+The training images are from {SOURCES.get(results["trained_on"], MNIST)}.
+`run.json` is the configuration.
 """
 
 
@@ -303,6 +309,8 @@ def _result(measured: Results) -> str:
         return f"error **{measured['error']:.2%}** ({low:.2%} to {high:.2%})"
     elbo, *iwae = (value for _, value in report.bounds(measured))
     shown = f"ELBO **{elbo}**"
+    if bits := report.bits_per_dim(measured):
+        shown = f"**{bits}** bits per dimension (ELBO {elbo})"
     if iwae:
         shown += f"; IWAE (k = {measured['iwae'][-1]['k']:,}) **{iwae[-1]}**"
     return shown

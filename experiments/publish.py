@@ -42,13 +42,17 @@ EVALUATIONS = {  # options of `draw evaluate`
     "DRAW": ("--split train", "--split valid --samples 10"),
     "GlimpseClassifier": ("--split train", "--split valid"),
 }
-TEST_EVALUATIONS = {
+TEST_EVALUATIONS = {  # by kind, or by name if a model has its own
     "DRAW": (
         "--split test --samples 10 --importance-samples 1 10 100",
         "--split test --importance-samples 1000",
         "--split test --importance-samples 5000 --images 500",
     ),
     "GlimpseClassifier": ("--split test",),
+    "cifar10": (  # 1,000 samples of every image would take hours
+        "--split test --samples 10",
+        "--split test --importance-samples 100 --images 500",
+    ),
 }
 
 
@@ -163,7 +167,8 @@ def measure(name: str, *, test: bool, device: str = "auto") -> None:
     kind = results["kind"]
     config = read_json(file.parent / "run.json")["config"]
     trained_on_valid = config.get("train_on", "train") != "train"
-    for options in EVALUATIONS[kind] + (TEST_EVALUATIONS[kind] if test else ()):
+    on_test = TEST_EVALUATIONS.get(name, TEST_EVALUATIONS[kind]) if test else ()
+    for options in EVALUATIONS[kind] + on_test:
         command = f"draw evaluate {name} {options}"
         if command in done or (trained_on_valid and "--split valid" in options):
             continue

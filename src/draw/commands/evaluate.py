@@ -100,6 +100,4 @@ def _table(results: dict[str, Any]) -> Table:
         table.add_row("ELBO: log likelihood term", f"{results['log_likelihood_nats']:.2f} nats")
         table.add_row("ELBO: minus the KL term", f"{-results['kl_nats']:.2f} nats")
         table.caption = "Bounds on log p(x) in nats per image; ± is the standard error."
-        if results["bits_per_dim"] is not None:
-            table.caption += f" The ELBO is {results['bits_per_dim']:.4f} bits per dimension."
     return table

@@ -24,13 +24,23 @@ def subject(results: dict[str, Any]) -> str:
 def values(results: dict[str, Any]) -> list[tuple[str, str]]:
     """List the name and the value, including its unit, of every result."""
     if "errors" not in results:
-        return [(name, f"{bound} nats") for name, bound in bounds(results)]
+        elbo, *others = [(name, f"{bound} nats") for name, bound in bounds(results)]
+        bits = bits_per_dim(results)
+        return [elbo, *([("ELBO in bits per dimension", bits)] if bits else []), *others]
     low, high = results["error_interval"]
     nats, stderr = results["log_likelihood_nats"], results["log_likelihood_stderr"]
     return [
         ("error, 95% confidence interval", f"{results['error']:.2%} ({low:.2%} to {high:.2%})"),
         ("log likelihood of the labels", f"{plus_minus(nats, stderr, digits=3)} nats"),
     ]
+
+
+def bits_per_dim(results: dict[str, Any]) -> str | None:
+    """Format the ELBO in bits per dimension, or return None unless pixels have many levels."""
+    bits, nats, stderr = (results[key] for key in ("bits_per_dim", "elbo_nats", "elbo_stderr"))
+    if bits is None or results["binarisation"] != "none":
+        return None
+    return plus_minus(bits, stderr and -stderr * bits / nats, digits=3)
 
 
 def bounds(results: dict[str, Any]) -> list[tuple[str, str]]:
