@@ -62,28 +62,32 @@ def unit(name: str) -> str:
     return name.split(".")[0]
 
 
-UNITS: dict[str, set[str]] = {}  # the imports of each top-level module or package
-for file in sorted(PACKAGE.rglob("*.py")):
-    name = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    UNITS[name] = UNITS.get(name, set()) | {i for i in imports(file) if unit(i) != name}
+@pytest.fixture(scope="module")
+def units() -> dict[str, set[str]]:
+    """The imports of each top-level module or package."""
+    units: dict[str, set[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        name = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        units.setdefault(name, set()).update(i for i in imports(file) if unit(i) != name)
+    return units
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_the_modules_of_the_paper_import_little(name):
-    assert UNITS[name] <= ALLOWED[name]
+def test_the_modules_of_the_paper_import_little(units, name):
+    assert units[name] <= ALLOWED[name]
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-def test_packages_do_not_import_what_they_serve(name):
-    assert not set(map(unit, UNITS[name])) & FORBIDDEN[name]
+def test_packages_do_not_import_what_they_serve(units, name):
+    assert not set(map(unit, units[name])) & FORBIDDEN[name]
 
 
-def test_nothing_imports_the_commands():
-    assert {n for n, found in UNITS.items() if "commands" in map(unit, found)} <= COMMANDS
+def test_nothing_imports_the_commands(units):
+    assert {n for n, found in units.items() if "commands" in map(unit, found)} <= COMMANDS
 
 
-def test_imports_have_no_cycles():
-    graph = {name: set(map(unit, found)) for name, found in UNITS.items()}
+def test_imports_have_no_cycles(units):
+    graph = {name: set(map(unit, found)) for name, found in units.items()}
     graphlib.TopologicalSorter(graph).prepare()
 
 
