@@ -46,7 +46,7 @@ def assert_holds(split: str, records: np.ndarray, data_dir: Path | None = None) 
     np.testing.assert_array_equal(images.pixels.flatten(1).numpy(), records[:, 1:])
 
 
-def test_validation_is_the_last_tenth_of_the_training_records(server: Server) -> None:
+def test_validation_is_the_last_tenth_of_the_training_records(server):
     assert_holds("train", TRAIN[:90])
     assert_holds("valid", TRAIN[90:])
     assert_holds("test", RECORDS[NAMES["test"][0]])
@@ -54,9 +54,7 @@ def test_validation_is_the_last_tenth_of_the_training_records(server: Server) ->
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_an_unpacked_archive_is_used_without_a_request(
-    tmp_path: Path, server: Server, compressed: bool
-) -> None:
+def test_an_unpacked_archive_is_used_without_a_request(tmp_path, server, compressed):
     (tmp_path / FOLDER).mkdir()
     for name, content in FILES.items():
         path, data = (f"{name}.gz", gzip.compress(content, 1)) if compressed else (name, content)
@@ -67,7 +65,7 @@ def test_an_unpacked_archive_is_used_without_a_request(
     assert server.requests == []
 
 
-def test_an_unpacked_batch_that_differs_from_the_published_one_is_an_error(tmp_path: Path) -> None:
+def test_an_unpacked_batch_that_differs_from_the_published_one_is_an_error(tmp_path):
     (tmp_path / FOLDER).mkdir()
     name = NAMES["test"][0]
     (tmp_path / name).write_bytes(FILES[name][:-1] + b"?")
@@ -75,7 +73,7 @@ def test_an_unpacked_batch_that_differs_from_the_published_one_is_an_error(tmp_p
         cifar10("test", Source(tmp_path))
 
 
-def test_an_incomplete_folder_is_not_used(tmp_path: Path, server: Server) -> None:
+def test_an_incomplete_folder_is_not_used(tmp_path, server):
     (tmp_path / FOLDER).mkdir()
     (tmp_path / NAMES["train"][0]).write_bytes(FILES[NAMES["train"][0]])
     assert_holds("train", TRAIN[:90], tmp_path)
@@ -83,9 +81,7 @@ def test_an_incomplete_folder_is_not_used(tmp_path: Path, server: Server) -> Non
 
 
 @pytest.mark.parametrize("name", [NAMES["train"][1], f"../{NAMES['train'][1]}"])
-def test_an_archive_without_a_batch_is_an_error(
-    server: Server, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_an_archive_without_a_batch_is_an_error(server, monkeypatch, name):
     renamed = {name if path == NAMES["train"][1] else path: data for path, data in FILES.items()}
     renamed.pop(NAMES["train"][1], None)
     content = tar_gz(renamed)

@@ -2,7 +2,6 @@
 
 import hashlib
 import tracemalloc
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -23,7 +22,7 @@ def seeded(seed: int) -> Generator:
 
 
 @pytest.mark.parametrize("binarisation", get_args(Binarisation))
-def test_a_batch_holds_the_selected_images_in_the_range_0_to_1(binarisation: Binarisation) -> None:
+def test_a_batch_holds_the_selected_images_in_the_range_0_to_1(binarisation):
     batch = Images(pixels=PIXELS, binarisation=binarisation).batch(torch.tensor([4, 0, 4]))
     assert batch.shape == (3, 3, 4, 5)
     assert batch.dtype == torch.float32
@@ -35,14 +34,14 @@ def test_a_batch_holds_the_selected_images_in_the_range_0_to_1(binarisation: Bin
 
 
 @pytest.mark.parametrize("binarisation", ["static", "none"])
-def test_a_static_or_grey_batch_is_the_stored_intensities(binarisation: Binarisation) -> None:
+def test_a_static_or_grey_batch_is_the_stored_intensities(binarisation):
     images = Images(pixels=PIXELS, binarisation=binarisation)
     chosen = torch.tensor([5, 1])
     assert torch.equal(images.batch(chosen), PIXELS[chosen].float() / 255)
     assert torch.equal(images.batch(chosen), images.batch(chosen, seeded(1)))
 
 
-def test_a_dynamic_batch_holds_0_and_1_with_the_intensity_as_the_mean() -> None:
+def test_a_dynamic_batch_holds_0_and_1_with_the_intensity_as_the_mean():
     intensities = [0, 51, 128, 204, 255]
     pixels = torch.tensor(intensities, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 200, 200)
     batch = Images(pixels=pixels, binarisation="dynamic").batch(torch.arange(5), seeded(0))
@@ -53,7 +52,7 @@ def test_a_dynamic_batch_holds_0_and_1_with_the_intensity_as_the_mean() -> None:
         assert mean == pytest.approx(p, abs=5 * (p * (1 - p) / 40_000) ** 0.5)
 
 
-def test_a_dynamic_batch_depends_on_the_generator_and_changes_with_each_use() -> None:
+def test_a_dynamic_batch_depends_on_the_generator_and_changes_with_each_use():
     images, everything = Images(pixels=PIXELS, binarisation="dynamic"), torch.arange(6)
     generator = seeded(3)
     first = images.batch(everything, generator)
@@ -69,7 +68,7 @@ def numbered(count: int, binarisation: Binarisation = "none") -> Images:
     return Images(pixels=pixels, labels=numbers, binarisation=binarisation)
 
 
-def test_a_subset_keeps_each_image_with_its_label() -> None:
+def test_a_subset_keeps_each_image_with_its_label():
     subset = numbered(100, "dynamic").subset(30)
     assert len(subset) == 30
     assert subset.binarisation == "dynamic"
@@ -79,7 +78,7 @@ def test_a_subset_keeps_each_image_with_its_label() -> None:
     assert Images(pixels=PIXELS).subset(2).labels is None
 
 
-def test_a_subset_is_random_but_fixed_by_its_seed() -> None:
+def test_a_subset_is_random_but_fixed_by_its_seed():
     images, before = numbered(100), torch.get_rng_state()
     subset = images.subset(30, seed=1)
     assert torch.equal(images.subset(30, seed=1).pixels, subset.pixels)
@@ -91,12 +90,12 @@ def test_a_subset_is_random_but_fixed_by_its_seed() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 11])
-def test_a_subset_as_large_as_the_set_is_the_set(count: int) -> None:
+def test_a_subset_as_large_as_the_set_is_the_set(count):
     images = numbered(10)
     assert torch.equal(images.subset(count).pixels, images.pixels)
 
 
-def test_the_first_images_are_always_the_same_batch() -> None:
+def test_the_first_images_are_always_the_same_batch():
     images = Images(pixels=PIXELS, binarisation="dynamic")
     assert images.first(4).shape == (4, 3, 4, 5)
     assert images.first(99).shape == (6, 3, 4, 5)
@@ -106,7 +105,7 @@ def test_the_first_images_are_always_the_same_batch() -> None:
 # ---- digests
 
 
-def test_the_digest_is_of_shape_and_pixels_and_does_not_copy_them() -> None:
+def test_the_digest_is_of_shape_and_pixels_and_does_not_copy_them():
     pixels = torch.randint(0, 256, (1_234, 3, 64, 64), dtype=torch.uint8)
     expected = hashlib.sha256(b"(1234, 3, 64, 64)" + pixels.numpy().tobytes()).hexdigest()
     tracemalloc.start()
@@ -117,7 +116,7 @@ def test_the_digest_is_of_shape_and_pixels_and_does_not_copy_them() -> None:
         tracemalloc.stop()
 
 
-def test_the_digest_does_not_depend_on_the_memory_layout() -> None:
+def test_the_digest_does_not_depend_on_the_memory_layout():
     turned = PIXELS.transpose(0, 1).contiguous().transpose(0, 1)
     assert not turned.is_contiguous()
     assert Images(pixels=turned).digest() == Images(pixels=PIXELS).digest()
@@ -128,13 +127,13 @@ def test_the_digest_does_not_depend_on_the_memory_layout() -> None:
     assert Images(pixels=PIXELS[::2]).digest() == Images(pixels=PIXELS[::2].clone()).digest()
 
 
-def test_the_digest_covers_the_labels() -> None:
+def test_the_digest_covers_the_labels():
     sets = [Images(pixels=PIXELS, labels=labels) for labels in (None, torch.arange(6))]
     sets.append(Images(pixels=PIXELS, labels=torch.arange(1, 7)))
     assert len({images.digest() for images in sets}) == 3
 
 
-def test_a_known_digest_is_used_but_not_inherited_by_other_images() -> None:
+def test_a_known_digest_is_used_but_not_inherited_by_other_images():
     images = Images(pixels=PIXELS, known_digest="known")
     assert images.digest() == images.subset(6).digest() == "known"
     assert images.subset(3).digest() == Images(pixels=images.subset(3).pixels).digest()
@@ -146,7 +145,7 @@ def test_a_known_digest_is_used_but_not_inherited_by_other_images() -> None:
 # ---- draw.data.load
 
 
-def test_an_unknown_data_set_or_split_is_an_error_that_lists_the_known_ones() -> None:
+def test_an_unknown_data_set_or_split_is_an_error_that_lists_the_known_ones():
     with pytest.raises(DataError, match="unknown data set 'mnits'") as caught:
         data.load("mnits", "train")
     assert str(caught.value).endswith(", ".join(data.DATASETS))
@@ -154,7 +153,7 @@ def test_an_unknown_data_set_or_split_is_an_error_that_lists_the_known_ones() ->
         data.load("digits5k", "dev")
 
 
-def test_load_refuses_images_of_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_refuses_images_of_another_shape(monkeypatch):
     monkeypatch.setitem(data.DATASETS, "small", lambda split, **_: Images(pixels=PIXELS[:, :1]))
     with pytest.raises(DataError, match=r"small .* 5 x 4 .* 1 channel, .* 32 x 24 .* 3 channels"):
         data.load("small", "test", shape=(3, 24, 32))
@@ -162,7 +161,7 @@ def test_load_refuses_images_of_another_shape(monkeypatch: pytest.MonkeyPatch) -
     assert data.load("small", "test").shape == (1, 4, 5)
 
 
-def test_load_converts_a_folder_to_the_shape_and_reports_progress(tmp_path: Path) -> None:
+def test_load_converts_a_folder_to_the_shape_and_reports_progress(tmp_path):
     for number in range(30):
         Image.new("RGB", (9, 7), (number, 0, 0)).save(tmp_path / f"{number}.png")
     reports = []

@@ -54,7 +54,7 @@ def file(server: Server) -> RemoteFile:
 # ---- finding
 
 
-def test_the_cache_follows_xdg_and_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_follows_xdg_and_the_platform(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_dir() == Path("/xdg/draw")
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -68,9 +68,7 @@ def test_the_cache_follows_xdg_and_the_platform(monkeypatch: pytest.MonkeyPatch)
         assert cache_dir() == path
 
 
-def test_a_tilde_is_the_home_folder(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tilde_is_the_home_folder(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DRAW_DATA", "~/data")
     assert Source(Path("~/mine")).folders == [tmp_path / "mine", tmp_path / "data", cache]
@@ -78,9 +76,7 @@ def test_a_tilde_is_the_home_folder(
     assert cache_dir() == tmp_path / "caches" / "draw"
 
 
-def test_without_a_home_folder_the_cache_is_a_private_temporary_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_home_folder_the_cache_is_a_private_temporary_folder(tmp_path, monkeypatch):
     def fail() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -101,9 +97,7 @@ def test_without_a_home_folder_the_cache_is_a_private_temporary_folder(
         cache_dir()
 
 
-def test_find_searches_data_dir_then_the_environment_then_the_cache(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_searches_data_dir_then_the_environment_then_the_cache(cache, tmp_path, monkeypatch):
     mine, environment = tmp_path / "mine", tmp_path / "environment"
     monkeypatch.setenv("DRAW_DATA", "")
     assert Source().folders == [cache]
@@ -120,7 +114,7 @@ def test_find_searches_data_dir_then_the_environment_then_the_cache(
 
 
 @pytest.mark.parametrize("level", [0, 9])
-def test_find_checks_the_uncompressed_bytes_of_a_gz(tmp_path: Path, level: int) -> None:
+def test_find_checks_the_uncompressed_bytes_of_a_gz(tmp_path, level):
     (tmp_path / "digits.gz").write_bytes(zipped(CONTENT, level))
     file, source = remote("digits", CONTENT), Source(tmp_path)
     assert source.find(file) == tmp_path / "digits.gz"
@@ -130,7 +124,7 @@ def test_find_checks_the_uncompressed_bytes_of_a_gz(tmp_path: Path, level: int) 
     assert source.read(file) == CONTENT
 
 
-def test_find_ignores_a_folder_with_the_name_of_the_file(tmp_path: Path) -> None:
+def test_find_ignores_a_folder_with_the_name_of_the_file(tmp_path):
     (tmp_path / "digits").mkdir()
     assert Source(tmp_path).find(remote("digits", CONTENT)) is None
 
@@ -151,9 +145,7 @@ def test_find_ignores_a_folder_with_the_name_of_the_file(tmp_path: Path) -> None
         ("digits.gz", CONTENT, "cannot be decompressed"),
     ],
 )
-def test_a_file_that_differs_from_the_published_one_is_an_error(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_a_file_that_differs_from_the_published_one_is_an_error(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
         Source(tmp_path).find(remote("digits", CONTENT))
@@ -161,7 +153,7 @@ def test_a_file_that_differs_from_the_published_one_is_an_error(
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_published_checksum_only_the_size_is_checked(tmp_path: Path) -> None:
+def test_without_a_published_checksum_only_the_size_is_checked(tmp_path):
     file, path = RemoteFile("set.tar.gz", len(CONTENT), None), tmp_path / "set.tar.gz"
     path.write_bytes(bytes(len(CONTENT)))
     assert Source(tmp_path).find(file) == path
@@ -174,9 +166,7 @@ def test_without_a_published_checksum_only_the_size_is_checked(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["digits", "digits.gz"])
-def test_a_download_is_cached_as_served_and_used_again(
-    server: Server, cache: Path, name: str
-) -> None:
+def test_a_download_is_cached_as_served_and_used_again(server, cache, name):
     content = zipped(CONTENT) if name.endswith(".gz") else CONTENT
     file = remote("digits", CONTENT, server.serve(name, content))
     for _ in range(2):
@@ -186,17 +176,15 @@ def test_a_download_is_cached_as_served_and_used_again(
     assert len(server.requests) == 1
 
 
-def test_an_archive_is_checked_and_cached_without_decompression(
-    server: Server, cache: Path
-) -> None:
+def test_an_archive_is_checked_and_cached_without_decompression(server, cache):
     packed = zipped(CONTENT)
     file = remote("set.tar.gz", packed, server.serve("set.tar.gz", packed))
     assert Source().get(file).read_bytes() == packed
 
 
 def test_a_missing_file_is_an_error_that_says_where_to_copy_it(
-    server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    server, cache, tmp_path, monkeypatch
+):
     monkeypatch.setenv("DRAW_DATA", str(tmp_path / "environment"))
     file = remote("digits", CONTENT, server.url("digits"))
     with pytest.raises(DataError) as caught:
@@ -210,9 +198,7 @@ def test_a_missing_file_is_an_error_that_says_where_to_copy_it(
     assert cached() == {}
 
 
-def test_nothing_is_requested_if_downloads_are_forbidden(
-    server: Server, file: RemoteFile, cache: Path
-) -> None:
+def test_nothing_is_requested_if_downloads_are_forbidden(server, file, cache):
     with pytest.raises(DataError, match=f"digits was not found in {cache}") as caught:
         Source(fetch=False, name="mine").get(file)
     assert "; run draw data fetch mine, copy it into this folder, or set" in str(caught.value)
@@ -233,8 +219,8 @@ def test_nothing_is_requested_if_downloads_are_forbidden(
     ],
 )
 def test_a_download_that_differs_from_the_published_file_is_discarded(
-    server: Server, name: str, served: bytes, message: str
-) -> None:
+    server, name, served, message
+):
     with pytest.raises(DataError, match=message):
         Source().get(remote("digits", CONTENT, server.serve(name, served)))
     assert cached() == {}
@@ -243,26 +229,20 @@ def test_a_download_that_differs_from_the_published_file_is_discarded(
 @pytest.mark.parametrize(
     ("cuts", "starts"), [([2], [None, 2]), ([1, 2], [None, 1, 3]), ([0], [None, None])]
 )
-def test_an_interrupted_download_resumes(
-    server: Server, file: RemoteFile, cuts: list[int], starts: list[int | None]
-) -> None:
+def test_an_interrupted_download_resumes(server, file, cuts, starts):
     server.cuts = [cut * BLOCK for cut in cuts]
     assert Source().read(file) == CONTENT
     assert server.ranges == [start and f"bytes={start * BLOCK}-" for start in starts]
     assert cached() == {"digits": len(CONTENT)}
 
 
-def test_a_download_starts_over_if_the_server_does_not_support_ranges(
-    server: Server, file: RemoteFile
-) -> None:
+def test_a_download_starts_over_if_the_server_does_not_support_ranges(server, file):
     server.cuts, server.supports_ranges = [2 * BLOCK], False
     assert Source().read(file) == CONTENT
     assert len(server.requests) == 2
 
 
-def test_a_download_that_fails_repeatedly_is_resumed_later(
-    server: Server, file: RemoteFile
-) -> None:
+def test_a_download_that_fails_repeatedly_is_resumed_later(server, file):
     server.cuts = [BLOCK, BLOCK, BLOCK]
     with pytest.raises(DataError, match="connection closed") as caught:
         Source().get(file)
@@ -275,16 +255,14 @@ def test_a_download_that_fails_repeatedly_is_resumed_later(
 
 
 @pytest.mark.parametrize("surplus", [0, 10])
-def test_a_partial_file_that_is_not_shorter_is_downloaded_again(
-    server: Server, file: RemoteFile, cache: Path, surplus: int
-) -> None:
+def test_a_partial_file_that_is_not_shorter_is_downloaded_again(server, file, cache, surplus):
     (cache / "incomplete").mkdir(parents=True)
     (cache / "incomplete" / "digits").write_bytes(bytes(len(CONTENT) + surplus))
     assert Source().read(file) == CONTENT
     assert server.ranges == [f"bytes={len(CONTENT) + surplus}-", None]
 
 
-def test_a_partial_file_with_wrong_bytes_is_discarded(file: RemoteFile, cache: Path) -> None:
+def test_a_partial_file_with_wrong_bytes_is_discarded(file, cache):
     (cache / "incomplete").mkdir(parents=True)
     (cache / "incomplete" / "digits").write_bytes(bytes(BLOCK))
     with pytest.raises(DataError, match="SHA-256"):
@@ -292,22 +270,20 @@ def test_a_partial_file_with_wrong_bytes_is_discarded(file: RemoteFile, cache: P
     assert Source().read(file) == CONTENT
 
 
-def test_the_second_mirror_is_used_if_the_first_lacks_the_file_or_is_down(
-    server: Server, closed: str
-) -> None:
+def test_the_second_mirror_is_used_if_the_first_lacks_the_file_or_is_down(server, closed):
     mirrors = closed + "digits", server.url("a/digits"), server.serve("b/digits", CONTENT)
     assert Source().read(remote("digits", CONTENT, *mirrors)) == CONTENT
     assert [path for path, _ in server.requests] == ["/a/digits", "/b/digits"]
 
 
-def test_the_second_mirror_resumes_what_the_first_interrupted(server: Server) -> None:
+def test_the_second_mirror_resumes_what_the_first_interrupted(server):
     mirrors = server.serve("a/digits", CONTENT), server.serve("b/digits", CONTENT)
     server.cuts = [BLOCK, 0, 0]
     assert Source().read(remote("digits", CONTENT, *mirrors)) == CONTENT
     assert server.requests[-1] == ("/b/digits", f"bytes={BLOCK}-")
 
 
-def test_without_a_network_the_error_names_every_mirror_in_one_line(closed: str) -> None:
+def test_without_a_network_the_error_names_every_mirror_in_one_line(closed):
     mirrors = (closed + "a/digits", closed + "b/digits")
     with pytest.raises(DataError) as caught:
         Source().get(remote("digits", CONTENT, *mirrors))
@@ -315,7 +291,7 @@ def test_without_a_network_the_error_names_every_mirror_in_one_line(closed: str)
     assert all(mirror in str(caught.value) for mirror in mirrors)
 
 
-def test_concurrent_requests_for_a_file_download_it_once(server: Server, file: RemoteFile) -> None:
+def test_concurrent_requests_for_a_file_download_it_once(server, file):
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(lambda _: Source().read(file), range(4))) == {CONTENT}
     assert len(server.requests) == 1
@@ -329,9 +305,7 @@ print(Source().get(RemoteFile(name, int(size), sha256, (url,))))
 """
 
 
-def test_two_processes_with_an_empty_cache_download_a_file_once(
-    server: Server, file: RemoteFile, cache: Path
-) -> None:
+def test_two_processes_with_an_empty_cache_download_a_file_once(server, file, cache):
     arguments = [file.name, str(file.size), str(file.sha256), *file.urls]
     command = [sys.executable, "-c", DOWNLOAD, *arguments]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -346,9 +320,7 @@ def test_two_processes_with_an_empty_cache_download_a_file_once(
     assert len(server.requests) == 1
 
 
-def test_progress_counts_bytes_including_those_of_a_resumed_download(
-    server: Server, file: RemoteFile
-) -> None:
+def test_progress_counts_bytes_including_those_of_a_resumed_download(server, file):
     server.cuts = [2 * BLOCK]
     reports: list[tuple[str, int, int]] = []
     Source(progress=lambda *report: reports.append(report)).get(file)
@@ -357,9 +329,7 @@ def test_progress_counts_bytes_including_those_of_a_resumed_download(
 
 
 @pytest.mark.parametrize("length", [None, "many", "-5"])
-def test_a_missing_or_invalid_length_leaves_the_total_unknown(
-    server: Server, file: RemoteFile, length: str | None
-) -> None:
+def test_a_missing_or_invalid_length_leaves_the_total_unknown(server, file, length):
     server.content_length = length
     reports: list[Any] = []
     source = Source(progress=lambda *report: reports.append(report))
@@ -367,9 +337,7 @@ def test_a_missing_or_invalid_length_leaves_the_total_unknown(
     assert reports[-1] == ("digits", len(CONTENT), 0)
 
 
-def test_an_endless_response_does_not_fill_the_disk(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_response_does_not_fill_the_disk(server, monkeypatch):
     monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1 << 17)
     file = remote("digits", CONTENT, server.serve("digits", CONTENT + bytes(1 << 23)))
     reports: list[Any] = []
@@ -391,20 +359,20 @@ def read(folder: Path, content: bytes, *names: str) -> list[tuple[str, bytes]]:
     return list(archive_members(path, names, max_bytes=1 << 16))
 
 
-def test_members_come_in_the_order_of_the_archive(tmp_path: Path) -> None:
+def test_members_come_in_the_order_of_the_archive(tmp_path):
     found = read(tmp_path, GOOD, "set/a", "set/c", "set/b")
     assert found == [(name, FILES[name]) for name in ("set/b", "set/a", "set/c")]
     assert read(tmp_path, tar_gz({"./set/a": b"1st"}), "set/a") == [("set/a", b"1st")]
 
 
 @pytest.mark.parametrize("name", ["set/d", "a", "../set/a"])
-def test_a_missing_member_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+def test_a_missing_member_is_an_error_that_names_it(tmp_path, name):
     with pytest.raises(DataError, match=f"set.tar.gz lacks {name}"):
         read(tmp_path, GOOD, "set/b", name)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
-def test_links_and_folders_are_not_files(tmp_path: Path, kind: bytes) -> None:
+def test_links_and_folders_are_not_files(tmp_path, kind):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         member = tarfile.TarInfo("a")
@@ -414,7 +382,7 @@ def test_links_and_folders_are_not_files(tmp_path: Path, kind: bytes) -> None:
         read(tmp_path, packed.getvalue(), "a")
 
 
-def test_a_member_that_is_too_large_is_an_error(tmp_path: Path) -> None:
+def test_a_member_that_is_too_large_is_an_error(tmp_path):
     with pytest.raises(DataError, match=f"a has {1 << 20} bytes, but at most {1 << 16} "):
         read(tmp_path, tar_gz({"a": bytes(1 << 20)}), "a")
 
@@ -437,7 +405,7 @@ def test_a_member_that_is_too_large_is_an_error(tmp_path: Path) -> None:
         *("not compressed", "no archive", "cut before compression", "noise"),
     ],
 )
-def test_a_damaged_archive_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_archive_is_an_error_that_names_it(tmp_path, content):
     with pytest.raises(DataError, match=r"set\.tar\.gz") as caught:
         read(tmp_path, content, "set/a", "set/b")
     assert "\n" not in str(caught.value)

@@ -55,7 +55,7 @@ def fill(path: Path, numbers: range) -> None:
         Image.new("L", (2, 2), number).save(path / f"{number}.png")
 
 
-def test_the_images_are_grey_or_colour_and_not_binarised(tmp_path: Path) -> None:
+def test_the_images_are_grey_or_colour_and_not_binarised(tmp_path):
     fill(tmp_path, range(3))
     images = load(tmp_path, shape=(3, 8, 5))
     assert images.pixels.dtype == torch.uint8
@@ -68,14 +68,14 @@ def test_the_images_are_grey_or_colour_and_not_binarised(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("count", [3, 4, 9, 20, 29, 100])
-def test_the_splits_are_disjoint_complete_and_not_empty(tmp_path: Path, count: int) -> None:
+def test_the_splits_are_disjoint_complete_and_not_empty(tmp_path, count):
     fill(tmp_path, range(count))
     parts = split_of(tmp_path)
     assert all(parts.values())
     assert sorted(chain(*parts.values())) == sorted(tmp_path.iterdir())
 
 
-def test_each_tenth_picture_is_for_validation_and_for_the_test(tmp_path: Path) -> None:
+def test_each_tenth_picture_is_for_validation_and_for_the_test(tmp_path):
     for number in range(2000):
         (tmp_path / f"{number}.png").touch()
     sizes = {split: len(paths) for split, paths in split_of(tmp_path).items()}
@@ -86,7 +86,7 @@ def test_each_tenth_picture_is_for_validation_and_for_the_test(tmp_path: Path) -
     assert max(held_out) - min(held_out) > 400  # not a run of neighbouring names
 
 
-def test_a_picture_stays_in_its_split_when_others_are_added(tmp_path: Path) -> None:
+def test_a_picture_stays_in_its_split_when_others_are_added(tmp_path):
     """The test set must never contain pictures of an earlier training set."""
     fill(tmp_path, range(100))
     before = {split: set(paths) for split, paths in split_of(tmp_path).items()}
@@ -95,7 +95,7 @@ def test_a_picture_stays_in_its_split_when_others_are_added(tmp_path: Path) -> N
         assert before[split] <= set(paths)
 
 
-def test_the_splits_depend_only_on_the_names(tmp_path: Path) -> None:
+def test_the_splits_depend_only_on_the_names(tmp_path):
     fill(tmp_path / "a", range(30))
     fill(tmp_path / "elsewhere" / "b", range(29, -1, -1))
     for split in SPLITS:
@@ -106,7 +106,7 @@ def test_the_splits_depend_only_on_the_names(tmp_path: Path) -> None:
 # ---- which files are pictures
 
 
-def test_nested_folders_unusual_names_and_capital_suffixes_are_found(tmp_path: Path) -> None:
+def test_nested_folders_unusual_names_and_capital_suffixes_are_found(tmp_path):
     names = [
         *("a.png", "b c.JPG", "d/e.Jpeg", "d/f/g h.webp", "ü/Ελλάδα.gif", "日本 1.PNG"),
         *("50%.png", "#1?.png", "[x].png", "-o.png", "two.dots.png"),
@@ -119,7 +119,7 @@ def test_nested_folders_unusual_names_and_capital_suffixes_are_found(tmp_path: P
     assert sum(len(load(tmp_path, split)) for split in SPLITS) == len(names)
 
 
-def test_other_files_are_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_files_are_ignored(tmp_path, caplog):
     fill(tmp_path, range(3))
     for name in ("notes.txt", "movie.mp4", "png", "x.png.part", "Thumbs.db"):
         (tmp_path / name).write_bytes(b"no image")
@@ -130,9 +130,7 @@ def test_other_files_are_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.messages == []
 
 
-def test_unsupported_formats_are_counted_in_one_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unsupported_formats_are_counted_in_one_warning(tmp_path, caplog):
     fill(tmp_path / "pictures", range(20))
     for name in ("a.HEIC", "b.heic", "pictures/c.bmp", "notes.txt"):
         (tmp_path / name).write_bytes(b"no image")
@@ -143,9 +141,7 @@ def test_unsupported_formats_are_counted_in_one_warning(
     ]
 
 
-def test_hidden_files_and_folders_are_ignored(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_hidden_files_and_folders_are_ignored(tmp_path, caplog):
     fill(tmp_path / "cats", range(30))
     hidden = tmp_path / "cats" / ".ipynb_checkpoints"
     hidden.mkdir()
@@ -157,12 +153,12 @@ def test_hidden_files_and_folders_are_ignored(
     assert caplog.messages == []
 
 
-def test_a_hidden_folder_of_pictures_can_be_named(tmp_path: Path) -> None:
+def test_a_hidden_folder_of_pictures_can_be_named(tmp_path):
     fill(tmp_path / ".album", range(3))
     assert all_shades(tmp_path / ".album") == [0, 1, 2]
 
 
-def test_links_to_pictures_are_followed(tmp_path: Path) -> None:
+def test_links_to_pictures_are_followed(tmp_path):
     album = tmp_path / "album"
     fill(album / "deep", range(3))
     fill(tmp_path / "outside", range(100, 103))
@@ -175,7 +171,7 @@ def test_links_to_pictures_are_followed(tmp_path: Path) -> None:
     assert all_shades(album) == [0, 1, 2, 100, 101]
 
 
-def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_once(tmp_path):
     album, outside = tmp_path / "album", tmp_path / "outside"
     fill(album / "birds", range(3))
     fill(outside / "cats", range(100, 103))
@@ -192,7 +188,7 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_than_three_pictures_are_an_error(tmp_path: Path, count: int) -> None:
+def test_fewer_than_three_pictures_are_an_error(tmp_path, count):
     fill(tmp_path, range(count))
     (tmp_path / "a.tiff").write_bytes(b"no image")
     message = (
@@ -202,7 +198,7 @@ def test_fewer_than_three_pictures_are_an_error(tmp_path: Path, count: int) -> N
         load(tmp_path)
 
 
-def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     for name in ("missing", "file"):
         with pytest.raises(DataError, match=f"{name} is not a folder"):
@@ -247,9 +243,7 @@ def lockable(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Lock]]:
         (0o444, "locked/129.png cannot be read: Permission denied"),
     ],
 )
-def test_a_folder_without_permission_is_skipped_with_a_warning(
-    lockable: tuple[Path, Lock], caplog: pytest.LogCaptureFixture, mode: int, message: str
-) -> None:
+def test_a_folder_without_permission_is_skipped_with_a_warning(lockable, caplog, mode, message):
     album, lock = lockable
     lock(album / "locked", mode)
     assert load(album).pixels.max() < 3
@@ -301,8 +295,8 @@ def assert_as_new(images: Images, album: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_damaged_picture_is_skipped_with_a_warning_at_every_start(
-    album: Path, bad: Path, decoded: list[str], cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    album, bad, decoded, cache, caplog
+):
     first = load(album)
     assert len(first) == len(names(album)) - 1
     assert int(bad.stem) not in shades(first)
@@ -319,9 +313,7 @@ def test_a_damaged_picture_is_skipped_with_a_warning_at_every_start(
     assert len(caplog.messages) == 2
 
 
-def test_a_repaired_picture_is_used(
-    album: Path, bad: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repaired_picture_is_used(album, bad, decoded, monkeypatch):
     load(album)
     decoded.clear()
     Image.new("L", (2, 2), 200).save(bad)
@@ -331,7 +323,7 @@ def test_a_repaired_picture_is_used(
     assert_as_new(images, album, monkeypatch)
 
 
-def test_an_error_is_raised_if_no_picture_can_be_decoded(album: Path) -> None:
+def test_an_error_is_raised_if_no_picture_can_be_decoded(album):
     load(album)
     for path in album.iterdir():
         path.write_bytes(b"no image")
@@ -340,9 +332,7 @@ def test_an_error_is_raised_if_no_picture_can_be_decoded(album: Path) -> None:
             load(album)
 
 
-def test_a_picture_that_disappears_before_it_is_read_is_skipped(
-    album: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_picture_that_disappears_before_it_is_read_is_skipped(album, monkeypatch, caplog):
     found = folder.split_pictures(album, Counter())
     monkeypatch.setattr(folder, "split_pictures", lambda *_: found)
     last = found["train"][-1].path
@@ -352,9 +342,7 @@ def test_a_picture_that_disappears_before_it_is_read_is_skipped(
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "\r", os.fsdecode(b"\xe4\xff"), "--out"])
-def test_a_warning_quotes_names_with_control_characters(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_warning_quotes_names_with_control_characters(tmp_path, name, caplog):
     fill(tmp_path, range(30))
     for part in range(10):  # some of them are for training
         (tmp_path / f"{name}{part}.png").write_bytes(b"no image")
@@ -364,7 +352,7 @@ def test_a_warning_quotes_names_with_control_characters(
 
 
 @pytest.mark.parametrize("bad_count", [0, 3])
-def test_progress_counts_every_picture(album: Path, bad_count: int) -> None:
+def test_progress_counts_every_picture(album, bad_count):
     for name in names(album)[:bad_count]:
         (album / name).write_bytes(b"no image")
     reports: list[tuple[str, int, int]] = []
@@ -376,9 +364,7 @@ def test_progress_counts_every_picture(album: Path, bad_count: int) -> None:
 # ---- the cache
 
 
-def test_a_second_start_decodes_nothing_and_equals_the_first(
-    album: Path, decoded: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_second_start_decodes_nothing_and_equals_the_first(album, decoded, caplog):
     reports: list[object] = []
     with caplog.at_level(logging.INFO, "draw"):
         first = load(album, shape=(3, 2, 2))
@@ -394,9 +380,7 @@ def test_a_second_start_decodes_nothing_and_equals_the_first(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_conversions_are_counted_and_transparency_becomes_white(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, channels: int
-) -> None:
+def test_conversions_are_counted_and_transparency_becomes_white(tmp_path, caplog, channels):
     album = tmp_path / "album"
     fill(album, range(40))  # grey, 2 x 2
     for number in range(20):
@@ -420,9 +404,7 @@ def test_conversions_are_counted_and_transparency_becomes_white(
     assert int(white.sum()) == clear
 
 
-def test_only_added_pictures_are_decoded(
-    album: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_added_pictures_are_decoded(album, decoded, monkeypatch):
     load(album)
     before = names(album)
     decoded.clear()
@@ -434,9 +416,7 @@ def test_only_added_pictures_are_decoded(
     assert_as_new(images, album, monkeypatch)
 
 
-def test_removed_pictures_are_dropped_without_decoding(
-    album: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removed_pictures_are_dropped_without_decoding(album, decoded, monkeypatch):
     load(album)
     decoded.clear()
     removed = album / names(album)[3]
@@ -448,9 +428,7 @@ def test_removed_pictures_are_dropped_without_decoding(
 
 
 @pytest.mark.parametrize("change", ["time", "size"])
-def test_only_changed_pictures_are_decoded_again(
-    album: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def test_only_changed_pictures_are_decoded_again(album, decoded, monkeypatch, change):
     load(album)
     decoded.clear()
     path = album / names(album)[3]
@@ -465,7 +443,7 @@ def test_only_changed_pictures_are_decoded_again(
     assert_as_new(images, album, monkeypatch)
 
 
-def test_renamed_pictures_keep_their_pixels(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renamed_pictures_keep_their_pixels(album, monkeypatch):
     load(album)
     one, other = (album / name for name in names(album)[3:5])
     one.rename(album / "x")
@@ -474,9 +452,7 @@ def test_renamed_pictures_keep_their_pixels(album: Path, monkeypatch: pytest.Mon
     assert_as_new(load(album), album, monkeypatch)
 
 
-def test_each_folder_split_and_shape_has_its_own_cache(
-    album: Path, decoded: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_folder_split_and_shape_has_its_own_cache(album, decoded, cache, monkeypatch):
     load(album)
     load(album, shape=(1, 3, 2))
     load(album, "valid")
@@ -492,9 +468,7 @@ def test_each_folder_split_and_shape_has_its_own_cache(
     assert len(list(cache.glob("*.packed"))) == 4
 
 
-def test_another_decoder_decodes_everything_again(
-    album: Path, decoded: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_decoder_decodes_everything_again(album, decoded, cache, monkeypatch):
     load(album)
     decoded.clear()
     monkeypatch.setattr(folder, "DECODER", "Pillow 99")
@@ -504,9 +478,7 @@ def test_another_decoder_decodes_everything_again(
 
 
 @pytest.mark.parametrize("size", [0, 10, TAIL_BYTES, TAIL_BYTES + 37, -37, -1])
-def test_a_truncated_cache_is_rebuilt(
-    album: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_a_truncated_cache_is_rebuilt(album, cache, monkeypatch, size):
     load(album)
     (packed,) = cache.glob("*.packed")
     whole = packed.stat().st_size
@@ -516,7 +488,7 @@ def test_a_truncated_cache_is_rebuilt(
     assert_as_new(images, album, monkeypatch)
 
 
-def test_an_interruption_leaves_no_cache(album: Path, cache: Path) -> None:
+def test_an_interruption_leaves_no_cache(album, cache):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -525,14 +497,14 @@ def test_an_interruption_leaves_no_cache(album: Path, cache: Path) -> None:
     assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_a_cache_that_cannot_be_written_is_an_error(album: Path, cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error(album, cache):
     cache.parent.mkdir()
     cache.write_bytes(b"a file in its place")
     with pytest.raises(DataError, match=r"cannot be cached in .* XDG_CACHE_HOME"):
         load(album)
 
 
-def test_concurrent_starts_decode_once(album: Path, decoded: list[str]) -> None:
+def test_concurrent_starts_decode_once(album, decoded):
     with ThreadPoolExecutor(2) as threads:
         one, other = threads.map(load, [album, album])
     assert torch.equal(one.pixels, other.pixels)
@@ -567,7 +539,7 @@ print(len(images), max(measured) - measured[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory in use from Linux")
-def test_the_memory_in_use_does_not_grow_with_the_number_of_pictures(album: Path) -> None:
+def test_the_memory_in_use_does_not_grow_with_the_number_of_pictures(album):
     """Caching and reading about fifty pictures of 1.7 MiB takes less than half of their size."""
     command = [sys.executable, "-c", MEASURE_MEMORY, str(album)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -609,13 +581,13 @@ def many(tmp_path: Path) -> tuple[Path, int]:
     return tmp_path / "many", len(names(tmp_path / "many"))
 
 
-def test_many_pictures_are_decoded_in_a_worker_of_a_data_loader(many: tuple[Path, int]) -> None:
+def test_many_pictures_are_decoded_in_a_worker_of_a_data_loader(many):
     """A worker is a daemon process, which must not start other processes."""
     loader = DataLoader(_Counting(many[0]), num_workers=1, multiprocessing_context="spawn")
     assert [int(count) for count in loader] == [many[1]]
 
 
-def test_many_pictures_are_decoded_in_a_script_on_standard_input(many: tuple[Path, int]) -> None:
+def test_many_pictures_are_decoded_in_a_script_on_standard_input(many):
     """Such a script has no file that a spawned process could import."""
     command = [sys.executable, "-", str(many[0])]
     result = subprocess.run(command, input=SCRIPT, capture_output=True, text=True, timeout=120)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from draw.data import house_numbers
 from draw.data.house_numbers import cut_out, read_boxes
 from draw.errors import DataError
 
@@ -71,9 +70,7 @@ def plain(shade: int, width: int = 40, height: int = 30) -> bytes:
     ],
     ids=["a single digit", "three digits", "outside and between pixels"],
 )
-def test_the_box_of_a_number_encloses_all_its_digits(
-    digits: list[Digit], box: house_numbers.Box
-) -> None:
+def test_the_box_of_a_number_encloses_all_its_digits(digits, box):
     numbers = {"1.png": digits, "2.png": [(1, 2, 3, 4)]}
     assert read_boxes(digit_struct(numbers), "") == {"1.png": box, "2.png": (1, 2, 4, 6)}
 
@@ -119,7 +116,7 @@ def with_null_names() -> bytes:
         *("a name outside", "a name at the root", "another suffix", "a long name"),
     ],
 )
-def test_a_damaged_file_is_an_error_that_names_it(content: bytes) -> None:
+def test_a_damaged_file_is_an_error_that_names_it(content):
     with pytest.raises(DataError, match="the boxes cannot be read"):
         read_boxes(content, "the boxes")
 
@@ -178,9 +175,7 @@ def of_huge_strings(group: Any, name: str) -> None:
         of_huge_strings,
     ],
 )
-def test_links_external_data_and_huge_arrays_are_refused(
-    field: str, change: Callable[[Any, str], object]
-) -> None:
+def test_links_external_data_and_huge_arrays_are_refused(field, change):
     with pytest.raises(DataError, match="the boxes cannot be read") as caught:
         read_boxes(altered(field, change), "the boxes")
     if field == "digitStruct/name":
@@ -198,7 +193,7 @@ def cut(pixels: np.ndarray, *box: float) -> np.ndarray:
     return result.astype(np.float64)
 
 
-def test_the_box_is_enlarged_by_30_percent_around_its_centre() -> None:
+def test_the_box_is_enlarged_by_30_percent_around_its_centre():
     """Red increases with x and green with y, so the colour of a pixel identifies its origin."""
     y, x = np.mgrid[:200, :250]
     ramps = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
@@ -215,12 +210,12 @@ def test_the_box_is_enlarged_by_30_percent_around_its_centre() -> None:
 @pytest.mark.parametrize(
     "box", [(0, 0, 64, 64), (-9, -50, 80, 64), (5, 5, 59, 59), (-1e9, -1e9, 1e9, 1e9)]
 )
-def test_the_enlarged_box_is_clipped_to_the_photograph(box: house_numbers.Box) -> None:
+def test_the_enlarged_box_is_clipped_to_the_photograph(box):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     np.testing.assert_array_equal(cut(noise, *box), noise.transpose(2, 0, 1))
 
 
-def test_grey_and_palette_photographs_become_rgb() -> None:
+def test_grey_and_palette_photographs_become_rgb():
     grey = cut(np.full((30, 40), 77, np.uint8), 5, 5, 25, 25)
     assert set(np.unique(grey)) == {77}
     file = io.BytesIO()
@@ -241,9 +236,7 @@ def test_grey_and_palette_photographs_become_rgb() -> None:
     ],
     ids=["right", "left", "below", "empty", "reversed", "NaN"],
 )
-def test_a_box_outside_its_photograph_is_an_error(
-    box: house_numbers.Box,
-) -> None:
+def test_a_box_outside_its_photograph_is_an_error(box):
     with pytest.raises(DataError, match=r"train/1\.png: the box .* outside its 40 x 30 pixels"):
         cut_out(plain(0), tuple(map(float, box)), "train/1.png")
 
@@ -269,6 +262,6 @@ def bomb() -> bytes:
     [b"", b"no picture", plain(0)[:30], NOISE[: len(NOISE) // 2], jpeg(), bomb()],
     ids=["empty", "text", "cut header", "cut", "a JPEG", "far too many pixels"],
 )
-def test_a_photograph_that_is_not_a_png_is_an_error_that_names_it(content: bytes) -> None:
+def test_a_photograph_that_is_not_a_png_is_an_error_that_names_it(content):
     with pytest.raises(DataError, match=r"train/1\.png cannot be decoded as a PNG"):
         cut_out(content, (0.0, 0.0, 9.0, 9.0), "train/1.png")

@@ -3,7 +3,6 @@
 import gzip
 import struct
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,9 +31,7 @@ def publish(server: Server, monkeypatch: pytest.MonkeyPatch, key: str, *arrays: 
     monkeypatch.setitem(mnist.FILES, key, tuple(files))
 
 
-def test_mnist_is_the_grey_digits_and_their_labels(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnist_is_the_grey_digits_and_their_labels(server, monkeypatch):
     publish(server, monkeypatch, "test", GREY, LABELS)
     for _ in range(2):
         images = load("mnist", "test")
@@ -46,9 +43,7 @@ def test_mnist_is_the_grey_digits_and_their_labels(
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_mnist_is_found_under_its_names_with_a_dot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
+def test_mnist_is_found_under_its_names_with_a_dot(tmp_path, monkeypatch, suffix):
     names = [(file.name, file.other_names) for file in mnist.FILES["test"]]
     assert names == [
         ("t10k-images-idx3-ubyte", ("t10k-images.idx3-ubyte",)),
@@ -65,9 +60,7 @@ def test_mnist_is_found_under_its_names_with_a_dot(
     np.testing.assert_array_equal(images.pixels.numpy(), GREY[:, None])
 
 
-def test_mnist_validation_is_the_last_10000_of_the_published_training_set(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnist_validation_is_the_last_10000_of_the_published_training_set(server, monkeypatch):
     labels = (np.arange(60_000) % 10).astype(np.uint8)
     pixels = np.zeros((60_000, SIDE, SIDE), np.uint8)
     pixels[:, 0, 0] = np.arange(60_000) % 251
@@ -87,8 +80,8 @@ def test_mnist_validation_is_the_last_10000_of_the_published_training_set(
 
 @pytest.mark.parametrize("compressed", [None, False, True])
 def test_binarized_mnist_is_the_published_bits_from_a_server_or_from_your_folder(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compressed: bool | None
-) -> None:
+    server, monkeypatch, tmp_path, compressed
+):
     bits = np.random.default_rng(0).integers(0, 2, (5, SIDE * SIDE), np.uint8)
     text = "".join(" ".join(map(str, row)) + "\n" for row in bits).encode()
     file = remote("bits.amat", text, server.serve("bits.amat", text))
@@ -113,9 +106,7 @@ def test_binarized_mnist_is_the_published_bits_from_a_server_or_from_your_folder
         ("test", 500, "4241eb91a0466649748db689f906bc1c1b664e9cc4c31f376a3d2ec43ddf7360"),
     ],
 )
-def test_digits5k_has_equally_many_of_each_digit_in_random_order(
-    split: str, count: int, digest: str
-) -> None:
+def test_digits5k_has_equally_many_of_each_digit_in_random_order(split, count, digest):
     images = load("digits5k", split)
     assert images.digest() == digest
     assert images.binarisation == "dynamic"
@@ -124,6 +115,6 @@ def test_digits5k_has_equally_many_of_each_digit_in_random_order(
     assert len(images.labels[:50].unique()) >= 8
 
 
-def test_digits5k_has_no_digit_twice() -> None:
+def test_digits5k_has_no_digit_twice():
     pixels = torch.cat([load("digits5k", split).pixels for split in ("train", "valid", "test")])
     assert len({digit.numpy().tobytes() for digit in pixels}) == 5_000

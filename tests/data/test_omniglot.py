@@ -75,7 +75,7 @@ def data_dir(
         ("test", "afdcc059e5c530391e099532d0bce52930e134f66fff9d1f7b804ccde51824ac"),
     ],
 )
-def test_all_formats_give_the_same_characters(data_dir: Path, split: str, digest: str) -> None:
+def test_all_formats_give_the_same_characters(data_dir, split, digest):
     images = load("omniglot", split, data_dir=data_dir)
     assert images.binarisation == "static"
     assert images.shape == (1, 28, 28)
@@ -83,7 +83,7 @@ def test_all_formats_give_the_same_characters(data_dir: Path, split: str, digest
     assert images.digest() == digest
 
 
-def test_a_pixel_is_ink_if_more_than_half_of_its_area_is() -> None:
+def test_a_pixel_is_ink_if_more_than_half_of_its_area_is():
     ink = RNG.random((50, 105, 105)) < RNG.random((50, 1, 1))
     fine = ink.repeat(4, 1).repeat(4, 2)  # 420 x 420, a multiple of both sizes
     areas = fine.reshape(50, 28, 15, 28, 15).mean((2, 4))

@@ -24,7 +24,7 @@ def packed(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("record_bytes", [0, 9])
-def test_a_packed_file_is_images_records_and_a_tail(tmp_path: Path, record_bytes: int) -> None:
+def test_a_packed_file_is_images_records_and_a_tail(tmp_path, record_bytes):
     records = RECORDS[:, :record_bytes]
     content = NOISE.numpy().tobytes() + records.contiguous().numpy().tobytes() + TAIL
     (tmp_path / "x").write_bytes(content)
@@ -35,13 +35,13 @@ def test_a_packed_file_is_images_records_and_a_tail(tmp_path: Path, record_bytes
 
 
 @pytest.mark.parametrize("size", [0, TAIL_BYTES - 1, TAIL_BYTES, TAIL_BYTES + 68, 7 * 69 + 31])
-def test_a_file_of_the_wrong_size_is_an_error_that_names_it(packed: Path, size: int) -> None:
+def test_a_file_of_the_wrong_size_is_an_error_that_names_it(packed, size):
     os.truncate(packed, size)
     with pytest.raises(DataError, match=r"x\.packed is incomplete"):
         unpack(packed, SHAPE, record_bytes=9)
 
 
-def test_the_pixels_are_independent_of_later_changes_to_the_file(packed: Path) -> None:
+def test_the_pixels_are_independent_of_later_changes_to_the_file(packed):
     before = packed.read_bytes()
     pixels = unpack(packed, SHAPE, record_bytes=9).pixels
     unpack(packed, SHAPE, record_bytes=9).pixels[:] = 0
@@ -54,7 +54,7 @@ def test_the_pixels_are_independent_of_later_changes_to_the_file(packed: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the size of the memory from Linux")
-def test_a_file_larger_than_the_memory_can_be_mapped(tmp_path: Path) -> None:
+def test_a_file_larger_than_the_memory_can_be_mapped(tmp_path):
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     count = 2 * memory >> 20
     path = tmp_path / "sparse.packed"

@@ -83,9 +83,7 @@ def declaring(kind: str, side: int) -> bytes:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (41, 3), (28, 28), (300, 201)])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 20), (1, 31, 7)])
-def test_every_format_and_size_is_converted_to_the_shape(
-    tmp_path: Path, suffix: str, size: tuple[int, int], shape: tuple[int, int, int]
-) -> None:
+def test_every_format_and_size_is_converted_to_the_shape(tmp_path, suffix, size, shape):
     path = tmp_path / f"x.{suffix}"
     Image.new("RGB", size, (120, 120, 120)).save(path)
     picture, _ = load_picture(path, shape)
@@ -95,7 +93,7 @@ def test_every_format_and_size_is_converted_to_the_shape(
     assert (picture.int() - 120).abs().max() <= 2  # JPEG and WebP round
 
 
-def test_a_picture_of_the_right_mode_and_size_keeps_every_pixel(tmp_path: Path) -> None:
+def test_a_picture_of_the_right_mode_and_size_keeps_every_pixel(tmp_path):
     Image.fromarray(GREYS).save(tmp_path / "grey.png")
     np.testing.assert_array_equal(pixels(tmp_path / "grey.png", (1, 2, 3)), GREYS[None])
     colours = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
@@ -105,23 +103,23 @@ def test_a_picture_of_the_right_mode_and_size_keeps_every_pixel(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("colour", GREY_OF)
-def test_colours_become_their_luminance(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+def test_colours_become_their_luminance(tmp_path, colour):
     Image.new("RGB", (4, 4), colour).save(tmp_path / "x.png")
     assert (pixels(tmp_path / "x.png", (1, 4, 4)) == GREY_OF[colour]).all()
 
 
-def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+def test_grey_becomes_three_equal_channels(tmp_path):
     Image.fromarray(GREYS).save(tmp_path / "x.png")
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (3, 2, 3)), np.stack([GREYS] * 3))
 
 
-def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
+def test_black_and_white_becomes_0_and_255(tmp_path):
     Image.fromarray(GREYS > 120).save(tmp_path / "x.png")
     assert mode(tmp_path / "x.png") == "1"
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], 255 * (GREYS > 120))
 
 
-def test_a_picture_of_another_aspect_ratio_is_cropped_at_its_centre(tmp_path: Path) -> None:
+def test_a_picture_of_another_aspect_ratio_is_cropped_at_its_centre(tmp_path):
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, :10], wide[:, 10:20], wide[:, 20:] = RED, GREEN, BLUE
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -132,7 +130,7 @@ def test_a_picture_of_another_aspect_ratio_is_cropped_at_its_centre(tmp_path: Pa
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path, orientation):
     stored = {  # how a camera in this orientation stores GREYS
         1: GREYS,
         2: np.fliplr(GREYS),
@@ -157,9 +155,7 @@ def damaged_exif(orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_orientation_is_applied_although_other_metadata_are_damaged(
-    tmp_path: Path, kind: str
-) -> None:
+def test_orientation_is_applied_although_other_metadata_are_damaged(tmp_path, kind):
     upright = np.zeros((16, 16), np.uint8)
     upright[:, 8:] = 255
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -170,9 +166,7 @@ def test_orientation_is_applied_although_other_metadata_are_damaged(
     np.testing.assert_allclose(picture.astype(int), upright, atol=3)  # JPEG rounds
 
 
-def test_a_picture_is_used_as_it_is_if_its_orientation_cannot_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_is_used_as_it_is_if_its_orientation_cannot_be_read(tmp_path, monkeypatch):
     Image.fromarray(GREYS).save(tmp_path / "x.png", exif=damaged_exif(6))
 
     def fail(self: Image.Image) -> Image.Exif:
@@ -183,7 +177,7 @@ def test_a_picture_is_used_as_it_is_if_its_orientation_cannot_be_read(
 
 
 @pytest.mark.parametrize("chunk", ["zTXt", "iTXt", "iCCP"])
-def test_large_compressed_metadata_of_a_png_are_accepted(tmp_path: Path, chunk: str) -> None:
+def test_large_compressed_metadata_of_a_png_are_accepted(tmp_path, chunk):
     info, large = PngImagePlugin.PngInfo(), 3_000_000 * "x"
     if chunk == "iTXt":
         info.add_itxt("XML:com.adobe.xmp", large, zip=True)
@@ -195,7 +189,7 @@ def test_large_compressed_metadata_of_a_png_are_accepted(tmp_path: Path, chunk: 
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_transparent_pixels_are_blended_with_black(tmp_path: Path, suffix: str) -> None:
+def test_transparent_pixels_are_blended_with_black(tmp_path, suffix):
     veiled = np.zeros((2, 2, 4), np.uint8)
     veiled[0] = (255, 255, 255, 255), (255, 255, 255, 128)
     veiled[1] = (255, 255, 255, 0), (255, 0, 0, 255)
@@ -204,14 +198,14 @@ def test_transparent_pixels_are_blended_with_black(tmp_path: Path, suffix: str) 
     np.testing.assert_array_equal(pixels(tmp_path / f"x.{suffix}", (3, 2, 2)), expected)
 
 
-def test_transparent_grey_is_blended_with_black(tmp_path: Path) -> None:
+def test_transparent_grey_is_blended_with_black(tmp_path):
     veiled = np.array([[[200, 255], [200, 0]], [[255, 128], [0, 255]]], np.uint8)
     Image.fromarray(veiled, "LA").save(tmp_path / "x.png")
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 2))[0], [[200, 0], [128, 0]])
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif"])
-def test_a_transparent_palette_colour_becomes_black(tmp_path: Path, suffix: str) -> None:
+def test_a_transparent_palette_colour_becomes_black(tmp_path, suffix):
     palette = Image.new("P", (2, 1))
     palette.putpalette([*RED, *BLUE])
     palette.putpixel((1, 0), 1)
@@ -221,7 +215,7 @@ def test_a_transparent_palette_colour_becomes_black(tmp_path: Path, suffix: str)
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif"])
-def test_a_palette_picture_has_the_colours_of_its_palette(tmp_path: Path, suffix: str) -> None:
+def test_a_palette_picture_has_the_colours_of_its_palette(tmp_path, suffix):
     palette = Image.new("P", (3, 1))
     palette.putpalette([*RED, *GREEN, *BLUE])
     for number in range(3):
@@ -233,7 +227,7 @@ def test_a_palette_picture_has_the_colours_of_its_palette(tmp_path: Path, suffix
     np.testing.assert_array_equal(grey[0, 0], list(GREY_OF.values()))
 
 
-def test_16_bits_keep_their_range(tmp_path: Path) -> None:
+def test_16_bits_keep_their_range(tmp_path):
     Image.fromarray(GREYS.astype(np.uint16) * 257).save(tmp_path / "x.png")
     assert mode(tmp_path / "x.png").startswith("I")
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], GREYS)
@@ -241,16 +235,14 @@ def test_16_bits_keep_their_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transparent", [0, 100])
-def test_16_bits_with_a_transparent_shade_keep_their_range(
-    tmp_path: Path, transparent: int
-) -> None:
+def test_16_bits_with_a_transparent_shade_keep_their_range(tmp_path, transparent):
     picture = Image.fromarray(GREYS.astype(np.uint16) * 257)
     picture.save(tmp_path / "x.png", transparency=transparent * 257)
     expected = np.where(transparent == GREYS, 0, GREYS)
     np.testing.assert_array_equal(pixels(tmp_path / "x.png", (1, 2, 3))[0], expected)
 
 
-def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
+def test_a_cmyk_jpeg_keeps_its_colours(tmp_path):
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
     assert mode(tmp_path / "x.jpg") == "CMYK"
     picture = pixels(tmp_path / "x.jpg", (3, 8, 8)).astype(int)
@@ -259,7 +251,7 @@ def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
-def test_an_animation_is_represented_by_its_first_frame(tmp_path: Path, suffix: str) -> None:
+def test_an_animation_is_represented_by_its_first_frame(tmp_path, suffix):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
     options = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:], **options)
@@ -268,12 +260,12 @@ def test_an_animation_is_represented_by_its_first_frame(tmp_path: Path, suffix: 
     assert (pixels(tmp_path / f"x.{suffix}", (3, 8, 8))[:, 0, 0] == RED).all()
 
 
-def test_the_content_decides_the_format(tmp_path: Path) -> None:
+def test_the_content_decides_the_format(tmp_path):
     Image.fromarray(GREYS).save(tmp_path / "x.jpg", format="PNG")
     np.testing.assert_array_equal(pixels(tmp_path / "x.jpg", (1, 2, 3))[0], GREYS)
 
 
-def test_the_note_is_none_if_nothing_changed(tmp_path: Path) -> None:
+def test_the_note_is_none_if_nothing_changed(tmp_path):
     Image.new("L", (6, 4)).save(tmp_path / "grey.png")
     Image.new("RGB", (6, 4)).save(tmp_path / "colour.png")
     assert load_picture(tmp_path / "grey.png", (1, 4, 6))[1] is None
@@ -291,14 +283,12 @@ def test_the_note_is_none_if_nothing_changed(tmp_path: Path) -> None:
         ("I;16", (6, 4), "6 x 4 16-bit grey converted to 6 x 4 grey"),
     ],
 )
-def test_the_note_describes_the_conversion(
-    tmp_path: Path, mode: str, size: tuple[int, int], note: str
-) -> None:
+def test_the_note_describes_the_conversion(tmp_path, mode, size, note):
     Image.new(mode, size).save(tmp_path / "x.png")
     assert load_picture(tmp_path / "x.png", (1, 4, 6))[1] == note
 
 
-def test_the_note_covers_orientation_and_transparency(tmp_path: Path) -> None:
+def test_the_note_covers_orientation_and_transparency(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("L", (6, 4)).save(tmp_path / "turned.png", exif=exif)  # upright it is 4 x 6
@@ -307,19 +297,19 @@ def test_the_note_covers_orientation_and_transparency(tmp_path: Path) -> None:
     assert load_picture(tmp_path / "transparent.png", (1, 4, 6))[1] is not None
 
 
-def test_a_missing_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_missing_picture_is_an_error_that_names_it(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png: no such image"):
         load_picture(tmp_path / "gone.png", (1, 4, 6))
 
 
-def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
+def test_a_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(DataError, match=r"x\.png: no such image"):
         load_picture(tmp_path / "x.png", (1, 4, 6))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
-def test_a_picture_cut_short_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
+def test_a_picture_cut_short_is_an_error_that_names_it(tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(path)
@@ -331,7 +321,7 @@ def test_a_picture_cut_short_is_an_error_that_names_it(tmp_path: Path, suffix: s
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"<svg/>"])
-def test_other_content_is_an_error_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_other_content_is_an_error_in_one_line(tmp_path, content):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DataError, match=r"x\.png cannot be decoded") as caught:
         load_picture(tmp_path / "x.png", (1, 4, 6))
@@ -346,18 +336,14 @@ def test_other_content_is_an_error_in_one_line(tmp_path: Path, content: bytes) -
         *(("WebP", 12_000), ("WebP", 16_384), ("animated WebP", 30_000)),
     ],
 )
-def test_a_gigantic_picture_is_refused_before_it_is_decoded(
-    tmp_path: Path, kind: str, side: int
-) -> None:
+def test_a_gigantic_picture_is_refused_before_it_is_decoded(tmp_path, kind, side):
     (tmp_path / "x.png").write_bytes(declaring(kind, side))
     reason = f"{side**2} pixels.* exceeds limit|could not create decoder"  # in Pillow 11
     with pytest.raises(DataError, match=rf"x\.png .*({reason})"):
         load_picture(tmp_path / "x.png", (1, 28, 28))
 
 
-def test_the_limit_of_pixels_is_configurable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_limit_of_pixels_is_configurable(tmp_path, monkeypatch):
     limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
     Image.fromarray(GREYS).save(tmp_path / "x.png")
     monkeypatch.setenv("DRAW_MAX_PIXELS", "5")
@@ -373,9 +359,7 @@ def test_the_limit_of_pixels_is_configurable(
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many", "1.5"])
-def test_a_limit_that_is_not_a_positive_integer_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
+def test_a_limit_that_is_not_a_positive_integer_is_an_error(tmp_path, monkeypatch, limit):
     Image.fromarray(GREYS).save(tmp_path / "x.png")
     monkeypatch.setenv("DRAW_MAX_PIXELS", limit)
     with pytest.raises(ConfigError, match=r"DRAW_MAX_PIXELS is .*; it must be a positive integer"):
@@ -383,14 +367,14 @@ def test_a_limit_that_is_not_a_positive_integer_is_an_error(
 
 
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "BMP", "PDF"])
-def test_other_formats_are_refused(tmp_path: Path, kind: str) -> None:
+def test_other_formats_are_refused(tmp_path, kind):
     """Pillow runs other programs for some of them."""
     (tmp_path / "x.png").write_bytes(saved(kind))
     with pytest.raises(DataError, match=r"x\.png cannot be decoded .* cannot identify"):
         load_picture(tmp_path / "x.png", (1, 8, 8))
 
 
-def test_16_bits_per_channel_are_reduced_to_8(tmp_path: Path) -> None:
+def test_16_bits_per_channel_are_reduced_to_8(tmp_path):
     shades = np.arange(0, 65_536, 1_365, np.uint16)[:48].reshape(4, 4, 3)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in shades)
     content = png(struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0), rows)
@@ -400,7 +384,7 @@ def test_16_bits_per_channel_are_reduced_to_8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exif", [b"II", b"MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03\0\0\0\x01\0\x06"])
-def test_damaged_exif_data_are_ignored_silently(tmp_path: Path, exif: bytes) -> None:
+def test_damaged_exif_data_are_ignored_silently(tmp_path, exif):
     (tmp_path / "x.jpg").write_bytes(saved("JPEG", exif=b"Exif\0\0" + exif))
     with warnings.catch_warnings(record=True) as caught:
         assert (pixels(tmp_path / "x.jpg", (1, 8, 8)) == 9).all()
@@ -408,7 +392,7 @@ def test_damaged_exif_data_are_ignored_silently(tmp_path: Path, exif: bytes) -> 
 
 
 @pytest.mark.parametrize("name", ["two\nlines.png", "\x1b[31mred.png", os.fsdecode(b"\xe4.png")])
-def test_an_error_quotes_names_with_control_characters(tmp_path: Path, name: str) -> None:
+def test_an_error_quotes_names_with_control_characters(tmp_path, name):
     (tmp_path / name).write_bytes(b"no picture")
     with pytest.raises(DataError) as caught:
         load_picture(tmp_path / name, (1, 8, 8))
@@ -416,7 +400,7 @@ def test_an_error_quotes_names_with_control_characters(tmp_path: Path, name: str
     assert str(caught.value).isprintable()
 
 
-def test_a_small_picture_is_centred_on_black_if_it_must_not_be_enlarged(tmp_path: Path) -> None:
+def test_a_small_picture_is_centred_on_black_if_it_must_not_be_enlarged(tmp_path):
     Image.fromarray(GREYS).save(tmp_path / "x.png")
     picture, _ = load_picture(tmp_path / "x.png", (1, 6, 7), enlarge=False)
     expected = np.zeros((1, 6, 7), np.uint8)
@@ -438,9 +422,7 @@ def paths(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_many_pictures_are_decoded_in_order_and_like_single_ones(
-    paths: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_pictures_are_decoded_in_order_and_like_single_ones(paths, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     for number, (path, result) in enumerate(zip(paths, decode_all(paths, (1, 8, 8)), strict=True)):
         if number == 10:
@@ -452,9 +434,7 @@ def test_many_pictures_are_decoded_in_order_and_like_single_ones(
             np.testing.assert_array_equal(result.pixels, pixels(path, (1, 8, 8)))
 
 
-def test_few_pictures_are_decoded_ahead_of_their_use(
-    paths: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_pictures_are_decoded_ahead_of_their_use(paths, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     started: list[Path] = []
 
@@ -468,9 +448,7 @@ def test_few_pictures_are_decoded_ahead_of_their_use(
     assert started == paths
 
 
-def test_no_thread_remains_and_warnings_are_restored_if_the_work_is_abandoned(
-    paths: list[Path],
-) -> None:
+def test_no_thread_remains_and_warnings_are_restored_if_the_work_is_abandoned(paths):
     threads, filters = threading.active_count(), list(warnings.filters)
     with closing(decode_all(paths, (1, 8, 8))) as results:
         next(results)
@@ -478,7 +456,7 @@ def test_no_thread_remains_and_warnings_are_restored_if_the_work_is_abandoned(
     assert warnings.filters == filters
 
 
-def test_a_gigantic_picture_among_many_is_refused(paths: list[Path]) -> None:
+def test_a_gigantic_picture_among_many_is_refused(paths):
     paths[20].write_bytes(declaring("PNG", 12_000))
     results = list(decode_all(paths, (1, 8, 8)))
     assert "exceeds limit" in str(results[20])

@@ -34,31 +34,25 @@ def tint(pixels: np.ndarray, colour: list[float]) -> np.ndarray:
         (tint(255 - DRAWING, COLOURED), "colour drawings"),
     ],
 )
-def test_images_are_described_by_their_pixels_and_not_by_their_mode(
-    tmp_path: Path, picture: np.ndarray, kind: str
-) -> None:
+def test_images_are_described_by_their_pixels_and_not_by_their_mode(tmp_path, picture, kind):
     save(tmp_path, *[picture] * 4)
     look = f"{kind}, typically 30 pixels on the shorter side"
     assert str(survey(tmp_path)) == f"4 image files: {look}"
 
 
 @pytest.mark.parametrize(("coloured", "is_colour"), [(1, False), (4, True)])
-def test_a_tenth_of_the_images_must_have_colour(
-    tmp_path: Path, coloured: int, is_colour: bool
-) -> None:
+def test_a_tenth_of_the_images_must_have_colour(tmp_path, coloured, is_colour):
     save(tmp_path, *[PHOTOGRAPH] * (20 - coloured), *[tint(PHOTOGRAPH, COLOURED)] * coloured)
     assert survey(tmp_path).is_colour == is_colour
 
 
-def test_the_side_is_a_median_and_damaged_images_are_ignored(tmp_path: Path) -> None:
+def test_the_side_is_a_median_and_damaged_images_are_ignored(tmp_path):
     save(tmp_path, PHOTOGRAPH[:20], PHOTOGRAPH, PHOTOGRAPH, np.tile(PHOTOGRAPH, (9, 9)))
     (tmp_path / "damaged.png").write_bytes(b"no image")
     assert survey(tmp_path)[:2] == (5, 30)
 
 
-def test_a_sample_of_a_large_folder_is_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sample_of_a_large_folder_is_decoded(tmp_path, monkeypatch):
     save(tmp_path, *[PHOTOGRAPH[:2, :2]] * (MAX_SAMPLE + 20))
     decoded: list[Path] = []
     monkeypatch.setattr("draw.data.survey.decode_all", lambda paths, _: decoded.extend(paths) or [])
@@ -75,7 +69,7 @@ def test_a_sample_of_a_large_folder_is_decoded(
         (3, "none of the 3 images in .* can be decoded"),
     ],
 )
-def test_folders_that_cannot_be_used(tmp_path: Path, files: int | None, message: str) -> None:
+def test_folders_that_cannot_be_used(tmp_path, files, message):
     for number in range(files or 0):
         (tmp_path / f"{number}.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=message):

@@ -93,9 +93,7 @@ def assert_is_svhn(data_dir: Path | None = None) -> None:
     assert test.transform is None
 
 
-def test_archives_are_downloaded_once_and_read_once(
-    server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_archives_are_downloaded_once_and_read_once(server, monkeypatch, cache):
     publish(server, monkeypatch)
     assert_is_svhn()
     assert [path for path, _ in server.requests] == [f"/{part}.tar.gz" for part in COUNTS]
@@ -111,24 +109,20 @@ def test_archives_are_downloaded_once_and_read_once(
     assert len(server.requests) == 3
 
 
-def test_unpacked_folders_are_used(tmp_path: Path, server: Server) -> None:
+def test_unpacked_folders_are_used(tmp_path, server):
     unpack(tmp_path, *COUNTS)
     assert_is_svhn(tmp_path)
     assert server.requests == []
 
 
-def test_a_folder_can_be_combined_with_an_archive(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_folder_can_be_combined_with_an_archive(server, monkeypatch, tmp_path):
     publish(server, monkeypatch)
     unpack(tmp_path, "extra")
     assert_is_svhn(tmp_path)
     assert [path for path, _ in server.requests] == ["/train.tar.gz", "/test.tar.gz"]
 
 
-def test_validation_has_as_many_images_as_in_the_paper(
-    monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_validation_has_as_many_images_as_in_the_paper(monkeypatch, cache):
     cache.mkdir(parents=True)
     with (cache / "svhn-train-extra.packed").open("wb") as file:
         file.truncate(235_755 * IMAGE_BYTES + TAIL_BYTES)  # a hole that needs no disk space
@@ -137,7 +131,7 @@ def test_validation_has_as_many_images_as_in_the_paper(
     assert len(load("svhn", "train")) == 231_054
 
 
-def test_validation_and_test_images_are_central_crops(cache: Path) -> None:
+def test_validation_and_test_images_are_central_crops(cache):
     noise = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
     cache.mkdir(parents=True)
     for name in ("svhn-train-extra.packed", "svhn-test.packed"):
@@ -146,7 +140,7 @@ def test_validation_and_test_images_are_central_crops(cache: Path) -> None:
     assert torch.equal(load("svhn", "valid").pixels, noise[:1, :, 5:-5, 5:-5])
 
 
-def test_training_and_validation_images_as_one_split(cache: Path) -> None:
+def test_training_and_validation_images_as_one_split(cache):
     pixels = torch.randint(0, 256, (9, 3, 64, 64), dtype=torch.uint8)
     cache.mkdir(parents=True)
     (cache / "svhn-train-extra.packed").write_bytes(pixels.numpy().tobytes() + bytes(TAIL_BYTES))
@@ -156,7 +150,7 @@ def test_training_and_validation_images_as_one_split(cache: Path) -> None:
     assert both.batch(torch.arange(2)).shape == (2, 3, 54, 54)
 
 
-def test_the_images_are_mapped_not_read(tmp_path: Path, cache: Path) -> None:
+def test_the_images_are_mapped_not_read(tmp_path, cache):
     unpack(tmp_path, *COUNTS)
     before = maps().count("svhn-train-extra.packed")
     images = load("svhn", "train", data_dir=tmp_path)
@@ -173,9 +167,7 @@ def maps() -> str:
     return path.read_text()
 
 
-def test_concurrent_starts_cut_out_the_house_numbers_once(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_starts_cut_out_the_house_numbers_once(tmp_path, cache, monkeypatch):
     unpack(tmp_path, *COUNTS)
     calls: list[str] = []
 
@@ -191,7 +183,7 @@ def test_concurrent_starts_cut_out_the_house_numbers_once(
     assert calls == ["svhn-test.packed"]
 
 
-def test_progress_reports_both_passes(tmp_path: Path) -> None:
+def test_progress_reports_both_passes(tmp_path):
     unpack(tmp_path, "test")
     reports: list[tuple[str, int, int]] = []
     load("svhn", "test", data_dir=tmp_path, progress=lambda *report: reports.append(report))
@@ -202,7 +194,7 @@ def test_progress_reports_both_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["time", "size"])
-def test_a_changed_source_is_read_again(tmp_path: Path, change: str) -> None:
+def test_a_changed_source_is_read_again(tmp_path, change):
     unpack(tmp_path, "test")
     assert shades(load("svhn", "test", data_dir=tmp_path)) == in_hash_order("test")
     for k in range(1, 4):
@@ -217,9 +209,7 @@ def test_a_changed_source_is_read_again(tmp_path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, TAIL_BYTES, 3 * IMAGE_BYTES])
-def test_a_truncated_cache_is_rebuilt_or_without_sources_an_error(
-    tmp_path: Path, cache: Path, size: int
-) -> None:
+def test_a_truncated_cache_is_rebuilt_or_without_sources_an_error(tmp_path, cache, size):
     unpack(tmp_path, "test")
     load("svhn", "test", data_dir=tmp_path)
     packed = cache / "svhn-test.packed"
@@ -266,8 +256,8 @@ OUTSIDE = digit_struct({"1.png": [(99, 5, 10, 20)], "2.png": [(5, 5, 9, 9)]})
     ],
 )
 def test_a_damaged_archive_is_an_error_and_leaves_no_cache(
-    server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path, content: bytes, message: str
-) -> None:
+    server, monkeypatch, cache, content, message
+):
     monkeypatch.setattr(house_numbers, "MAX_PNG_BYTES", 1 << 16)
     publish(server, monkeypatch, test=content)
     with pytest.raises(DataError, match=message) as caught:
@@ -276,7 +266,7 @@ def test_a_damaged_archive_is_an_error_and_leaves_no_cache(
     assert list(cache.glob("*.packed")) == []
 
 
-def test_a_missing_photograph_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_missing_photograph_is_an_error_that_names_it(tmp_path):
     unpack(tmp_path, "test")
     missing = tmp_path / "test/3.png"
     missing.unlink()
@@ -284,16 +274,14 @@ def test_a_missing_photograph_is_an_error_that_names_it(tmp_path: Path) -> None:
         load("svhn", "test", data_dir=tmp_path)
 
 
-def test_an_archive_of_another_size_is_an_error(tmp_path: Path) -> None:
+def test_an_archive_of_another_size_is_an_error(tmp_path):
     path = tmp_path / "test.tar.gz"
     path.write_bytes(WHOLE)
     with pytest.raises(DataError, match=f"{path} has .* has 276555967"):
         load("svhn", "test", data_dir=tmp_path)
 
 
-def test_without_h5py_the_error_names_the_extra_before_any_download(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_h5py_the_error_names_the_extra_before_any_download(server, monkeypatch):
     publish(server, monkeypatch)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(DataError, match=r"pip install 'draw\[svhn\]'"):
@@ -314,8 +302,8 @@ def mat(count: int) -> tuple[bytes, np.ndarray, np.ndarray]:
 
 
 def test_single_digits_are_labelled_and_validation_is_the_end_of_the_training_set(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    server, monkeypatch
+):
     monkeypatch.setattr(svhn, "VALIDATION_DIGITS", 6)
     contents = {"train": mat(20), "test": mat(5)}
     for part, (content, _, _) in contents.items():
@@ -333,14 +321,14 @@ def test_single_digits_are_labelled_and_validation_is_the_end_of_the_training_se
     assert [path for path, _ in server.requests] == ["/train_32x32.mat", "/test_32x32.mat"]
 
 
-def test_your_file_of_digits_is_checked(tmp_path: Path) -> None:
+def test_your_file_of_digits_is_checked(tmp_path):
     path = tmp_path / "test_32x32.mat"
     path.write_bytes(mat(20)[0])
     with pytest.raises(DataError, match=f"{path} has .* has 64275384"):
         load("svhn-cropped", "test", data_dir=tmp_path)
 
 
-def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scipy_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(DataError, match=r"needs scipy.io: pip install 'draw\[svhn\]'"):
         load("svhn-cropped", "test")

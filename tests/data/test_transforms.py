@@ -96,14 +96,14 @@ def test_a_crop_as_large_as_the_image_is_the_image():
     "transform",
     [Cluttered(DIGITS, size=60, pieces=4), Pair(DIGITS, 60), RandomCrop((1, 24, 20))],
 )
-def test_all_randomness_comes_from_the_generator(transform: Cluttered | Pair | RandomCrop):
+def test_all_randomness_comes_from_the_generator(transform):
     first, same, other = (transform(DIGITS, seeded(seed)) for seed in (3, 3, 4))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("transform", [Pair(DIGITS, 60), RandomCrop((1, 24, 20))])
-def test_a_transform_acts_on_every_use_until_it_is_fixed(transform: Pair | RandomCrop):
+def test_a_transform_acts_on_every_use_until_it_is_fixed(transform):
     images = Images(pixels=DIGITS, transform=transform)
     assert images.shape == images.subset(3).shape == transform.shape
     indices, generator = torch.arange(20), seeded(0)
@@ -132,9 +132,7 @@ def test_the_digest_covers_the_class_and_the_attributes_of_the_transform():
 @pytest.mark.parametrize(
     ("name", "size"), [("cluttered_100", 100), ("cluttered_60", 60), ("two_digits", 60)]
 )
-def test_only_training_images_change_with_each_use(
-    name: str, size: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_only_training_images_change_with_each_use(name, size, monkeypatch):
     def mnist(split: str, source: Source) -> Images:
         shift = {"train": 0, "valid": 1, "test": 2}[split]
         return Images(pixels=DIGITS + shift, labels=torch.arange(20) % 10, binarisation="dynamic")

@@ -250,7 +250,7 @@ READERS: dict[str, Reader] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_is_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_read_or_refused_in_one_line(name, tmp_path):
     reader = READERS[name]
 
     @settings(

@@ -38,13 +38,13 @@ def old(tmp_path: Path) -> Path:
 # ---------------------------------------------------------------------- atomic writes
 
 
-def test_write_atomic_creates_the_file_and_its_parent_folders(tmp_path: Path) -> None:
+def test_write_atomic_creates_the_file_and_its_parent_folders(tmp_path):
     write_atomic(tmp_path / "a" / "b" / "x.bin", b"new")
     assert (tmp_path / "a" / "b" / "x.bin").read_bytes() == b"new"
     assert names(tmp_path / "a" / "b") == ["x.bin"]
 
 
-def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     """Every function that saves a picture, a film or a model writes through `atomic_path`."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -54,13 +54,13 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("data", [b"new", b""])
-def test_write_atomic_replaces_a_longer_file(old: Path, data: bytes) -> None:
+def test_write_atomic_replaces_a_longer_file(old, data):
     write_atomic(old, data)
     assert old.read_bytes() == data
     assert names(old.parent) == ["x.bin"]
 
 
-def test_the_old_file_exists_until_the_block_ends(old: Path) -> None:
+def test_the_old_file_exists_until_the_block_ends(old):
     with atomic_path(old) as partial:
         partial.write_bytes(b"new")
         assert old.read_bytes() == b"the old content"
@@ -71,7 +71,7 @@ def test_the_old_file_exists_until_the_block_ends(old: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_block_that_fails_leaves_the_old_file(old: Path, error: type[BaseException]) -> None:
+def test_a_block_that_fails_leaves_the_old_file(old, error):
     def fail() -> None:
         with atomic_path(old) as partial:
             partial.write_bytes(b"half")
@@ -83,7 +83,7 @@ def test_a_block_that_fails_leaves_the_old_file(old: Path, error: type[BaseExcep
     assert names(old.parent) == ["x.bin"]
 
 
-def test_a_full_disk_leaves_the_old_file(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file(old, monkeypatch):
     def write_half(self: Path, data: bytes) -> int:
         with self.open("wb") as file:
             file.write(data[: len(data) // 2])
@@ -96,14 +96,14 @@ def test_a_full_disk_leaves_the_old_file(old: Path, monkeypatch: pytest.MonkeyPa
     assert names(old.parent) == ["x.bin"]
 
 
-def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path):
     (tmp_path / "x.bin").mkdir()
     with pytest.raises(OSError, match=r"x\.bin"):
         write_atomic(tmp_path / "x.bin", b"new")
     assert names(tmp_path) == ["x.bin"]
 
 
-def test_concurrent_writers_never_mix_their_contents(tmp_path: Path) -> None:
+def test_concurrent_writers_never_mix_their_contents(tmp_path):
     """Each writer has a temporary file with a unique name."""
     path = tmp_path / "x.bin"
     with atomic_path(path) as one, atomic_path(path) as other:
@@ -121,7 +121,7 @@ def test_concurrent_writers_never_mix_their_contents(tmp_path: Path) -> None:
     assert names(tmp_path) == ["x.bin"]
 
 
-def test_the_permissions_of_new_files_follow_the_umask(tmp_path: Path) -> None:
+def test_the_permissions_of_new_files_follow_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         write_atomic(tmp_path / "x.bin", b"new")
@@ -139,7 +139,7 @@ for _ in range(100):
 """
 
 
-def test_a_file_with_two_writers_is_never_torn(tmp_path: Path) -> None:
+def test_a_file_with_two_writers_is_never_torn(tmp_path):
     path, contents = tmp_path / "x.bin", {b"aaaa", b"bbbbbbbbbb"}
     commands = [[sys.executable, "-c", WRITER, str(path), *a] for a in (("4", "a"), ("10", "b"))]
     processes = [subprocess.Popen(command) for command in commands]
@@ -151,7 +151,7 @@ def test_a_file_with_two_writers_is_never_torn(tmp_path: Path) -> None:
     assert names(tmp_path) == ["x.bin"]
 
 
-def test_a_vacant_folder_holds_at_most_hidden_files(tmp_path: Path) -> None:
+def test_a_vacant_folder_holds_at_most_hidden_files(tmp_path):
     assert is_vacant(tmp_path / "missing")
     (tmp_path / ".run.json.x1.partial").write_text("{")
     (tmp_path / ".DS_Store").touch()
@@ -165,14 +165,14 @@ def test_a_vacant_folder_holds_at_most_hidden_files(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- reading
 
 
-def test_read_start_reads_at_most_the_given_size(tmp_path: Path) -> None:
+def test_read_start_reads_at_most_the_given_size(tmp_path):
     (tmp_path / "x").write_bytes(b"12345")
     assert read_start(tmp_path / "x", 3) == b"123"
     assert read_start(tmp_path / "x", 9) == b"12345"
 
 
 @pytest.mark.parametrize("name", ["pipe", "missing", ""])
-def test_read_start_never_waits_for_a_pipe(tmp_path: Path, name: str) -> None:
+def test_read_start_never_waits_for_a_pipe(tmp_path, name):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         read_start(tmp_path / name, 3)
@@ -189,7 +189,7 @@ def test_read_start_never_waits_for_a_pipe(tmp_path: Path, name: str) -> None:
         (b'[{"a": 1, "b": 2, "a": 1}]', "is not JSON: the key 'a' occurs twice"),
     ],
 )
-def test_invalid_json_is_an_error(tmp_path: Path, data: bytes, message: str) -> None:
+def test_invalid_json_is_an_error(tmp_path, data, message):
     (tmp_path / "x.json").write_bytes(data)
     with pytest.raises(ConfigError) as caught:
         read_json(tmp_path / "x.json")
@@ -197,13 +197,13 @@ def test_invalid_json_is_an_error(tmp_path: Path, data: bytes, message: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_json_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_json_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: there is no such file"):
         read_json(tmp_path)
 
 
 @pytest.mark.parametrize("number", [float("inf"), -float("inf"), float("nan")])
-def test_written_json_has_no_infinity_or_nan(number: float) -> None:
+def test_written_json_has_no_infinity_or_nan(number):
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 

@@ -39,16 +39,16 @@ FULL = Outer(
 )
 
 
-def test_missing_keys_take_their_defaults() -> None:
+def test_missing_keys_take_their_defaults():
     assert from_dict(Outer, {"steps": 5}, "x") == Outer(steps=5)
 
 
 @pytest.mark.parametrize("config", [FULL, Outer(steps=5)])
-def test_a_dataclass_survives_json(config: Outer) -> None:
+def test_a_dataclass_survives_json(config):
     assert from_dict(Outer, json.loads(json.dumps(to_dict(config))), "x") == config
 
 
-def test_an_integer_is_accepted_as_a_float() -> None:
+def test_an_integer_is_accepted_as_a_float():
     rate = from_dict(Outer, {"steps": 5, "rate": 2}, "x").rate
     assert rate == 2
     assert type(rate) is float
@@ -65,7 +65,7 @@ def test_an_integer_is_accepted_as_a_float() -> None:
         *[(values, r"run\.json must hold a JSON object") for values in (None, 5, "x", [5])],
     ],
 )
-def test_errors_say_what_was_given_and_what_was_expected(values: object, message: str) -> None:
+def test_errors_say_what_was_given_and_what_was_expected(values, message):
     with pytest.raises(ConfigError, match=message):
         from_dict(Outer, values, "run.json")
 
@@ -84,13 +84,13 @@ def test_errors_say_what_was_given_and_what_was_expected(values: object, message
         *[("inner", value) for value in (5, None, [["size", 5]])],
     ],
 )
-def test_a_value_of_the_wrong_type_names_its_key(key: str, value: object) -> None:
+def test_a_value_of_the_wrong_type_names_its_key(key, value):
     with pytest.raises(ConfigError, match=rf"run\.json: {key}\b"):
         from_dict(Outer, {"steps": 5} | {key: value}, "run.json")
 
 
 @pytest.mark.parametrize("value", [["x" * 9_999], [[[]] * 999] * 999, {"x" * 9_999: 0}, 10**4_000])
-def test_messages_are_short_for_huge_values(value: object) -> None:
+def test_messages_are_short_for_huge_values(value):
     for values in ({"steps": 5, "name": value}, {"steps": 5, str(value)[:9_999]: 1}):
         with pytest.raises(ConfigError) as caught:
             from_dict(Outer, values, "x")
@@ -106,21 +106,21 @@ class Run:
 
 
 @pytest.mark.parametrize("config", [DRAWConfig(height=9), ClassifierConfig(glimpses=2)])
-def test_the_recorded_type_selects_the_configuration(config: DRAWConfig | ClassifierConfig) -> None:
+def test_the_recorded_type_selects_the_configuration(config):
     values = to_dict(Run(config))
     assert values["model"]["type"] == config.network
     assert from_dict(Run, values, "x") == Run(config)
 
 
 @pytest.mark.parametrize("recorded", [{}, {"type": "VAE"}, {"type": ["DRAW"]}, {"type": None}])
-def test_a_missing_or_unknown_type_is_an_error(recorded: dict[str, object]) -> None:
+def test_a_missing_or_unknown_type_is_an_error(recorded):
     with pytest.raises(ConfigError, match=r"x: type is .*; it must be 'DRAW'"):
         from_dict(DRAWConfig, {"height": 28} | recorded, "x")
     with pytest.raises(ConfigError, match=r"x: model: type is .*'DRAW' or 'GlimpseClassifier'"):
         from_dict(Run, {"model": {"height": 28} | recorded}, "x")
 
 
-def test_the_type_is_not_a_field() -> None:
+def test_the_type_is_not_a_field():
     @dataclass(frozen=True)
     class Named:
         network: ClassVar[str] = "Named"

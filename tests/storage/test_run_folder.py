@@ -19,19 +19,19 @@ def run(tmp_path: Path) -> RunFolder:
     return run
 
 
-def test_a_new_run_records_its_configuration_and_the_digests_of_its_data(run: RunFolder) -> None:
+def test_a_new_run_records_its_configuration_and_the_digests_of_its_data(run):
     assert RunFolder.open(run.path).read() == {
         "config": {"steps": 5},
         "data": {"training": "12ab"},
     }
 
 
-def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path):
     with pytest.raises(RunError, match=r"is not a run folder: it holds no run\.json"):
         RunFolder.open(tmp_path)
 
 
-def test_a_new_run_overwrites_nothing(run: RunFolder, tmp_path: Path) -> None:
+def test_a_new_run_overwrites_nothing(run, tmp_path):
     with pytest.raises(RunError, match="already holds a run; resume it with --resume"):
         run.create({}, {})
     (tmp_path / "thesis.tex").write_text("mine")
@@ -40,20 +40,20 @@ def test_a_new_run_overwrites_nothing(run: RunFolder, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "thesis.tex"]
 
 
-def test_a_partial_file_of_a_killed_process_does_not_prevent_a_new_run(tmp_path: Path) -> None:
+def test_a_partial_file_of_a_killed_process_does_not_prevent_a_new_run(tmp_path):
     (tmp_path / ".run.json.x1.partial").write_text("{")
     RunFolder(tmp_path).create({}, {})
     assert RunFolder.open(tmp_path).read()["config"] == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": {}}', '{"config": {}, "data": []}'])
-def test_a_damaged_run_json_is_an_error(run: RunFolder, text: str) -> None:
+def test_a_damaged_run_json_is_an_error(run, text):
     run.config_file.write_text(text)
     with pytest.raises(RunError, match=r"run\.json"):
         run.read()
 
 
-def test_only_the_newest_two_checkpoints_are_kept(run: RunFolder) -> None:
+def test_only_the_newest_two_checkpoints_are_kept(run):
     for step in (5, 10, 1_000_000):
         run.add_checkpoint(step, b"content")
     os.mkfifo(run.checkpoints / "000000001.safetensors")  # not a file: reading it would block
@@ -61,9 +61,7 @@ def test_only_the_newest_two_checkpoints_are_kept(run: RunFolder) -> None:
     assert names == ["000000010.safetensors", "001000000.safetensors"]
 
 
-def test_a_failed_write_keeps_the_old_checkpoints(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_keeps_the_old_checkpoints(run, monkeypatch):
     run.add_checkpoint(5, b"first")
     run.add_checkpoint(10, b"second")
 
@@ -88,7 +86,7 @@ INVALID_LINES = (
 
 
 @pytest.mark.parametrize("line", INVALID_LINES, ids=range(len(INVALID_LINES)))
-def test_lines_without_a_measurement_are_skipped(run: RunFolder, line: bytes) -> None:
+def test_lines_without_a_measurement_are_skipped(run, line):
     valid = json.dumps(RECORD).encode() + b"\n"
     run.log_file.write_bytes(valid + line + b"\n" + valid)
     assert run.records() == [RECORD] * 2
@@ -96,7 +94,7 @@ def test_lines_without_a_measurement_are_skipped(run: RunFolder, line: bytes) ->
     assert run.log_file.read_bytes() == valid * 2
 
 
-def test_rewind_deletes_later_measurements_and_partial_files(run: RunFolder) -> None:
+def test_rewind_deletes_later_measurements_and_partial_files(run):
     for step in (10, 20, 30):
         run.log({"step": step})
     run.add_checkpoint(20, b"content")
@@ -107,7 +105,7 @@ def test_rewind_deletes_later_measurements_and_partial_files(run: RunFolder) -> 
 
 
 @pytest.mark.parametrize("number", [float("inf"), -float("inf"), float("nan")])
-def test_numbers_that_are_not_finite_are_logged_as_null(run: RunFolder, number: float) -> None:
+def test_numbers_that_are_not_finite_are_logged_as_null(run, number):
     run.log({"step": 5, "gradient_norm": number})
     assert run.log_file.read_text() == '{"step": 5, "gradient_norm": null}\n'
     run.log_file.write_text(json.dumps({"step": 5, "gradient_norm": number}) + "\n")
@@ -115,7 +113,7 @@ def test_numbers_that_are_not_finite_are_logged_as_null(run: RunFolder, number: 
     assert run.log_file.read_text() == '{"step": 5, "gradient_norm": null}\n'
 
 
-def test_a_pipe_in_place_of_the_log_is_replaced(run: RunFolder) -> None:
+def test_a_pipe_in_place_of_the_log_is_replaced(run):
     os.mkfifo(run.log_file)
     assert run.records() == []
     run.rewind(50)
@@ -123,14 +121,14 @@ def test_a_pipe_in_place_of_the_log_is_replaced(run: RunFolder) -> None:
     assert len(run.records()) == 1
 
 
-def test_a_link_in_place_of_the_log_is_replaced(run: RunFolder, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_log_is_replaced(run, tmp_path):
     run.log_file.symlink_to(tmp_path / "outside")
     run.rewind(50)
     run.log(RECORD)
     assert not (tmp_path / "outside").exists()
 
 
-def test_a_huge_log_is_an_error(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_log_is_an_error(run, monkeypatch):
     run.log(RECORD)
     monkeypatch.setattr(run_folder, "MAX_LOG_BYTES", run.log_file.stat().st_size)
     assert len(run.records()) == 1

@@ -32,7 +32,7 @@ def with_header(path: Path, header: dict, rest: bytes = b"") -> Path:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_tensors_are_converted_to_the_expected_dtype(path: Path, dtype: torch.dtype) -> None:
+def test_tensors_are_converted_to_the_expected_dtype(path, dtype):
     safetensors.torch.save_file({k: v.to(dtype) for k, v in GOOD.items()}, path)
     read = read_tensors(path, EXPECTED)
     assert read.keys() == GOOD.keys()
@@ -41,14 +41,14 @@ def test_tensors_are_converted_to_the_expected_dtype(path: Path, dtype: torch.dt
         assert torch.equal(read[name], value)
 
 
-def test_tensors_are_copies_that_outlive_the_file(path: Path) -> None:
+def test_tensors_are_copies_that_outlive_the_file(path):
     safetensors.torch.save_file(GOOD, path)
     read = read_tensors(path, EXPECTED)
     path.write_bytes(b"")
     assert torch.equal(read["a"], GOOD["a"])
 
 
-def test_metadata_can_be_read_separately(path: Path) -> None:
+def test_metadata_can_be_read_separately(path):
     safetensors.torch.save_file(GOOD, path, {"draw": "{}"})
     assert read_metadata(path) == {"draw": "{}"}
     safetensors.torch.save_file(GOOD, path)
@@ -72,7 +72,7 @@ def test_metadata_can_be_read_separately(path: Path) -> None:
         (GOOD | {str(n): torch.ones(()) for n in range(9)}, "; and 6 more"),
     ],
 )
-def test_unexpected_contents_are_described(path: Path, given: dict, message: str) -> None:
+def test_unexpected_contents_are_described(path, given, message):
     safetensors.torch.save_file(given, path)
     with pytest.raises(ModelError) as caught:
         read_tensors(path, EXPECTED)
@@ -81,22 +81,20 @@ def test_unexpected_contents_are_described(path: Path, given: dict, message: str
     assert len(str(caught.value)) < 500
 
 
-def test_a_huge_header_is_not_parsed(path: Path) -> None:
+def test_a_huge_header_is_not_parsed(path):
     entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     with_header(path, {f"x{i}": entry for i in range(20_000)})
     with pytest.raises(ModelError, match=r"damaged or not safetensors: its header has \d+ bytes"):
         read_tensors(path, EXPECTED)
 
 
-def test_a_huge_shape_takes_no_memory(path: Path) -> None:
+def test_a_huge_shape_takes_no_memory(path):
     header = {"a": {"dtype": "F32", "shape": [0, 2**63], "data_offsets": [0, 0]}}
     with pytest.raises(ModelError, match=r"shape \[0, 9223372036854775808\] instead of \[2, 3\]"):
         read_tensors(with_header(path, header), EXPECTED)
 
 
-def test_an_unreadable_file_is_not_called_damaged(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_file_is_not_called_damaged(path, monkeypatch):
     def fail(*_: object) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
@@ -106,7 +104,7 @@ def test_an_unreadable_file_is_not_called_damaged(
 
 
 @pytest.mark.parametrize("read", [read_metadata, lambda path: read_tensors(path, EXPECTED)])
-def test_a_missing_file_a_pipe_and_a_damaged_file_are_errors(path: Path, read) -> None:
+def test_a_missing_file_a_pipe_and_a_damaged_file_are_errors(path, read):
     with pytest.raises(ModelError, match="there is no such file"):
         read(path)
     os.mkfifo(path)
