@@ -11,8 +11,9 @@
 PYTHON ?= python3
 PYTHONS ?= $(PYTHON)
 BIN := .venv/bin
-# More processes than cores, because many tests wait for a browser or for another process.
-PARALLEL := --numprocesses 4 --dist loadfile
+# More processes than cores, because many tests wait for a browser or for another process. The order
+# is that of tests/conftest.py.
+PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 TORCH ?= 2.13.0
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 # The CPU builds of PyTorch, if their index is reachable; pip would retry for minutes.
@@ -30,6 +31,9 @@ MIN_TESTS := tests/test_seeding.py tests/test_export.py tests/commands/test_eval
 # A second thread speeds up networks of this size by a quarter, but slows them down several times
 # when another process needs the core.
 demo test test-min notebook: export OMP_NUM_THREADS = 1
+
+# Otherwise each process compiles the modules and rewrites the assertions of all tests.
+test test-min: export PYTHONDONTWRITEBYTECODE =
 
 demo: .venv/installed
 	rm -rf out/demo

@@ -14,6 +14,19 @@ if not torch.cuda.is_available():  # Triton reads this when it is first imported
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+LONGEST = (  # files, in the order in which they start, so that the processes end together
+    *("test_readme.py", "test_frame.py", "test_distributed.py", "test_train.py", "test_glimpse.py"),
+    *("test_recurrence.py", "test_axe.py", "test_look.py", "test_photos.py", "test_main.py"),
+    *("test_film.py", "test_export.py", "test_loop.py", "test_device.py", "test_benchmarks.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
+
 hypothesis.settings.register_profile("patient", deadline=None)  # the machine may be busy
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=3_000)
 hypothesis.settings.load_profile("patient")
