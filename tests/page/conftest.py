@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    sync_playwright,
+)
 
 from draw import DRAW, DRAWConfig
 from draw.page import PageServer, build_site
@@ -43,6 +49,7 @@ BROWSER_OPTIONS = (
     "--disable-component-update --disable-sync --force-color-profile=srgb"
 ).split()
 VIEWPORT = {"width": 1280, "height": 800}
+LOADS = itertools.count()
 MODULES = (
     "arrays attention classifier clutter engine examples gif ink layers likelihoods model pictures "
     "random runs safetensors trace"
@@ -79,12 +86,13 @@ def add_blank(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Iterator[Callable[[Path], str]]:
-    """Serve a folder; the function returns its address."""
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve a folder, whose files the browser may keep; the function returns its address."""
     servers = []
 
-    def start(path: Path) -> str:
+    def start(path: Path, cache: str = "max-age=3600") -> str:
         server = PageServer(path)
+        server.headers["Cache-Control"] = cache
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return server.url
@@ -125,11 +133,30 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@contextmanager
-def new_page(browser: Browser) -> Iterator[Page]:
-    """A page in a new context, with lists of its problems and requests."""
+def new_context(browser: Browser) -> BrowserContext:
     context = browser.new_context(viewport=VIEWPORT, has_touch=True)
     context.set_default_timeout(20_000)
+    context.clock.install()  # so that tests can skip ahead instead of waiting
+    return context
+
+
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A context that most tests share, because it keeps the page's files and compiled scripts."""
+    with new_context(browser) as context:
+        yield context
+
+
+@contextmanager
+def new_page(browser: Browser) -> Iterator[Page]:
+    """A page in a new context."""
+    with new_context(browser) as context, open_page(context) as page:
+        yield page
+
+
+@contextmanager
+def open_page(context: BrowserContext) -> Iterator[Page]:
+    """A page with lists of its problems and requests."""
     page = context.new_page()
     page.problems, page.requests = [], []
 
@@ -140,9 +167,8 @@ def new_page(browser: Browser) -> Iterator[Page]:
     page.on("console", add_message)
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.on("request", lambda request: page.requests.append(request.url))
-    page.clock.install()  # so that tests can skip ahead instead of waiting
     yield page
-    context.close()
+    page.close()
 
 
 def assert_faultless(page: Page) -> None:
@@ -151,24 +177,24 @@ def assert_faultless(page: Page) -> None:
     assert all(url.startswith(("http://127.0.0.1:", "blob:", "data:")) for url in page.requests)
 
 
-@pytest.fixture(scope="session")
-def shared_page(browser: Browser) -> Iterator[Page]:
-    with new_page(browser) as page:
+@pytest.fixture(scope="module")
+def shared_page(context: BrowserContext) -> Iterator[Page]:
+    with open_page(context) as page:
         yield page
 
 
 @pytest.fixture
 def page(shared_page: Page) -> Iterator[Page]:
-    """A page that all tests share, because a new one takes much longer to start."""
+    """A page that the tests of a module share, because a new one takes much longer to start."""
     page = shared_page
     page.problems, page.requests = [], []
+    page.bring_to_front()  # a page behind another one draws nothing
     page.emulate_media(color_scheme="light", reduced_motion="no-preference")
     if page.viewport_size != VIEWPORT:
         page.set_viewport_size(VIEWPORT)
     yield page
     assert_faultless(page)
     page.evaluate("try { localStorage.clear() } catch {}")
-    page.goto("about:blank")
 
 
 @pytest.fixture
@@ -179,22 +205,22 @@ def faulty_page(page: Page) -> Iterator[Page]:
 
 
 @pytest.fixture
-def own_page(browser: Browser) -> Iterator[Page]:
+def own_page(context: BrowserContext) -> Iterator[Page]:
     """A page for one test, which may add scripts that run before the page's."""
-    with new_page(browser) as page:
+    with open_page(context) as page:
         yield page
         assert_faultless(page)
+        page.evaluate("try { localStorage.clear() } catch {}")
 
 
 @pytest.fixture
 def go(page: Page, site: str) -> Callable[..., Page]:
     """Open a view and wait until it is ready."""
-    loads = itertools.count()
 
     def open_view(address: str, theme: str = "light", motion: str = "no-preference") -> Page:
         page.emulate_media(color_scheme=theme, reduced_motion=motion)
         # A new query reloads the page, which a new fragment alone would not.
-        page.goto(f"{site}?{next(loads)}#{address}")
+        page.goto(f"{site}?load={next(LOADS)}#{address}")
         page.locator("main section:not([hidden]) h1").wait_for()
         view = re.search(r"view=(\w+)", address)
         if view and view[1] in FILM_VIEWS:
@@ -207,9 +233,9 @@ def go(page: Page, site: str) -> Callable[..., Page]:
 
 
 @pytest.fixture(scope="session")
-def module(browser: Browser, site: str) -> Iterator[Callable[[str], Any]]:
+def module(context: BrowserContext, site: str) -> Iterator[Callable[[str], Any]]:
     """Run a script in which the page's modules are imported: `random.normals(3, 1)`."""
-    with new_page(browser) as page:
+    with open_page(context) as page:
         yield with_modules(page, site)
         assert page.problems == []
 

@@ -32,88 +32,86 @@ CANVASES = {  # depend on the settings in the address
 }
 
 
-@pytest.mark.parametrize(("theme", "widths"), [("light", (1280, 768, 390, 320)), ("dark", (1280,))])
-def test_every_view_opens_and_fits_any_width(go, theme, widths):
-    page = go("view=paint&seed=3", theme)
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
+def test_every_view_opens_and_fits_any_width(go):
+    page = go("view=paint&seed=3")
     for view in VIEWS:
-        navigate(page, f"view={view}&seed=3")
+        page.set_viewport_size({"width": 320, "height": 800})
+        navigate(page, f"view={view}&seed=3&t=3")
         section = page.locator(f"#{view}")
         section.wait_for()
         if view != "window":
             finished(page, view)
         assert page.locator("main section:visible").count() == 1
-        for width in widths:
+        tab = f"document.querySelector('nav [data-view={view}]').getBoundingClientRect()"
+        wait(page, f"{tab}.left >= 0 && {tab}.right <= 320")  # it scrolls after the view appears
+        for width in (320, 390, 768, 1280):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.scrollingElement.scrollWidth") <= width, view
             outer = section.bounding_box()
             inner = section.locator(".stage").bounding_box()  # does not extend into the margins
             assert outer["x"] <= inner["x"] + 0.1, (view, width)
             assert inner["x"] + inner["width"] <= outer["x"] + outer["width"] + 0.1, (view, width)
+            assert small_targets(page, view) == [], (view, width)
         seen = pixels(page, f"#{view} canvas.square")
         assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1
         assert page.locator("#notice").is_hidden()
 
 
-@pytest.mark.parametrize(
-    ("width", "height"), [(1440, 700), (1366, 768), (390, 844), (320, 568), (1280, 620)]
-)
-def test_the_transport_and_the_main_button_are_visible_without_scrolling(go, width, height):
+def small_targets(page: Page, view: str) -> list[str]:
+    """Controls of less than 24 by 24 pixels, the minimum of WCAG 2.2 (2.5.8)."""
+    controls = "button:not(p button), [type=range], select"  # those in a sentence are exempt
+    return page.evaluate(
+        f"""[...document.querySelectorAll("#{view} :is({controls}), nav a")]
+            .filter((element) => element.checkVisibility())
+            .filter((element) => {{
+                const {{ width, height }} = element.getBoundingClientRect();
+                return Math.min(width, height) < 24;
+            }}).map((element) => element.outerHTML)"""
+    )
+
+
+def test_the_transport_and_the_main_button_are_visible_without_scrolling(go):
     page = go("view=paint&seed=3")
-    page.set_viewport_size({"width": width, "height": height})
     for view in FILM_VIEWS:
-        navigate(page, f"view={view}&seed=3")
-        page.evaluate("scrollTo(0, 0)")
-        for part in (".player .play", ".again"):
-            box = page.locator(f"#{view} {part}").bounding_box()
-            assert box["y"] + box["height"] <= height, (view, part)
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= width, (view, part)
-        row = page.locator("header").bounding_box()
-        assert row["height"] < 115  # two rows on a phone
+        navigate(page, f"view={view}&seed=3&t=3")
+        for width, height in ((1440, 700), (1366, 768), (390, 844), (320, 568), (1280, 620)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate("scrollTo(0, 0)")
+            for part in (".player .play", ".again"):
+                box = page.locator(f"#{view} {part}").bounding_box()
+                assert box["y"] + box["height"] <= height, (view, part, width)
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= width, (view, part)
+            row = page.locator("header").bounding_box()
+            assert row["height"] < 115  # two rows on a phone
 
 
-@pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 844)])
-def test_phones_show_the_essential_parts_without_scrolling(go, width, height):
+def test_phones_show_the_essential_parts_without_scrolling(go):
     """The sticky controls cover neither the pictures nor the controls that belong to them."""
     parts = {
         "find": (".scene", ".digits > div:nth-child(5)", ".digits > div:nth-child(10)", ".status"),
         "morph": (".first .pad", ".between", ".second .pad", ".blend"),
-        "glimpse": (".box.input", ".box.decoder"),
+        "glimpse": (".box.input", ".box.decoder", ".modes"),
     }
-    page = go("view=find&seed=3", motion="reduce")
-    page.set_viewport_size({"width": width, "height": height})
+    page = go("view=look&seed=3", motion="reduce")
+    page.set_viewport_size({"width": 320, "height": 568})
+    captions = page.locator("#look figcaption").all_inner_texts()
+    for words in ("your digit", "what is missing", "the canvas"):
+        assert any(words in caption for caption in captions)
     for view, names in parts.items():
         navigate(page, f"view={view}&seed=3&t=3")
         finished(page, view)
-        page.evaluate("scrollTo(0, 0)")
-        dock = page.locator(f"#{view} .dock").bounding_box()
-        for name in names:
-            box = page.locator(f"#{view} {name}").bounding_box()
-            assert box["y"] + box["height"] <= dock["y"] + 1, (view, name)
-        if view != "glimpse":  # whose dock contains the explanation
-            assert dock["height"] < 0.15 * height
-    modes = page.locator("#glimpse .modes").bounding_box()
-    assert modes["x"] + modes["width"] <= width
-
-
-def test_targets_are_large_enough(go):
-    """At least 24 by 24 pixels, as WCAG 2.2 requires (2.5.8)."""
-    page = go("view=paint&seed=3")
-    controls = "button:not(p button), [type=range], select"  # those in a sentence are exempt
-    for width in (1280, 320):
-        page.set_viewport_size({"width": width, "height": 800})
-        for view in VIEWS:
-            navigate(page, f"view={view}&seed=3")
-            small = page.evaluate(
-                f"""[...document.querySelectorAll("#{view} :is({controls}), nav a")]
-                    .filter((element) => element.checkVisibility())
-                    .filter((element) => {{
-                        const {{ width, height }} = element.getBoundingClientRect();
-                        return Math.min(width, height) < 24;
-                    }}).map((element) => element.outerHTML)"""
-            )
-            assert small == [], (view, width)
+        for width, height in ((320, 568), (390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate("scrollTo(0, 0)")
+            dock = page.locator(f"#{view} .dock").bounding_box()
+            for name in names:
+                box = page.locator(f"#{view} {name}").bounding_box()
+                if name != ".modes":
+                    assert box["y"] + box["height"] <= dock["y"] + 1, (view, name)
+                assert box["x"] + box["width"] <= width
+            if view != "glimpse":  # whose dock contains the explanation
+                assert dock["height"] < 0.15 * height
 
 
 def shown(page: Page, selector: str) -> np.ndarray:
@@ -122,17 +120,17 @@ def shown(page: Page, selector: str) -> np.ndarray:
     return np.array(picture.convert("RGB")).astype(int)
 
 
-@pytest.mark.parametrize("media", [{"forced_colors": "active"}, {"media": "print"}])
-def test_sliders_and_the_current_tab_are_visible_in_forced_colours_and_print(go, media):
+def test_sliders_and_the_current_tab_are_visible_in_forced_colours_and_print(go):
     page = go("view=window")
-    page.emulate_media(**media)
-    slider = shown(page, "#window [name=g_x]")
-    middle = slider[len(slider) // 2]
-    assert (middle != slider[0, 0]).any(-1).mean() > 0.9  # the track and the thumb
-    tabs = {view: shown(page, f"nav [data-view={view}]") for view in ("window", "paint")}
-    underlined = {view: (tab[-2] != tab[0, 0]).any(-1).mean() > 0.9 for view, tab in tabs.items()}
-    assert underlined == {"window": True, "paint": False}
-    page.emulate_media(forced_colors="none", media="screen")
+    for media in ({"forced_colors": "active"}, {"forced_colors": "none", "media": "print"}):
+        page.emulate_media(**media)
+        slider = shown(page, "#window [name=g_x]")
+        middle = slider[len(slider) // 2]
+        assert (middle != slider[0, 0]).any(-1).mean() > 0.9  # the track and the thumb
+        tabs = {view: shown(page, f"nav [data-view={view}]") for view in ("window", "paint")}
+        lines = {view: (tab[-2] != tab[0, 0]).any(-1).mean() > 0.9 for view, tab in tabs.items()}
+        assert lines == {"window": True, "paint": False}
+    page.emulate_media(media="screen")
 
 
 def test_the_dark_theme_is_printed_on_white_paper(go):
@@ -144,24 +142,6 @@ def test_the_dark_theme_is_printed_on_white_paper(go):
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert (pixels(page, tile("paint", 0)) == dark).all()
-
-
-def test_phones_show_the_captions_in_full(go):
-    page = go("view=look&seed=3")
-    page.set_viewport_size({"width": 320, "height": 800})
-    captions = page.locator("#look figcaption").all_inner_texts()
-    for words in ("your digit", "what is missing", "the canvas"):
-        assert any(words in caption for caption in captions)
-
-
-def test_the_current_tab_is_visible_on_phones(go):
-    page = go("view=window")
-    page.set_viewport_size({"width": 320, "height": 568})
-    for view in reversed(VIEWS):
-        navigate(page, f"view={view}")
-        page.locator(f"#{view}").wait_for()
-        tab = f"document.querySelector('nav [data-view={view}]').getBoundingClientRect()"
-        wait(page, f"{tab}.left >= 0 && {tab}.right <= 320")  # it scrolls after the view appears
 
 
 def test_invalid_addresses_open_a_view_without_an_error(go):
@@ -182,7 +162,7 @@ def test_invalid_addresses_open_a_view_without_an_error(go):
 
 
 def test_every_control_has_a_name_and_can_be_reached_with_tab(go):
-    page = go("view=window")
+    page = go("view=window", motion="reduce")  # playing films show other controls
     for view in VIEWS:
         navigate(page, f"view={view}&seed=3")
         if view != "window":
@@ -318,7 +298,8 @@ def test_a_model_that_failed_to_load_is_loaded_again_on_request(faulty_page, sit
     assert page.locator("#notice").is_hidden()
 
 
-def test_the_page_works_offline_after_the_first_visit(browser, site):
+def test_the_page_works_offline_after_the_first_visit(browser, serve, folder):
+    site = serve(folder, cache="no-store")
     with new_page(browser) as page:
         page.goto(f"{site}?offline#view=paint")
         page.locator("#paint .again:enabled").wait_for()
@@ -445,14 +426,15 @@ def test_the_address_stores_whether_windows_are_shown(go):
     ],
 )
 def test_an_address_shows_the_same_regardless_of_what_was_shown_before(go, before, after):
-    def shown(first: str) -> tuple[dict[str, str], list[bytes]]:
-        page = go(first)
-        navigate(page, after)
+    def shown(fragment: str) -> tuple[dict[str, str], list[bytes]]:
+        navigate(page, fragment)
         view = settings(page)["view"]
         if view != "window":
             finished(page, view)
-        at = settings(page)
         canvases = [pixels(page, f"#{view} {name}") for name in CANVASES[view]]
-        return at, [canvas.tobytes() for canvas in canvases]
+        return settings(page), [canvas.tobytes() for canvas in canvases]
 
-    assert shown(before) == shown(after)
+    page = go(after)
+    expected = shown(after)
+    assert shown(before) != expected
+    assert shown(after) == expected

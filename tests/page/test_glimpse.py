@@ -153,19 +153,19 @@ def test_a_sample_plays_while_the_weights_are_loaded(own_page, site):
     assert page.locator("#glimpse .waiting").count() == 0
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 620), (390, 844)])
 @pytest.mark.parametrize("model", ["attentive", "mnist"])
-def test_the_whole_diagram_fits_the_screen(go, width, height, model):
+def test_the_whole_diagram_fits_the_screen(go, model):
     page = go(f"view=glimpse&model={model}&t=3")
-    page.set_viewport_size({"width": width, "height": height})
-    wait(page, "document.querySelector('#glimpse .arrows g path').getAttribute('d')")
-    dock = page.locator("#glimpse .dock").bounding_box()
-    assert dock["y"] + dock["height"] <= height + 1
-    for box in page.locator("#glimpse .box:visible").all():
-        place = box.bounding_box()
-        assert place["x"] >= 0
-        assert place["x"] + place["width"] <= width
-        assert place["y"] + place["height"] <= dock["y"] + 1
+    for width, height in ((1280, 620), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        wait(page, "document.querySelector('#glimpse .arrows g path').getAttribute('d')")
+        dock = page.locator("#glimpse .dock").bounding_box()
+        assert dock["y"] + dock["height"] <= height + 1
+        for box in page.locator("#glimpse .box:visible").all():
+            place = box.bounding_box()
+            assert place["x"] >= 0
+            assert place["x"] + place["width"] <= width
+            assert place["y"] + place["height"] <= dock["y"] + 1
 
 
 def test_samples_have_no_encoder_to_step_through_or_to_see(go):
@@ -189,13 +189,13 @@ def test_samples_have_no_encoder_to_step_through_or_to_see(go):
     assert lit(page) <= {"3", "4", "5", "6"}
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_arrows_lead_from_each_box_to_the_next(go, width):
+def test_arrows_lead_from_each_box_to_the_next(go):
     page = go("view=glimpse&t=3&stage=0")
-    page.set_viewport_size({"width": width, "height": 844})
-    page.wait_for_timeout(100)
-    gaps = page.evaluate(
-        """(() => {
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(100)
+        gaps = page.evaluate(
+            """(() => {
             const flow = document.querySelector("#glimpse .flow").getBoundingClientRect();
             const boxes = [...document.querySelectorAll("#glimpse .box")]
                 .filter((box) => box.checkVisibility()).map((box) => box.getBoundingClientRect());
@@ -209,20 +209,21 @@ def test_arrows_lead_from_each_box_to_the_next(go, width):
                     away(boxes[i + 1], [tip[0] + flow.x, tip[1] + flow.y])];
             });
         })()"""
-    )
-    assert len(gaps) == 8
-    assert np.max(gaps) < 7
+        )
+        assert len(gaps) == 8
+        assert np.max(gaps) < 7
 
 
-@pytest.mark.parametrize("term", ["lstm", "nat", "kl", "latent"])
-def test_terms_are_explained_on_request(go, term):
-    page = go("view=glimpse&t=3&stage=3" if term != "lstm" else "view=glimpse&t=3&stage=2")
-    about = page.locator(f"#about-{term}")
-    assert about.is_hidden()
-    page.locator(f"#glimpse [popovertarget=about-{term}]:visible").click()
-    assert about.is_visible()
-    page.keyboard.press("Escape")
-    assert about.is_hidden()
+def test_terms_are_explained_on_request(go):
+    page = go("view=glimpse&t=3&stage=2")
+    for term, stage in (("lstm", 2), ("nat", 3), ("kl", 3), ("latent", 3)):
+        navigate(page, f"view=glimpse&t=3&stage={stage}")
+        about = page.locator(f"#about-{term}")
+        assert about.is_hidden()
+        page.locator(f"#glimpse [popovertarget=about-{term}]:visible").click()
+        assert about.is_visible()
+        page.keyboard.press("Escape")
+        assert about.is_hidden()
 
 
 @pytest.mark.parametrize(("view", "kind", "n"), [("glimpse", "read", 3), ("look", "write", 4)])
@@ -271,27 +272,23 @@ def test_the_story_leads_through_nine_cards_with_a_question_each(go):
     page.locator("#glimpse .turn .page", has_text="9 / 9").wait_for()
 
 
-@pytest.mark.parametrize(
-    ("card", "scene", "stage"),
-    [
+def test_each_card_sets_its_scene(go):
+    page = go("view=glimpse&story=1", motion="reduce")
+    for card, scene, stage in (
         (2, {"t": "6"}, {"6"}),  # the tiny model has six glimpses
         (4, {"stage": "1"}, {"1"}),
         (8, {"mode": "dream"}, set()),
         (9, {"model": "plain"}, {"6"}),
-    ],
-)
-def test_each_card_sets_its_scene(page, site, card, scene, stage):
-    page.emulate_media(reduced_motion="reduce")
-    page.goto(f"{site}?{card}#story={card}")
-    page.locator("#glimpse .story article:visible").wait_for()
-    finished(page, "glimpse")
-    wait(page, f"document.querySelector('#glimpse .page').textContent === '{card} / 9'")
-    at = settings(page)
-    assert at.items() >= (scene | {"story": str(card)}).items()
-    highlighted = page.evaluate(
-        "[...document.querySelectorAll('#glimpse .box.lit')].map((box) => box.dataset.stage)"
-    )
-    assert set(highlighted) >= stage
+    ):
+        navigate(page, f"story={card}")
+        wait(page, f"document.querySelector('#glimpse .page').textContent === '{card} / 9'")
+        finished(page, "glimpse")
+        at = settings(page)
+        assert at.items() >= (scene | {"story": str(card)}).items()
+        highlighted = page.evaluate(
+            "[...document.querySelectorAll('#glimpse .box.lit')].map((box) => box.dataset.stage)"
+        )
+        assert set(highlighted) >= stage
 
 
 def test_the_story_compares_the_models_with_the_measured_costs(go):
