@@ -7,8 +7,8 @@ export const split = (values, count) =>
   );
 
 /** Concatenates arrays of numbers. */
-export function join(parts) {
-  const result = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+export function join(parts, Numbers = Float32Array) {
+  const result = new Numbers(parts.reduce((sum, { length }) => sum + length, 0));
   let start = 0;
   for (const part of parts) {
     result.set(part, start);

@@ -55,7 +55,9 @@ class DiscretisedLogistic {
 
   /** Returns the location mu as a picture in [0, 1]. */
   mean(canvas, channels) {
-    return new Float32Array(this._split(canvas, channels)[0].map(clamp));
+    const mean = new Float32Array((channels * canvas.length) / this.canvasChannels(channels));
+    for (let i = 0; i < mean.length; i++) mean[i] = clamp(0.5 + canvas[i] / 4);
+    return mean;
   }
 
   /**

@@ -183,12 +183,12 @@ function films(model, { canvases, read_window, write_window, kl }) {
   const { config, canvas_0 } = model;
   const { glimpses, height, width, channels, read_size: readSize, write_size: writeSize } = config;
   const count = canvases[0].length / canvas_0.length;
-  const pictures = canvases.map((canvas) => split(canvas, count));
+  const pictures = canvases.map((canvas) => split(bytes(model, canvas), count));
   const select = (values, b) => values?.[0] && values.map((value) => value[b]);
   return Array.from({ length: count }, (_, b) => ({
     ...{ glimpses, height, width, channels, readSize, writeSize, photo: !isInk(config) },
     start: bytes(model, canvas_0),
-    means: bytes(model, join(pictures.map((images) => images[b]))),
+    means: join(pictures.map((images) => images[b]), Uint8Array),
     read: select(read_window, b) ?? null,
     write: select(write_window, b) ?? null,
     kl: select(kl, b) ?? null,
