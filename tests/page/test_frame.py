@@ -144,6 +144,33 @@ def test_the_dark_theme_is_printed_on_white_paper(go):
     assert (pixels(page, tile("paint", 0)) == dark).all()
 
 
+@pytest.mark.parametrize(
+    ("address", "button", "explained"),
+    [
+        ("view=glimpse&t=3&stage=3", "about-kl", ".explain p:visible"),
+        ("view=glimpse&t=3&stage=2", "about-lstm", ".explain p:visible"),
+        ("view=glimpse&story=3", "answer-3", ".story article:visible"),
+        ("view=look&seed=3", "about-bound", "[popovertarget=about-bound]"),
+        ("view=paint&seed=3", "save", ".save"),
+    ],
+)
+def test_explanations_do_not_cover_what_they_explain(go, address, button, explained):
+    page = go(address, motion="reduce")
+    section = page.locator("main section:visible")
+    for width, height in ((1280, 800), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        section.locator(f"[popovertarget={button}]:visible").click()
+        places = page.locator(f"#{button}"), section.locator(explained)
+        box, about = (place.bounding_box() for place in places)
+        page.keyboard.press("Escape")
+        apart = box["y"] >= about["y"] + about["height"] or box["y"] + box["height"] <= about["y"]
+        beside = box["x"] >= about["x"] + about["width"] or box["x"] + box["width"] <= about["x"]
+        assert apart or beside
+        assert box["x"] >= 0 <= box["y"]
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+
+
 def test_invalid_addresses_open_a_view_without_an_error(go):
     page = go("view=nothing&model=unknown&seed=-1&t=many")
     for invalid in (

@@ -64,6 +64,19 @@ def test_the_arrow_keys_step_through_the_stages_and_then_the_glimpses(go):
         assert (glimpse(page, "glimpse"), lit(page)) == (t, {str(stage)})
 
 
+def test_with_reduced_motion_it_opens_at_the_first_stage_with_buttons_to_step(go):
+    page = go("view=glimpse", motion="reduce")
+    assert (glimpse(page, "glimpse"), lit(page)) == (1, {"0"})
+    assert text(page, "#glimpse .play") == "Play"
+    for stage in (1, 2):
+        page.click("#glimpse [aria-label='Step forward']")
+        assert (glimpse(page, "glimpse"), lit(page)) == (1, {str(stage)})
+    page.click("#glimpse [aria-label='Step back']")
+    assert lit(page) == {"1"}
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.locator("#glimpse .steps").is_hidden()
+
+
 def test_pointing_at_a_box_or_focusing_it_shows_its_equation_and_its_pixels(go):
     page = go("view=glimpse&t=3")
     picture = pixels(page, "#glimpse .x")

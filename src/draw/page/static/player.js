@@ -18,10 +18,9 @@ const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Player {
   /**
-   * `root` contains the elements `.play`, `.slider`, `.position` and
-   * `.speed`. `draw(t, resting)` shows the
-   * film after glimpse t = 0..T; `resting` is true during the pause at the end of a film that
-   * plays. `settled()` is called after the visitor seeks, plays or pauses.
+   * `root` contains the elements `.play`, `.slider`, `.position`, `.speed` and `.steps`.
+   * `draw(t, resting)` shows the film after glimpse t = 0..T; `resting` is true during the pause at
+   * the end of a film that plays. `settled()` is called after the visitor seeks, plays or pauses.
    */
   constructor(root, draw, settled) {
     this.button = root.querySelector(".play");
@@ -36,6 +35,9 @@ export class Player {
     this.frame = null; // animation frame request, while playing
     this.first = this.t = this.last = 0;
     this.button.addEventListener("click", () => this.toggle());
+    [...root.querySelector(".steps").children].forEach((button, i) => {
+      button.addEventListener("click", () => this.step(2 * i - 1));
+    });
     this.speed.addEventListener("change", () => (speed = Number(this.speed.value)));
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
   }

@@ -28,7 +28,7 @@ export class StagePlayer extends Player {
   begin() {
     this.stage = this.start;
     super.begin();
-    if (!this.playing) this.hold(this.last);
+    if (!this.playing) this.hold(1, this.start); // with reduced motion: the visitor steps
   }
 
   hold(t, stage = LAST) {
