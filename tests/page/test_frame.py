@@ -330,19 +330,33 @@ def test_the_page_works_offline_after_the_first_visit(browser, serve, folder):
     with new_page(browser) as page:
         page.goto(f"{site}?offline#view=paint")
         page.locator("#paint .again:enabled").wait_for()
-        wait(page, "navigator.serviceWorker.controller")
-        kept = """(await caches.open("draw")).match("worker.js")"""
-        for _ in range(1200):
-            if page.evaluate(f"(async () => Boolean(await {kept}))()"):
-                break
-            page.wait_for_timeout(25)
-        page.context.set_offline(True)
-        page.goto(f"{site}?again#view=paint&model=two-digits&seed=1")
-        finished(page, "paint")
         choose_model(page, "plain")
+        page.wait_for_url("**model=plain**")
+        finished(page, "paint")
+        for file in ("worker.js", "models/attentive/model.safetensors", "traces/plain.json"):
+            wait_for_kept(page, file)
+        keys = "async () => (await (await caches.open('draw')).keys()).map(({ url }) => url)"
+        models = {url.split("/")[-2] for url in page.evaluate(keys) if "/models/" in url}
+        assert models == {"attentive", "plain"}  # others are large and may not be needed
+        page.context.set_offline(True)
+        page.goto(f"{site}?again#view=paint&model=plain&seed=1")
+        finished(page, "paint")
+        choose_model(page, "attentive")
         finished(page, "paint")
         page.click("nav [data-view=look]")
         finished(page, "look")
+        choose_model(page, "colour")
+        page.locator("#notice button").wait_for()  # to try again
+
+
+def wait_for_kept(page: Page, file: str) -> None:
+    """Wait until the service worker keeps a file."""
+    kept = f"""(async () => Boolean(await (await caches.open("draw")).match("{file}")))()"""
+    for _ in range(1200):
+        if page.evaluate(kept):
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"{file} is not kept")
 
 
 def test_the_status_shows_how_much_of_a_model_is_loaded(own_page, site):
@@ -356,7 +370,27 @@ def test_the_status_shows_how_much_of_a_model_is_loaded(own_page, site):
     page.goto(f"{site}#view=paint&model=mnist&seed=2")
     page.locator("#paint .again:enabled").wait_for()
     seen = page.evaluate("[...statuses]")
-    assert any(re.fullmatch(r"Loading the model, \d+%", status) for status in seen)
+    assert any(re.fullmatch(r"Loading the model, \d+% of 1\.\d MB", status) for status in seen)
+
+
+def test_the_status_shows_the_progress_of_the_model_that_the_view_waits_for(own_page, site):
+    page = own_page
+    page.add_init_script(
+        """const post = Worker.prototype.postMessage;
+        Worker.prototype.postMessage = function (message) {
+            if (message.task === "load") { // stays at a share that depends on the model
+                const progress = { colour: [1e6, 8e6], plain: [3e6, null] }[message.model];
+                if (progress) return this.onmessage({ data: { id: message.id, progress } });
+            }
+            post.call(this, message);
+        };"""
+    )
+    page.goto(f"{site}#view=look&model=colour")
+    page.locator("#look .status", has_text="Loading the model, 12% of 8.0 MB").wait_for()
+    choose_model(page, "plain")
+    page.locator("#look .status", has_text="Loading the model, 3.0 MB").wait_for()
+    choose_model(page, "colour")
+    page.locator("#look .status", has_text="Loading the model, 12% of 8.0 MB").wait_for()
 
 
 def test_the_trace_is_loaded_before_the_weights(go):

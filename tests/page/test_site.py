@@ -150,16 +150,29 @@ def test_a_given_model_replaces_the_bundled_model_of_the_same_name(tmp_path):
     assert files["model.safetensors"] == (source / "model.safetensors").read_bytes()
 
 
-def test_a_visitor_loads_less_than_5_mb(folder):
-    """The page, and any one model with its trace, or both classifiers."""
+def test_a_first_visit_loads_less_than_5_mb_and_another_model_less_than_10_mb(folder):
+    """The page loads only its first model until the visitor chooses another one."""
     files = contents(folder)
-    shared = sum(len(f) for n, f in files.items() if not n.startswith(("models/", "traces/")))
+
+    def size(*starts: str) -> int:
+        return sum(len(file) for name, file in files.items() if name.startswith(starts))
+
+    page = size("") - size("models/", "traces/")
+    assert page + size(f"models/{site.DEFAULT}/", f"traces/{site.DEFAULT}.json") < 5_000_000
     for name in zoo.names("DRAW"):
-        parts = (f"models/{name}/config.json", f"models/{name}/model.safetensors")
-        model = sum(len(files[part]) for part in (*parts, f"traces/{name}.json"))
-        assert shared + model < 5_000_000
-    classifiers = [len(f) for n, f in files.items() if n.startswith("models/cluttered-100")]
-    assert shared + sum(classifiers) < 5_000_000
+        assert size(f"models/{name}/") < 8_500_000
+        assert size(f"traces/{name}.json") < 1_500_000
+    assert size("models/cluttered-100") < 2_000_000
+
+
+def test_the_default_model_comes_first(tmp_path, cache, monkeypatch):
+    bundled = tmp_path / "bundled"
+    for name in ("cifar10", site.DEFAULT, "quick"):
+        TINY_MODELS["plain"].save(bundled / name / "model")
+    monkeypatch.setattr(zoo, "BUNDLED", bundled)
+    build_site(tmp_path / "site", {})
+    index = json.loads((tmp_path / "site/models.json").read_text())
+    assert [entry["name"] for entry in index] == [site.DEFAULT, "cifar10", "quick"]
 
 
 @pytest.mark.usefixtures("only_tiny")

@@ -1,12 +1,14 @@
 """Build the page's folder.
 
 index.html, *.js, style.css   the page, copied from static/
-models.json                   names and configurations of the models; the page shows the first one.
+models.json                   names and configurations of the models; the page shows the first one
+                              and loads the others on request.
                               Bundled models have a histogram of what validation images cost.
 models/NAME/                  config.json and model.safetensors, with which the page runs the model
 models/NAME/results.json      what was measured on a bundled classifier
 traces/NAME.json              sample trace of a DRAW, which the page plays while it loads weights
-files.json                    all other files, which the page keeps for use without a network
+files.json                    all other files; for use without a network, the page keeps its own
+                              files and those of the models that the visitor has chosen
 """
 
 import hashlib
@@ -36,6 +38,7 @@ from draw.storage.hub import CONFIG, WEIGHTS
 
 STATIC = Path(__file__).parent / "static"
 COSTS = Path(__file__).parent / "costs"
+DEFAULT = "mnist"  # the bundled model that the page shows first
 INDEX, FILES, RESULTS = "models.json", "files.json", "results.json"
 MAX_SAMPLES = 24  # per sample trace; the page generates missing ones
 MAX_TRACE_BYTES = 3 * 2**20  # pixels of a sample trace before compression
@@ -101,8 +104,9 @@ def _costs(name: str) -> dict[str, Any] | None:
 
 
 def _copy_bundled(folder: Path, exclude: dict[str, DRAW]) -> list[str]:
-    """Copy the bundled models; return their names."""
-    names = [name for name in zoo.names("DRAW") if name not in exclude]
+    """Copy the bundled models; return their names, with the default model first."""
+    bundled = sorted(zoo.names("DRAW"), key=lambda name: (name != DEFAULT, name))
+    names = [name for name in bundled if name not in exclude]
     for name in names:
         _copy(name, folder)
     return names

@@ -42,8 +42,10 @@ class App {
     this.photo = {}; // the chosen photo: { name, file }
     this.traces = new Map(); // name -> promise of films
     this.loaded = new Map(); // name -> promise
+    this.progress = new Map(); // name -> bytes loaded and in total, which is null if unknown
     this.views = new Map(); // name -> view, created on first use
     this.viewName = this.view = this.model = null; // currently shown
+    this.keep = null; // keeps a model for use without a network, where that is possible
     this.written = this.newest = null; // the address, and the next one to write
     this.timer = null; // runs until the next write is allowed
   }
@@ -55,10 +57,14 @@ class App {
 
   /** Loads a model; resolves when it can run. */
   load(name) {
-    const progress = (...bytes) => this.view.showProgress?.(...bytes);
-    return once(this.loaded, name, () =>
-      this.engine.run("load", name, {}, undefined, progress).next(), // has no parts
-    );
+    const progress = (...bytes) => {
+      this.progress.set(name, bytes);
+      this.view.showProgress?.();
+    };
+    return once(this.loaded, name, async () => {
+      await this.engine.run("load", name, {}, undefined, progress).next(); // has no parts
+      this.keep?.(name);
+    });
   }
 
   /** Runs a function of `runs.js` with the current model or another one; yields its parts. */
@@ -239,21 +245,21 @@ function initKeys(app) {
 }
 
 /**
- * Lets a service worker keep the page and its models, when the first one has been loaded. A server on
- * this computer has another port, and would need another copy, each time; `?offline` keeps one anyway.
+ * Lets a service worker keep the page and each model that the visitor uses. A server on this computer
+ * has another port, and would need another copy, each time; `?offline` keeps one anyway.
  */
-async function keepForOfflineUse(app) {
+function initOffline(app) {
   const isLocal = ["127.0.0.1", "localhost"].includes(location.hostname);
   if (isLocal && !new URLSearchParams(location.search).has("offline")) return;
   if (!navigator.serviceWorker || navigator.connection?.saveData) return;
-  try {
-    await app.load(app.model.name);
-    await navigator.serviceWorker.register("offline.js");
-    const { active } = await navigator.serviceWorker.ready;
-    active.postMessage("keep");
-  } catch {
-    // The page works without it: browsers reject service workers in private windows, for example.
-  }
+  app.keep = async (name) => {
+    try {
+      await navigator.serviceWorker.register("offline.js");
+      (await navigator.serviceWorker.ready).active.postMessage(name);
+    } catch {
+      // The page works without it: browsers reject service workers in private windows, for example.
+    }
+  };
 }
 
 async function main() {
@@ -287,8 +293,8 @@ async function main() {
   });
   initKeys(app);
   initMenu(byId("save"), () => app.view);
+  initOffline(app);
   app.open();
-  keepForOfflineUse(app);
 }
 
 main().catch((error) => {

@@ -1,21 +1,22 @@
-/** Service worker: serves the page and its models from a cache when the network does not answer. */
+/** Service worker: serves the page and the models used before when the network does not answer. */
 
 const CACHE = "draw";
 
 addEventListener("install", () => skipWaiting());
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
-addEventListener("message", (event) => event.waitUntil(keepAll()));
+addEventListener("message", (event) => event.waitUntil(keep(event.data)));
 addEventListener("fetch", (event) => {
   const { method, url } = event.request;
   const isOurs = method === "GET" && url.startsWith(registration.scope);
   if (isOurs) event.respondWith(answer(event));
 });
 
-/** Adds the files of the page that are not in the cache yet, one by one. */
-async function keepAll() {
+/** Adds the files of the page and of one model that are not in the cache yet, one by one. */
+async function keep(model) {
   const cache = await caches.open(CACHE);
   const files = await (await fetch("files.json")).json();
-  for (const file of ["./", "files.json", ...files]) {
+  const isNeeded = (file) => !/^(models|traces)\//.test(file) || file.split(/[/]|\.json$/)[1] === model;
+  for (const file of ["./", "files.json", ...files.filter(isNeeded)]) {
     if (!(await cache.match(file))) await cache.add(file);
   }
 }

@@ -24,6 +24,7 @@ export class FilmView {
     this.canvases = []; // elements
     this.films = []; // one per canvas; a missing film is shown as an empty picture
     this.saving = false; // a file is being made
+    this.needed = null; // names of the models that the view waits for
     this.player = this.createPlayer();
     this.again = this.find(".again");
     this.saveButton = this.find(".save");
@@ -71,6 +72,7 @@ export class FilmView {
     const facts = {
       ...{ read: has("read"), write: has("write"), windows: this.kinds.some(has) },
       ...{ ink: isInk(config), logistic: likelihood !== "bernoulli" },
+      colour: config.channels > 1,
       coupled: likelihood === "coupled-logistic" && config.channels > 1,
     };
     return facts[condition.replace("no-", "")] !== condition.startsWith("no-");
@@ -99,6 +101,7 @@ export class FilmView {
   /** Stops the current run; returns the signal for the next one. */
   startRun() {
     this.saveButton.disabled = true;
+    this.needed = null;
     this.stop?.abort();
     this.stop = new AbortController();
     return this.stop.signal;
@@ -106,15 +109,17 @@ export class FilmView {
 
   /** Waits until the models are loaded; returns false if the view has started another run. */
   async ready(signal, ...names) {
+    if (signal.aborted) return false;
     this.again.disabled = true;
-    this.setStatus("Loading the model");
-    this.isLoading = true;
+    this.needed = names.length ? names : [this.app.model.name];
+    this.showProgress();
     try {
-      const needed = names.length ? names : [this.app.model.name];
-      await Promise.all(needed.map((name) => this.app.load(name)));
+      await Promise.all(this.needed.map((name) => this.app.load(name)));
     } finally {
-      this.isLoading = false;
-      if (!signal.aborted) this.setStatus("");
+      if (!signal.aborted) {
+        this.needed = null;
+        this.setStatus("");
+      }
     }
     if (!signal.aborted) this.again.disabled = false;
     return !signal.aborted;
@@ -122,6 +127,7 @@ export class FilmView {
 
   /** Shows the sample traces of models, which need no run; returns false if one is missing. */
   async previewTrace(names, signal, t) {
+    this.setStatus("Loading the pictures");
     try {
       const films = await Promise.all(names.map((name) => this.app.trace(name)));
       if (signal.aborted) return true;
@@ -136,11 +142,14 @@ export class FilmView {
     return true;
   }
 
-  /** Shows how much of a model is loaded, in bytes; the total is null if it is unknown. */
-  showProgress(loaded, total) {
-    if (!this.isLoading) return;
-    const share = total ? `${Math.floor((100 * loaded) / total)}%` : `${(loaded / 1e6).toFixed(1)} MB`;
-    this.setStatus(`Loading the model, ${share}`);
+  /** Shows how much of the models that the view waits for is loaded. */
+  showProgress() {
+    if (!this.needed) return;
+    const known = this.needed.map((name) => this.app.progress.get(name)).filter(Boolean);
+    const [loaded, total] = [0, 1].map((i) => known.reduce((sum, bytes) => sum + bytes[i], 0));
+    const amount = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+    const share = total ? `${Math.floor((100 * loaded) / total)}% of ${amount(total)}` : amount(loaded);
+    this.setStatus(known.length ? `Loading the model, ${share}` : "Loading the model");
   }
 
   setStatus(text) {
