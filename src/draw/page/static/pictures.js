@@ -140,11 +140,12 @@ export function drawPath(canvas, windows, size) {
   context.restore();
 }
 
-/** Returns an empty picture for a model with this configuration. */
+/** Returns an empty picture for a model with this configuration: paper, or grey among photos. */
 export function blank(config) {
   const { height, width, channels } = config;
-  const values = new Uint8Array(channels * height * width);
-  return { height, width, channels, photo: !isInk(config), values };
+  const photo = !isInk(config);
+  const values = new Uint8Array(channels * height * width).fill(photo ? 128 : 0);
+  return { height, width, channels, photo, values };
 }
 
 /** Fills a grid with canvas elements, inside buttons that call `pick(index)` if it is given. */

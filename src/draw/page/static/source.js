@@ -21,9 +21,9 @@ export class Choice {
   }
 
   /** Shows the drawing or the photo of the address, or else the one before, or an example. */
-  async open({ ink, photo }, example) {
+  async open({ ink, photo }, example, otherPhoto = 0) {
     if (this.isInk) this.openDrawing(ink, example);
-    else await this.photo.open(photo, example);
+    else await this.photo.open(photo, otherPhoto);
   }
 
   openDrawing(ink, example) {

@@ -39,7 +39,7 @@ export class Finish extends FilmView {
     if (this.isAddressed) this.hide.value = Object.hasOwn(HIDDEN, settings.hide) ? settings.hide : "right";
     await this.source.open(settings, FIRST_EXAMPLE);
     if (signal.aborted) return;
-    if (await this.ready(signal)) await this.rerun(this.seed, settings.t);
+    await this.rerun(this.seed, settings.t);
   }
 
   startRun() {
@@ -69,7 +69,6 @@ export class Finish extends FilmView {
       this.again.disabled = true;
       return this.app.remember({});
     }
-    this.again.disabled = false;
     this.source.draw();
     const { mask } = this;
     const { channels } = this.app.model.config;
@@ -78,11 +77,13 @@ export class Finish extends FilmView {
     const args = { ...this.known, seed, count: COUNT, rounds: ROUNDS };
     this.player.hold(parseInteger(t, 0, this.player.last) ?? this.player.last);
     this.remember();
+    if (!(await this.ready(signal))) return;
+    this.setStatus(`Round 1 of ${ROUNDS}`);
     for await (const { round, pictures, films = [] } of this.app.run("complete", args, signal)) {
       this.unfinished = pictures;
       this.films = films;
       this.redraw();
-      this.setStatus(round < ROUNDS ? `Round ${round} of ${ROUNDS}` : this.source.message);
+      this.setStatus(round < ROUNDS ? `Round ${round + 1} of ${ROUNDS}` : this.source.message);
     }
     if (signal.aborted) return;
     this.saveButton.disabled = false;

@@ -75,20 +75,20 @@ export class Glimpse extends FilmView {
     this.player.hold(1);
     await this.source.open(settings, FIRST_PICTURE);
     if (signal.aborted) return;
-    this.pixels = this.source.image;
-    this.source.draw();
+    this.setStatus("Loading the pictures");
     const trace = await this.app.trace().catch(() => []); // before the weights: it is smaller
-    const timer = setTimeout(() => this.preview(trace, signal), PATIENCE);
-    const isReady = await this.ready(signal);
-    clearTimeout(timer);
-    if (isReady) await this.rerun(this.seed, t, parseInteger(stage, 0, LAST));
+    if (signal.aborted) return;
+    const { model } = this.app;
+    const isWaiting = () => model === this.app.model && !this.stop.signal.aborted;
+    const timer = setTimeout(() => isWaiting() && this.preview(trace), PATIENCE);
+    await this.rerun(this.seed, t, parseInteger(stage, 0, LAST)).finally(() => clearTimeout(timer));
   }
 
   /** Shows a sample of the trace, of which only the canvas is known, while the weights are loaded. */
-  preview(trace, signal) {
-    if (!trace.length || signal.aborted) return;
-    this.films = [trace[0]];
-    this.find(".flow").classList.add("waiting");
+  preview([film]) {
+    if (!film || this.film) return;
+    this.films = [film];
+    this.describe();
     this.player.begin();
   }
 
@@ -104,10 +104,14 @@ export class Glimpse extends FilmView {
     this.again.disabled = true;
     this.describe();
     this.pixels = this.source.image;
+    this.source.draw();
+    if (!(await this.ready(signal))) return;
+    this.again.disabled = true;
     const { pixels, index } = this;
     const [task, args] = this.mode === "copy" ? ["reconstruct", { pixels, seed }] : ["dream", { seed, index }];
     for await (const { films } of this.app.run(task, args, signal)) {
       this.films = films;
+      this.describe();
       this.again.disabled = this.saveButton.disabled = false;
       const glimpse = parseInteger(t, 1, MAX_GLIMPSE);
       if (glimpse === undefined) this.player.begin();
@@ -128,7 +132,8 @@ export class Glimpse extends FilmView {
     const isDream = this.mode === "dream";
     this.player.start = isDream ? SEND : 0;
     this.columns = isDream ? 3 : 5;
-    this.find(".flow").classList.remove("waiting");
+    const isSample = this.film && !this.film.inside;
+    this.find(".flow").classList.toggle("waiting", Boolean(isSample));
     this.find(".flow").classList.toggle("dreaming", isDream);
     const { read_size: N, write_size: n, channels } = config;
     const count = channels * N ** 2;

@@ -65,7 +65,7 @@ export class Look extends FilmView {
     await this.source.open(settings, FIRST_EXAMPLE);
     if (signal.aborted) return;
     this.prepare();
-    if (await this.ready(signal)) await this.rerun(this.seed, settings.t);
+    await this.rerun(this.seed, settings.t);
   }
 
   /** Reconstructs the picture after it has changed. */
@@ -89,6 +89,8 @@ export class Look extends FilmView {
     this.seed = seed;
     if (this.source.isEmpty) return this.app.remember({});
     this.remember(t ?? null); // so that the picture is stored before the film is finished
+    if (!(await this.ready(signal))) return;
+    this.again.disabled = true;
     const args = { pixels: this.pixels, seed };
     for await (const { films } of this.app.run("reconstruct", args, signal)) {
       this.films = films;
@@ -146,7 +148,7 @@ export class Look extends FilmView {
 
   /** Formats nats in the visitor's unit. */
   amount(nats) {
-    return (nats * UNITS[this.unit]).toFixed(1);
+    return format(nats * UNITS[this.unit], 1);
   }
 
   /** Shows the cost of the latents so far, and that of the pixels given the current canvas. */
@@ -154,10 +156,12 @@ export class Look extends FilmView {
     const { kl, logLikelihood, glimpses } = this.film ?? {};
     const latent = kl?.slice(0, t).reduce((sum, nats) => sum + nats, 0);
     const bound = latent - logLikelihood?.[t]; // eq. 12
-    const shown = [latent, bound].map((nats) => this.amount(nats));
-    const parts = { ".latent": shown[0], ".pixels": (shown[1] - shown[0]).toFixed(1), ".bound": shown[1] };
-    for (const [name, text] of Object.entries(parts)) {
-      this.find(name).textContent = this.film ? text : "–"; // the rounded numbers add up
+    const scale = UNITS[this.unit];
+    const digits = Math.abs(bound * scale) < 1000 ? 1 : 0;
+    const [first, sum] = [latent, bound].map((nats) => Number((nats * scale).toFixed(digits)));
+    const parts = { ".latent": first, ".pixels": sum - first, ".bound": sum };
+    for (const [name, number] of Object.entries(parts)) {
+      this.find(name).textContent = this.film ? format(number, digits) : "–"; // they add up
     }
     const meaning = t === glimpses ? "one-sample bound" : "if stopped here";
     this.find(".meaning").textContent = `${this.unit}, ${meaning}`;
@@ -195,5 +199,8 @@ export class Look extends FilmView {
     }
   }
 }
+
+const format = (number, digits) =>
+  number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
 const capital = (word) => word[0].toUpperCase() + word.slice(1);

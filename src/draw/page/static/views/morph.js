@@ -59,10 +59,10 @@ export class Morph extends FilmView {
     this.opened = true;
     this.label();
     const names = [settings.a, settings.b].map((text) => ({ ink: text, photo: text }));
-    await Promise.all(this.sources.map((source, i) => source.open(names[i], FIRST_EXAMPLES[i])));
+    await Promise.all(this.sources.map((source, i) => source.open(names[i], FIRST_EXAMPLES[i], i)));
     if (signal.aborted) return;
     this.player.hold(this.player.last);
-    if (await this.ready(signal)) await this.rerun(this.seed, settings.t ?? String(glimpses));
+    await this.rerun(this.seed, settings.t ?? String(glimpses));
   }
 
   close() {
@@ -83,6 +83,7 @@ export class Morph extends FilmView {
       return this.remember();
     }
     this.remember();
+    if (!(await this.ready(signal))) return;
     const { glimpses } = this;
     const k = Number(this.count.value);
     const range = { all: [0, glimpses], first: [0, k], last: [glimpses - k, glimpses] };

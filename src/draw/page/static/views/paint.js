@@ -26,6 +26,7 @@ export class Paint extends FilmView {
     // The weights are loaded after the trace, so that a film plays as soon as possible.
     const isPlaying = this.seed === TRACE_SEED && (await this.previewTrace([this.app.model.name], signal, t));
     const isComplete = isPlaying && this.films.length === COUNT; // traces of large pictures are not
+    if (signal.aborted) return;
     if (isPlaying) this.setForkable(isComplete);
     if ((await this.ready(signal)) && !isComplete) await this.generate(t);
   }
@@ -45,6 +46,7 @@ export class Paint extends FilmView {
     const start = this.films.length;
     const missing = { seed, start, count: COUNT - start };
     this.films = [...this.films]; // the trace remains unchanged
+    this.setStatus(`${start} of ${COUNT}`);
     for await (const { films } of this.app.run("sample", missing, signal)) {
       this.films.push(...films);
       if (this.films.length === films.length) this.start(t);

@@ -6,7 +6,7 @@ import { EXAMPLES, exampleButtons } from "../examples.js";
 import { create, drawFilters, setAttributes } from "../filters.js";
 import { fromText, imageOf, isInk, rasterise } from "../ink.js";
 import { ARROWS } from "../pad.js";
-import { choicesFor, photoNamed, usesOwnFile } from "../photo.js";
+import { Photo, usesOwnFile } from "../photo.js";
 import { colours, show } from "../pictures.js";
 import { save } from "../save.js";
 
@@ -39,6 +39,7 @@ export class Sandbox {
       this.setPicture(name);
       this.change({});
     });
+    this.photos = new Photo(this, { changed: () => this.takePhoto() });
     this.setPicture(FIRST_PICTURE);
     for (const svg of root.querySelectorAll(".filters")) svg.setAttribute("viewBox", "0 0 1 1");
     this.initPointer();
@@ -51,14 +52,18 @@ export class Sandbox {
 
   async open(settings) {
     const { app } = this;
-    const isPhoto = settings.photo !== undefined && !isInk(app.model.config);
-    const photo = isPhoto && photoNamed(app, await choicesFor(app), settings.photo);
-    if (app.view !== this) return;
-    if (Object.keys(settings).length) {
-      this.values = { ...START }; // settings that are not given have defaults
+    const opening = (this.opening = {});
+    const isPhoto = !isInk(app.model.config);
+    this.isAddressed = Object.keys(settings).length > 0;
+    this.find(".examples").hidden = isPhoto;
+    this.find(".photos").hidden = this.find(".file").hidden = !isPhoto;
+    if (isPhoto) await this.photos.open(settings.photo, 0);
+    if (app.view !== this || this.opening !== opening) return;
+    if (this.isAddressed) this.values = { ...START }; // settings that are not given have defaults
+    if (this.isAddressed || isPhoto !== Boolean(this.photo)) {
       const size = parseInteger(settings.size, 8, 128);
       const known = Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : FIRST_PICTURE;
-      if (photo) this.setPhoto(photo, settings.photo);
+      if (isPhoto) this.setPhoto();
       else this.setPicture(known, settings.ink, size);
     }
     const values = Object.keys(START).map((name) => [name, Number(settings[name])]);
@@ -76,15 +81,27 @@ export class Sandbox {
     this.use(pixels, size, { picture, ink: ink || undefined });
   }
 
-  /** Uses a photo, extended to a square on the right or below, where coordinates end. */
-  setPhoto({ height, width, channels, values }, name) {
+  /** Shows another photo that the visitor has chosen. */
+  takePhoto() {
+    this.setStatus("");
+    this.setPhoto();
+    this.change({});
+  }
+
+  /** Uses the chosen photo, extended to a square on the right or below, where coordinates end. */
+  setPhoto() {
+    const { height, width, channels, values } = this.photos.picture;
     const size = Math.max(height, width);
     const pixels = new Uint8Array(channels * size ** 2);
     for (let row = 0; row < channels * height; row++) {
       const [channel, y] = [Math.floor(row / height), row % height];
       pixels.set(values.subarray(row * width, (row + 1) * width), (channel * size + y) * size);
     }
-    this.use(pixels, size, { photo: name });
+    this.use(pixels, size, { photo: this.photos.name });
+  }
+
+  setStatus(text) {
+    this.find(".status").textContent = text;
   }
 
   /** Uses bytes [channels, size, size] as the picture, which the settings name. */
@@ -175,6 +192,7 @@ export class Sandbox {
   }
 
   redraw() {
+    this.photos.draw();
     const { sigma, n, ...rest } = this.values;
     const window = { ...rest, sigma2: sigma ** 2 };
     const { F_x, F_y } = filterbanks(window, this.size, this.size, n);
