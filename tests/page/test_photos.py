@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import Page
 
-from draw import elbo
+from draw import attention, elbo
 
 from .conftest import CONFIGS, T
 from .helpers import (
@@ -229,6 +229,12 @@ def test_a_glimpse_shows_colours(go, models, noise):
         trace = model(x, eps=noise(1, 4)[:, None], record=True)
     previous = shown(page, "#glimpse .before canvas", config)
     assert np.abs(previous / 255 - trace.means[1, 0].numpy()).max() < 2 / 255
+    window = attention.Window(*(field[2] for field in trace.read_window))
+    x_hat = x - trace.means[1]
+    r, r_hat = (attention.read(image, window, 2)[0].numpy() for image in (x, x_hat))
+    seen = pixels(page, "#glimpse .r-hat")[14::28, 14::28].transpose(2, 0, 1)
+    r_hat = r_hat / max(1, r.max())
+    assert np.abs(seen / 255 - (1 + r_hat.clip(-1, 1)) / 2).max() < 2 / 255
     change = (trace.canvases[2] - trace.canvases[1])[0, :3].numpy()
     stroke = shown(page, "#glimpse .stroke canvas", config)
     assert np.abs(stroke / 255 - (1 + change / np.abs(change).max()) / 2).max() < 2 / 255

@@ -3,6 +3,7 @@
 import { parseInteger } from "../address.js";
 import { filterbanks, write } from "../attention.js";
 import { Flow } from "../flow.js";
+import { LIKELIHOODS } from "../likelihoods.js";
 import { blank, frame, show } from "../pictures.js";
 import { Choice } from "../source.js";
 import { quantile, signed, strip } from "../strips.js";
@@ -267,7 +268,9 @@ export class Glimpse extends FilmView {
       const byte = (value) => 255 * Math.min(1, Math.max(-1, value / scale));
       const [seen, missing] = [r.subarray(0, half), r.subarray(half)];
       show(this.find(".r"), { ...size(readSize), values: Uint8ClampedArray.from(seen, byte) });
-      show(this.find(".r-hat"), { ...size(readSize), values: Int16Array.from(missing, byte) });
+      const { errorScale } = LIKELIHOODS[this.app.model.config.likelihood];
+      const errors = Int16Array.from(missing, (value) => byte(value / errorScale)); // as in x_hat
+      show(this.find(".r-hat"), { ...size(readSize), values: errors });
     }
     show(this.find(".w"), { ...size(writeSize), values: signed(this.patch(t)) });
     for (const [name, values] of Object.entries({ "h-enc": h_enc, z, "h-dec": h_dec })) {
