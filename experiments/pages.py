@@ -23,10 +23,11 @@ ROWS: list[dict[str, str]] = tomllib.loads((TABLE.parent / "experiments.toml").r
     "experiment"
 ]
 Results = dict[str, Any]
-MNIST = "MNIST (LeCun, Cortes and Burges)"
-SOURCES = {  # of training images that are not from MNIST
+MADE_OF_MNIST = "digits5k binarized-mnist cluttered-100 cluttered-60 two-digits".split()
+SOURCES = dict.fromkeys(MADE_OF_MNIST, "MNIST (LeCun, Cortes and Burges)") | {
     "cifar10": "CIFAR-10 (Krizhevsky 2009)",
     "omniglot": "Omniglot (Lake et al. 2015)",
+    "svhn": "SVHN (Netzer et al. 2011)",
 }
 NEWLINE = "\n"  # f-strings cannot contain backslashes before Python 3.12
 
@@ -69,7 +70,7 @@ import draw
 images = draw.load("{name}").generate(64).mean  # [64, C, H, W] in [0, 1]
 ```
 """,
-        "All values are bounds on log p(x) in nats per image; higher is better. ± is the standard "
+        "Values in nats are bounds on log p(x) per image; higher is better. ± is the standard "
         "error over images. The ELBO has the KL terms in closed form and is averaged over the "
         "given number of samples per image.",
         "![samples, each next to the nearest training image](samples.png)\n\n"
@@ -184,7 +185,7 @@ def card(row: dict[str, str], results: Results) -> str:
 ## Source
 
 The model implements {PAPER}.
-The training images are from {SOURCES.get(results["trained_on"], MNIST)}.
+The training images are from {SOURCES[results["trained_on"]]}.
 `run.json` is the configuration.
 """
 

@@ -1,7 +1,8 @@
 """The distributions D(x | c_T) of eq. 9, listed in `LIKELIHOODS`.
 
 Each likelihood defines how many canvas channels an image needs, the mean picture of a canvas, the
-log likelihood of an image, and how to sample one. The first C canvas channels hold the mean.
+scale of the error image, the log likelihood of an image, and how to sample one. The first C canvas
+channels hold the mean.
 """
 
 import math
@@ -26,9 +27,8 @@ class Bernoulli:
         density of x and cannot be converted to bits per dimension.
     """
 
-    # The fused engines read these.
-    clamped = False  # the mean is a sigmoid
-    error_scale = 1  # eq. 3: x_hat = x - mean
+    clamped = False  # the mean is a sigmoid; the fused engines read this
+    error_scale = 1  # eq. 3: x_hat = error_scale (x - mean)
 
     def canvas_channels(self, channels: int) -> int:
         """Return the number of canvas channels K of images with C channels."""
@@ -69,12 +69,13 @@ class DiscretisedLogistic:
         not vanish there. So mu is linear in c, with the slope of a sigmoid at zero: with a sigmoid,
         the latents learned nothing from grey digits. And log s = log 0.1 + c / (1 + |c|/7): s is
         0.1 for c = 0, stays between 0.0001 and 110, and its slope falls no faster than 1/c^2.
+
+        Unlike in the paper, the error image is multiplied by 8: that of a photograph soon becomes
+        much smaller than the intensities that the encoder reads beside it.
     """
 
     clamped = True
-    # Differences from the mean of a photograph soon become much smaller than the intensities beside
-    # them. A power of two, so that the engines can divide by it without rounding.
-    error_scale = 8
+    error_scale = 8  # a power of two, so that the engines can divide by it without rounding
 
     def canvas_channels(self, channels: int) -> int:
         """Return the number of canvas channels K of images with C channels."""

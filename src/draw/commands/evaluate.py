@@ -99,5 +99,5 @@ def _table(results: dict[str, Any]) -> Table:
     if "elbo_nats" in results:
         table.add_row("ELBO: log likelihood term", f"{results['log_likelihood_nats']:.2f} nats")
         table.add_row("ELBO: minus the KL term", f"{-results['kl_nats']:.2f} nats")
-        table.caption = "Bounds on log p(x) in nats per image; ± is the standard error."
+        table.caption = "Bounds on log p(x) are in nats per image; ± is the standard error."
     return table

@@ -26,7 +26,7 @@ def values(results: dict[str, Any]) -> list[tuple[str, str]]:
     if "errors" not in results:
         elbo, *others = [(name, f"{bound} nats") for name, bound in bounds(results)]
         bits = bits_per_dim(results)
-        return [elbo, *([("ELBO in bits per dimension", bits)] if bits else []), *others]
+        return [elbo, *([("negative ELBO", f"{bits} bits per dimension")] if bits else []), *others]
     low, high = results["error_interval"]
     nats, stderr = results["log_likelihood_nats"], results["log_likelihood_stderr"]
     return [
@@ -36,11 +36,16 @@ def values(results: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def bits_per_dim(results: dict[str, Any]) -> str | None:
-    """Format the ELBO in bits per dimension, or return None unless pixels have many levels."""
-    bits, nats, stderr = (results[key] for key in ("bits_per_dim", "elbo_nats", "elbo_stderr"))
+    """Format the negative ELBO in bits per dimension, or return None if the images are binary.
+
+    It is also None if pixels are probabilities.
+    """
+    bits, stderr = results["bits_per_dim"], results["elbo_stderr"]
     if bits is None or results["binarisation"] != "none":
         return None
-    return plus_minus(bits, stderr and -stderr * bits / nats, digits=3)
+    if stderr is not None:
+        stderr *= bits / abs(results["elbo_nats"])
+    return plus_minus(bits, stderr, digits=3)
 
 
 def bounds(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -28,8 +28,8 @@ inline void unpad(const Image& image, const float* from, float* to) {
 }
 
 // The mean image of a canvas (`mean` of draw.likelihoods), the error image, and the derivatives of
-// both with respect to the canvas. A clamped mean is exactly 0 or 1, even after x - (x - mean); the rare values that are 0
-// or 1 without clamping are treated as clamped.
+// both with respect to the canvas. A clamped mean is exactly 0 or 1, even after x - (x - mean); the
+// rare values that are 0 or 1 without clamping are treated as clamped.
 struct Mean {
     bool clamped;  // linear and clamped to [0, 1], instead of a sigmoid
     float error_scale;  // a power of two

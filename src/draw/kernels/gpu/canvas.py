@@ -30,7 +30,7 @@ PIXELS = tl.constexpr(1024)  # per iteration without attention
 @no_type_check
 def write_and_read(
     image,  # x [B, C, H, W]
-    image_hat,  # x - mean(c_t)
+    image_hat,  # the error image of c_t
     last,  # c_{t-1}
     canvas,  # c_t
     out,  # [B, out], from h_dec_t: patch, write window, read window of glimpse t + 1
@@ -241,7 +241,8 @@ def store_canvas_backward(d_hat, d_canvas, image, image_hat, place, inside, layo
     """Add to the gradient of the canvas through the error image."""
     pixel = tl.load(image + place, mask=inside, other=0.0)
     error = tl.load(image_hat + place, mask=inside, other=0.0)
-    slope = layout.error_scale * mean_slope(pixel - error / layout.error_scale, layout.clamped)
+    mean = pixel - error * (1 / layout.error_scale)
+    slope = layout.error_scale * mean_slope(mean, layout.clamped)
     d_c = tl.load(d_canvas + place, mask=inside, other=0.0)
     tl.store(d_canvas + place, d_c - d_hat * slope, mask=inside)
 

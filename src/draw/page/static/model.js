@@ -66,8 +66,8 @@ export class DRAW {
   encodeStep(x, state, eps) {
     const { channels, latent_size: Z, read_size: n } = this.config;
     const batch = x.length / this.pixels;
-    const { errorScale } = this.likelihood;
-    const x_hat = subtract(x, this.mean(state.canvas)).map((error) => errorScale * error); // eq. 3
+    const x_hat = subtract(x, this.mean(state.canvas)); // eq. 3
+    for (let i = 0; i < x_hat.length; i++) x_hat[i] *= this.likelihood.errorScale;
     const both = concatenate(x, x_hat, batch); // [batch, 2 C, H, W]
     let [r, windows] = [both, null]; // eq. 17
     if (this.read_window) {

@@ -85,20 +85,23 @@ export class Photo {
     const { model } = app;
     this.picture = blank(model.config);
     this.offer(new Map()); // those of the model before cannot be chosen
+    this.name = undefined;
     const opening = (this.opening = choicesFor(app));
-    const choices = await opening;
-    if (app.model !== model || this.opening !== opening) return;
-    this.offer(choices);
-    const names = [this.name, name, isAddressed ? undefined : app.photo.name, [...choices.keys()][example]];
-    this.name = names.find((each) => photoNamed(app, choices, each)) ?? names.at(-1);
-    this.opening = null;
+    try {
+      const choices = await opening;
+      if (app.model !== model || this.opening !== opening) return;
+      this.offer(choices);
+      const names = [this.name, name, isAddressed ? undefined : app.photo.name, [...choices.keys()][example]];
+      this.name = names.find((each) => photoNamed(app, choices, each)) ?? names.at(-1);
+    } finally {
+      if (this.opening === opening) this.opening = null;
+    }
     this.update();
   }
 
   /** Creates a button for each example. */
   offer(choices) {
     this.choices = choices;
-    this.name = undefined;
     const buttons = [...choices.keys()].map((name) => {
       const canvas = Object.assign(document.createElement("canvas"), { className: "square" });
       const label = PHOTOS[name] ?? `Picture ${Number(name) + 1}`;

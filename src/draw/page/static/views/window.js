@@ -60,11 +60,11 @@ export class Sandbox {
     if (isPhoto) await this.photos.open(settings.photo, 0);
     if (app.view !== this || this.opening !== opening) return;
     if (this.isAddressed) this.values = { ...START }; // settings that are not given have defaults
-    if (this.isAddressed || isPhoto !== Boolean(this.photo)) {
+    if (isPhoto) this.setPhoto();
+    else if (this.isAddressed || this.photo) {
       const size = parseInteger(settings.size, 8, 128);
       const known = Object.hasOwn(EXAMPLES, settings.picture) ? settings.picture : FIRST_PICTURE;
-      if (isPhoto) this.setPhoto();
-      else this.setPicture(known, settings.ink, size);
+      this.setPicture(known, settings.ink, size);
     }
     const values = Object.keys(START).map((name) => [name, Number(settings[name])]);
     this.change(Object.fromEntries(values.filter(([, value]) => Number.isFinite(value))));
