@@ -2,6 +2,7 @@
 
 import hashlib
 import tracemalloc
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Generator
 
 from draw import data
+from draw.data import dataset
 from draw.data.dataset import Binarisation, Images
 from draw.data.transforms import RandomCrop
 from draw.errors import DataError
@@ -193,3 +195,11 @@ def test_training_and_validation_images_as_one_split(name, tmp_path):
     assert both.binarisation == parts[0].binarisation
     assert (both.labels is None) == (name == "folder")
     assert both.digest() not in {part.digest() for part in parts}
+
+
+def test_reference_pixels_are_all_images_or_the_first_transformed_ones(monkeypatch):
+    monkeypatch.setattr(dataset, "MAX_REFERENCE_IMAGES", 4)
+    images = Images(pixels=PIXELS, labels=torch.arange(6))
+    assert images.reference_pixels() is PIXELS
+    crops = replace(images, transform=RandomCrop((3, 2, 2)))
+    assert crops.reference_pixels().shape == (4, 3, 2, 2)

@@ -162,7 +162,8 @@ class Images:
         """Return pixels in which to find nearest neighbours: all, or 20,000 transformed images."""
         if self.transform is None:
             return self.pixels
-        return replace(self, pixels=self.pixels[:MAX_REFERENCE_IMAGES]).transformed(seed=0).pixels
+        pixels = self.pixels[:MAX_REFERENCE_IMAGES]
+        return replace(self, pixels=pixels, labels=None).transformed(seed=0).pixels
 
     def first(self, count: int) -> Float[Tensor, "B C H W"]:
         """Return the first `count` images as a batch, or all if there are fewer."""
