@@ -55,12 +55,12 @@ def test_it_contains_the_page_and_each_model_in_order(tmp_path):
     files = contents(tmp_path / "site")
     index = json.loads(files["models.json"])
     classifiers = ["cluttered-100", "cluttered-100-4"]
-    names = [*TINY_MODELS, *zoo.names("DRAW"), *classifiers]
-    assert [entry["name"] for entry in index] == names
+    bundled = sorted(zoo.names("DRAW"), key=lambda name: (name != site.DEFAULT, name))
+    assert [entry["name"] for entry in index] == [*TINY_MODELS, *bundled, *classifiers]
     for entry in index:
         name = entry["name"]
         assert json.loads(files[f"models/{name}/config.json"]) == entry["config"]
-        assert (entry["costs"] is None) == (name in (*TINY_MODELS, *classifiers))
+        assert (entry["costs"] is None) == (name in ("cifar10", *TINY_MODELS, *classifiers))
         assert f"models/{name}/model.safetensors" in files
         if name in classifiers:
             assert json.loads(files[f"models/{name}/results.json"]) == zoo.results(name)
