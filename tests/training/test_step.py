@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from draw.data import Batches
 from draw.distributed import World
@@ -71,6 +72,25 @@ def test_an_antithetic_minibatch_has_every_image_with_opposite_noise():
     assert event.train_nats == pytest.approx(nats.item(), rel=1e-5)
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
     assert event.gradient_norm == pytest.approx(float(gradient.norm()), rel=1e-4)
+
+
+def test_images_are_shifted_in_the_first_part_of_the_run_only():
+    config = replace(CONFIG, shift=1, antithetic=True, steps=10)
+    batches = Batches(random_images(), 4, 0)
+    stepper = Stepper(TrainState.create(config), config, batches)
+    is_shifted = []
+    for step in range(config.steps):
+        take_steps(stepper)
+        images, _ = batches[step]
+        first, second = stepper.x.chunk(2)
+        assert torch.equal(first, second)
+        padded = pad(images, (1, 1, 1, 1), mode="replicate")
+        H, W = images.shape[2:]
+        crops = [padded[..., y : y + H, x : x + W] for y in range(3) for x in range(3)]
+        same = torch.stack([(crop == first).flatten(1).all(1) for crop in crops])
+        assert same.any(0).all()
+        is_shifted.append(not torch.equal(images, first))
+    assert is_shifted == 7 * [True] + 3 * [False]
 
 
 @pytest.mark.parametrize("parts", [2, 3, 10])

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 from torch import Generator, Tensor
+from torch.nn.functional import pad
 
 PIECE = 8  # side of a piece of clutter, pixels
 
@@ -74,8 +75,8 @@ class RandomCrop:
     shape: tuple[int, int, int]  # (C, H, W) of the crop
 
     def __call__(
-        self, pixels: UInt8[Tensor, "B C h w"], generator: Generator | None
-    ) -> UInt8[Tensor, "B C {self.shape[1]} {self.shape[2]}"]:
+        self, pixels: Shaped[Tensor, "B C h w"], generator: Generator | None
+    ) -> Shaped[Tensor, "B C {self.shape[1]} {self.shape[2]}"]:
         """Crop a batch of images."""
         B, _, h, w = pixels.shape
         _, H, W = self.shape
@@ -103,6 +104,25 @@ class RandomMirror:
         """Flip some images of a batch."""
         is_flipped = torch.rand(len(pixels), generator=generator) < 0.5
         return torch.where(is_flipped[:, None, None, None], pixels.flip(-1), pixels)
+
+
+def random_shift(
+    images: Shaped[Tensor, "B C H W"], most: int, generator: Generator | None
+) -> Shaped[Tensor, "B C H W"]:
+    """Move each image by -most to `most` pixels along each axis, and repeat the pixels of its edge.
+
+    >>> images = torch.zeros(200, 1, 5, 5)
+    >>> images[:, :, 2, 2] = 1
+    >>> random_shift(images, 1, Generator().manual_seed(0)).amax(0)
+    tensor([[[0., 0., 0., 0., 0.],
+             [0., 1., 1., 1., 0.],
+             [0., 1., 1., 1., 0.],
+             [0., 1., 1., 1., 0.],
+             [0., 0., 0., 0., 0.]]])
+    """
+    _, C, H, W = images.shape
+    padded = pad(images, (most,) * 4, mode="replicate")
+    return RandomCrop((C, H, W))(padded, generator)
 
 
 def _scatter(

@@ -47,6 +47,9 @@ class TrainConfig:
     train_on: Literal["train", "train+valid"] = "train"
     # flip training images left to right at random; auto: if they are colour or photographs
     mirror: Literal["auto", "yes", "no"] = "no"
+    # move training images at random by up to this many pixels along each axis, in the first 70 %
+    # of the steps
+    shift: int = 0
     # trained model (name, folder or Hub id) to start from; the number of glimpses of a
     # classifier may differ
     start_from: str | None = None
@@ -73,6 +76,7 @@ class TrainConfig:
         check_limits(
             "",
             self,
+            shift=(0, min(self.model.image_shape[1:])),
             steps=(1, MAX_COUNT),
             batch_size=(1, 100_000),
             microbatches=(1, self.rows),

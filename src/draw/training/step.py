@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from draw.data import Batches
+from draw.data.transforms import random_shift
 from draw.distributed import SINGLE, World
 from draw.errors import RunError
 from draw.seeding import generator
@@ -25,6 +26,7 @@ from draw.training.state import TrainState
 
 MAX_SKIPPED_IN_ROW = 10  # steps without a finite gradient before training stops
 LOG_EVERY = 50  # steps
+SHIFTED_SHARE = 0.7  # of the steps; the others train on the images as they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +169,10 @@ class Stepper:
     def _load_inputs(self) -> None:
         """Copy the next minibatch to the buffers, and sample its noise."""
         config, step = self.config, self.state.step
-        for buffer, value in zip((self.x, self.labels), self.batches[step], strict=True):
+        x, labels = self.batches[step]
+        if config.shift and step < SHIFTED_SHARE * config.steps:
+            x = random_shift(x, config.shift, generator(config.seed, "shifts", step))
+        for buffer, value in zip((self.x, self.labels), (x, labels), strict=True):
             value = value.pin_memory() if buffer.is_cuda else value
             halves = buffer.view(-1, config.batch_size, *buffer.shape[1:])  # two if antithetic
             for half in halves:
