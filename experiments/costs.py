@@ -18,20 +18,20 @@ from draw.training.config import TrainConfig
 
 FOLDER = ROOT / "src/draw/page/costs"
 IMAGES, SEED = 2000, 0
-BIN = 5  # width of the histogram's bars, nats
+BINS = 5, 10, 25, 50, 100, 250, 500  # widths of the histogram's bars, nats
+MAX_BINS = 110
 
 
 def main() -> None:
     """Run the command."""
     for name in zoo.names("DRAW"):
         model = zoo.load(zoo.BUNDLED / name)
-        if model.config.likelihood != "bernoulli":
-            continue
         config = TrainConfig.from_dict(read_json(zoo.BUNDLED / name / "run.json")["config"], name)
         images = config.load_images("valid")
         images = images.subset(min(IMAGES, len(images)), SEED)
         costs = -image_bounds(model, images, seed=SEED).elbo.double()
-        counts = torch.bincount((costs / BIN).long())
+        width = next(width for width in BINS if costs.max() < MAX_BINS * width)
+        counts = torch.bincount((costs / width).long())
         content = {
             "command": "python experiments/costs.py",
             "model": name,
@@ -44,7 +44,7 @@ def main() -> None:
             "unit": "nats",
             "mean": round(float(costs.mean()), 2),
             "median": round(float(costs.median()), 2),
-            "bin": BIN,
+            "bin": width,
             "counts": counts.tolist(),  # of images from i * bin to (i + 1) * bin nats
         }
         write_atomic(FOLDER / f"{name}.json", (json.dumps(content) + "\n").encode())

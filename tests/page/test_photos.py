@@ -86,6 +86,16 @@ def test_the_cost_of_a_copy_equals_that_in_pytorch(go, models, noise, name):
     assert np.abs(shown(page, "#look .error", config) / 255 - error).max() < 2 / 255
 
 
+def test_a_photograph_is_compared_with_validation_images(go):
+    page = go("view=look&model=cifar10", motion="reduce")
+    finished(page, "look")
+    rank = text(page, "#look .rank")
+    bound = text(page, "#look .bound")
+    start = f"2,000 validation images cost 9,079 nats on average; yours costs {bound}, and "
+    assert rank.startswith(start)
+    assert re.fullmatch(r"\d+% of them cost more", rank.removeprefix(start))
+
+
 def test_bernoulli_costs_are_never_called_bits_per_dimension(go):
     page = go("view=look", motion="reduce")
     finished(page, "look")

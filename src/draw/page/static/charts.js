@@ -3,6 +3,7 @@
 import { colours } from "./pictures.js";
 
 const AXIS = 14; // pixels below a histogram, for its numbers, and above it, for its label
+const MARKS = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000]; // distances of these numbers
 
 /** Clears a canvas element at its size on the screen; returns its context and size. */
 function prepare(canvas) {
@@ -65,10 +66,10 @@ export function drawHistogram(canvas, { counts, bin }, value, scale = 1) {
   context.fillRect(0, ground, width, 1);
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "bottom";
-  const step = [10, 20, 50, 100, 200, 500].find((size) => end * scale < 7 * size) ?? 1000;
+  const step = MARKS.find((size) => end * scale < 7 * size) ?? MARKS.at(-1);
   for (let mark = 0; at(mark / scale) < width - 16; mark += step) {
     context.textAlign = mark ? "center" : "left";
-    context.fillText(mark, at(mark / scale), height);
+    context.fillText(mark.toLocaleString("en"), at(mark / scale), height);
   }
   if (value === undefined) return;
   context.fillStyle = rgb("write");

@@ -148,7 +148,8 @@ export class Look extends FilmView {
 
   /** Formats nats in the visitor's unit. */
   amount(nats) {
-    return format(nats * UNITS[this.unit], 1);
+    const number = nats * UNITS[this.unit];
+    return format(number, digitsOf(number));
   }
 
   /** Shows the cost of the latents so far, and that of the pixels given the current canvas. */
@@ -157,7 +158,7 @@ export class Look extends FilmView {
     const latent = kl?.slice(0, t).reduce((sum, nats) => sum + nats, 0);
     const bound = latent - logLikelihood?.[t]; // eq. 12
     const scale = UNITS[this.unit];
-    const digits = Math.abs(bound * scale) < 1000 ? 1 : 0;
+    const digits = digitsOf(bound * scale);
     const [first, sum] = [latent, bound].map((nats) => Number((nats * scale).toFixed(digits)));
     const parts = { ".latent": first, ".pixels": sum - first, ".bound": sum };
     for (const [name, number] of Object.entries(parts)) {
@@ -199,6 +200,8 @@ export class Look extends FilmView {
     }
   }
 }
+
+const digitsOf = (number) => (Math.abs(number) < 1000 ? 1 : 0); // digits after the decimal point
 
 const format = (number, digits) =>
   number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
