@@ -47,8 +47,8 @@ class TrainConfig:
     train_on: Literal["train", "train+valid"] = "train"
     # flip training images left to right at random; auto: if they are colour or photographs
     mirror: Literal["auto", "yes", "no"] = "no"
-    # move training images at random by up to this many pixels along each axis, in the first 70 %
-    # of the steps
+    # move training images at random by up to this many pixels along each axis; the last 30% of the
+    # steps leave them in place
     shift: int = 0
     # trained model (name, folder or Hub id) to start from; the number of glimpses of a
     # classifier may differ

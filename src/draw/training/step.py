@@ -26,7 +26,7 @@ from draw.training.state import TrainState
 
 MAX_SKIPPED_IN_ROW = 10  # steps without a finite gradient before training stops
 LOG_EVERY = 50  # steps
-SHIFTED_SHARE = 0.7  # of the steps; the others train on the images as they are
+SHIFTED_SHARE = 0.7  # the remaining steps train on the images as they are
 
 
 @dataclass(frozen=True, kw_only=True)
