@@ -75,6 +75,11 @@ def test_the_folder_preset_takes_your_shape_and_adapts_the_rest():
     assert folder(Survey(**TYPICAL), (1, 3, 4)).model.read_size == 3
 
 
+@pytest.mark.parametrize(("count", "side", "shift"), [(400, 64, 3), (400, 28, 1), (2_000, 64, 0)])
+def test_few_images_are_shifted_by_a_twentieth_of_their_size(count, side, shift):
+    assert folder(Survey(**TYPICAL | {"images": count, "side": side})).shift == shift
+
+
 def test_few_or_large_images_take_fewer_steps():
     def steps(**images):
         return folder(Survey(**TYPICAL | images)).steps

@@ -23,7 +23,7 @@ from draw.zoo import Network, load
 
 # Settings that the preset `folder` chooses, in the order in which they are printed.
 CHOSEN_FOR_MODEL = "height width channels likelihood glimpses read_size write_size".split()
-CHOSEN = "steps", "batch_size", "mirror"
+CHOSEN = "steps", "batch_size", "mirror", "shift"
 HELP = """Train a model from a preset.
 
 The run folder (--out) holds the configuration, the log, the last two
@@ -38,9 +38,9 @@ The defaults below are those of {preset}; run `draw train PRESET --help` for ano
 """
 SIDE = TYPICAL_FOLDER.side
 ADAPTED = f"""
-Some defaults adapt to your images: --steps, --eval-every, --checkpoint-every and, of --model,
-height, width, channels, likelihood, read-size and write-size. The values below are those for
-{TYPICAL_FOLDER.images:,} colour photographs of {SIDE} x {SIDE} pixels.
+Some defaults adapt to your images: --steps, --shift, --eval-every, --checkpoint-every and, of
+--model, height, width, channels, likelihood, read-size and write-size. The values below are those
+for {TYPICAL_FOLDER.images:,} colour photographs of {SIDE} x {SIDE} pixels.
 """
 
 
