@@ -42,7 +42,7 @@ def test_print_is_a_column_wide_with_text_of_seven_points(trace, tmp_path, kind)
     assert min(sizes) > 6.9
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["stages", "curves"])  # a sheet and a plot
 def test_pdf_files_are_equal_for_equal_figures(trace, tmp_path, kind):
     for name in ("a.pdf", "b.PDF"):
         torch.manual_seed(0)
@@ -55,13 +55,13 @@ def test_pdf_files_are_equal_for_equal_figures(trace, tmp_path, kind):
 
 def test_texts_do_not_overlap_pictures_in_print():
     tile = Image.new("RGB", (60, 60))
-    for sheet in (figures.panels({"left": tile, "right": tile}),):
-        for size in (8.0, 13.0, 40.0):
-            layout = sheet.layout(size)
-            bottom = max(text.y + text.size for text in layout.texts)
-            assert all(y >= bottom for _, y, _ in layout.pictures)
-            rights = [x + picture.width for x, _, picture in layout.pictures]
-            assert max(rights) < layout.width
+    sheet = figures.panels({"left": tile, "right": tile})
+    for size in (8.0, 13.0, 40.0):
+        layout = sheet.layout(size)
+        bottom = max(text.y + text.size for text in layout.texts)
+        assert all(y >= bottom for _, y, _ in layout.pictures)
+        rights = [x + picture.width for x, _, picture in layout.pictures]
+        assert max(rights) < layout.width
 
 
 def test_headings_are_shortened_where_the_font_is_large(trace):

@@ -175,19 +175,15 @@ def test_borders_of_write_windows_have_three_dashes_per_side():
         assert 0.5 < middle[solid[6]].mean() < 0.75
 
 
-@pytest.mark.parametrize("far", [20.0, -20.0, 1e6, -1e6, 1e30, -1e30, math.inf, -math.inf])
+@pytest.mark.parametrize("far", [20.0, -20.0, 1e30, math.inf, -math.inf])
 def test_window_outside_the_image(far):
     for where in (window(g_x=far), window(g_y=far), window(g_x=far, g_y=far)):
         assert not outlined(where)[1].any()
 
 
 @pytest.mark.parametrize("huge", [100.0, 1e30, math.inf])
-def test_border_of_a_huge_window_is_outside(huge):
+def test_a_huge_window_is_outside_and_a_huge_sigma_covers_the_image(huge):
     assert not outlined(window(delta=huge))[1].any()
-
-
-@pytest.mark.parametrize("huge", [100.0, 1e30, math.inf])
-def test_huge_sigma_covers_the_image(huge):
     assert outlined(window(sigma=huge))[1].all()
 
 
