@@ -176,6 +176,8 @@ def test_load_converts_a_folder_to_the_shape_and_reports_progress(tmp_path):
             progress=lambda *report: reports.append(report),
         )
         assert images.shape == (3, 4, 6)
+        assert images.pixels.dtype == torch.uint8
+        assert (images.binarisation, images.labels) == ("none", None)
     assert {what for what, _, _ in reports} == {
         "training images",
         "validation images",

@@ -78,18 +78,23 @@ def test_the_box_of_a_number_encloses_all_its_digits(digits, box):
 GOOD = digit_struct({"1.png": [(7, 5, 10, 20)], "2.png": [(1, 1, 9, 9), (8, 1, 9, 9)]})
 
 
-def without(path: str) -> bytes:
+def altered(path: str, change: Callable[[Any, str], object]) -> bytes:
+    """The good file with another object at this path."""
     file = io.BytesIO(GOOD)
     with h5py.File(file, "r+") as mat:
-        del mat[path]
+        group = mat.require_group(path.rpartition("/")[0] or "/")
+        name = path.rpartition("/")[2]
+        del group[name]
+        change(group, name)
     return file.getvalue()
 
 
-def with_null_names() -> bytes:
-    file = io.BytesIO(GOOD)
-    with h5py.File(file, "r+") as mat:
-        mat["digitStruct/name"][...] = np.array([[h5py.Reference()]] * 2, h5py.ref_dtype)
-    return file.getvalue()
+def nothing(group: Any, name: str) -> None:
+    """Leave the object out."""
+
+
+def null_references(group: Any, name: str) -> None:
+    group[name] = np.array([[h5py.Reference()]] * 2, h5py.ref_dtype)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +104,9 @@ def with_null_names() -> bytes:
         GOOD[:600],
         GOOD[: len(GOOD) // 2],
         plain(0),
-        without("digitStruct"),
-        without("digitStruct/name"),
-        with_null_names(),
+        altered("digitStruct", nothing),
+        altered("digitStruct/name", nothing),
+        altered("digitStruct/name", null_references),
         *(digit_struct({"1.png": [(7, 5, 10, 20)]}, leave_out=field) for field in FIELDS[:4]),
         digit_struct({"1.png": []}),
         digit_struct({"1.png": [(7, 5, 10, 20)] * 33}),
@@ -119,17 +124,6 @@ def with_null_names() -> bytes:
 def test_a_damaged_file_is_an_error_that_names_it(content):
     with pytest.raises(DataError, match="the boxes cannot be read"):
         read_boxes(content, "the boxes")
-
-
-def altered(path: str, change: Callable[[Any, str], object]) -> bytes:
-    """The good file with another object at this path."""
-    file = io.BytesIO(GOOD)
-    with h5py.File(file, "r+") as mat:
-        group = mat.require_group(path.rpartition("/")[0] or "/")
-        name = path.rpartition("/")[2]
-        del group[name]
-        change(group, name)
-    return file.getvalue()
 
 
 def linked(group: Any, name: str) -> None:

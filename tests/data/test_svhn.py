@@ -1,6 +1,5 @@
 """SVHN, from small files in the published formats."""
 
-import gzip
 import hashlib
 import io
 import os
@@ -208,13 +207,11 @@ def test_a_changed_source_is_read_again(tmp_path, change):
     assert shades(load("svhn", "test", data_dir=tmp_path)) == [9, 9, 9]
 
 
-@pytest.mark.parametrize("size", [0, TAIL_BYTES, 3 * IMAGE_BYTES])
-def test_a_truncated_cache_is_rebuilt_or_without_sources_an_error(tmp_path, cache, size):
+def test_a_truncated_cache_is_rebuilt_or_without_sources_an_error(tmp_path, cache):
     unpack(tmp_path, "test")
     load("svhn", "test", data_dir=tmp_path)
     packed = cache / "svhn-test.packed"
-    with packed.open("rb+") as file:
-        file.truncate(size)
+    os.truncate(packed, 3 * IMAGE_BYTES)
     with pytest.raises(DataError, match=r"svhn-test\.packed is incomplete"):
         load("svhn", "test")
     assert shades(load("svhn", "test", data_dir=tmp_path)) == in_hash_order("test")
@@ -240,8 +237,6 @@ OUTSIDE = digit_struct({"1.png": [(99, 5, 10, 20)], "2.png": [(5, 5, 9, 9)]})
     ("content", "message"),
     [
         (WHOLE[:-100], "cannot be read"),
-        (WHOLE[:-8] + bytes([WHOLE[-8] ^ 1]) + WHOLE[-7:], "CRC"),
-        (gzip.compress(b"no archive" * 99), "cannot be read"),
         (changed("test", digitStruct=None), r"lacks test/digitStruct\.mat"),
         (changed("test", **{"2": None}), r"lacks test/2\.png"),
         (changed("test", digitStruct=b"MATLAB 5"), r"test/digitStruct\.mat cannot be read"),
@@ -251,8 +246,8 @@ OUTSIDE = digit_struct({"1.png": [(99, 5, 10, 20)], "2.png": [(5, 5, 9, 9)]})
         (changed("test", **{"2": bytes(1 << 17)}), r"test/2\.png has 131072 bytes"),
     ],
     ids=[
-        *("cut", "gzip's checksum", "no archive", "no boxes", "no photograph", "other boxes"),
-        *("box outside", "one number", "no PNG", "a huge photograph"),
+        *("cut", "no boxes", "no photograph", "other boxes", "box outside", "one number", "no PNG"),
+        "a huge photograph",
     ],
 )
 def test_a_damaged_archive_is_an_error_and_leaves_no_cache(
@@ -274,11 +269,14 @@ def test_a_missing_photograph_is_an_error_that_names_it(tmp_path):
         load("svhn", "test", data_dir=tmp_path)
 
 
-def test_an_archive_of_another_size_is_an_error(tmp_path):
-    path = tmp_path / "test.tar.gz"
-    path.write_bytes(WHOLE)
-    with pytest.raises(DataError, match=f"{path} has .* has 276555967"):
-        load("svhn", "test", data_dir=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "file", "size"),
+    [("svhn", "test.tar.gz", 276_555_967), ("svhn-cropped", "test_32x32.mat", 64_275_384)],
+)
+def test_a_file_of_another_size_is_an_error(tmp_path, name, file, size):
+    (tmp_path / file).write_bytes(WHOLE)
+    with pytest.raises(DataError, match=f"{tmp_path / file} has .* has {size}"):
+        load(name, "test", data_dir=tmp_path)
 
 
 def test_without_h5py_the_error_names_the_extra_before_any_download(server, monkeypatch):
@@ -319,13 +317,6 @@ def test_single_digits_are_labelled_and_validation_is_the_end_of_the_training_se
         assert images.labels.tolist() == (labels[rows, 0] % 10).tolist()
         assert images.binarisation == "none"
     assert [path for path, _ in server.requests] == ["/train_32x32.mat", "/test_32x32.mat"]
-
-
-def test_your_file_of_digits_is_checked(tmp_path):
-    path = tmp_path / "test_32x32.mat"
-    path.write_bytes(mat(20)[0])
-    with pytest.raises(DataError, match=f"{path} has .* has 64275384"):
-        load("svhn-cropped", "test", data_dir=tmp_path)
 
 
 def test_without_scipy_the_error_names_the_extra(monkeypatch):
