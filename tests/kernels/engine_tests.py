@@ -44,10 +44,6 @@ class EngineTests:
         """Images span from less than one vector or tile to several on either axis."""
         compare(self.network(height=height, width=width, glimpses=1), batch=1)
 
-    @pytest.mark.parametrize("glimpses", [1, 4])
-    def test_numbers_of_glimpses(self, glimpses):
-        compare(self.network(glimpses=glimpses), batch=1)
-
     def test_fewer_glimpses_than_configured(self):
         model = self.network(glimpses=3)
         x, eps = inputs(model, 2)

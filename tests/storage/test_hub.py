@@ -245,8 +245,6 @@ def test_pickles_are_never_read(saved, tmp_path, name):
     [
         ({"depth": 3}, r"config\.json does not describe a DRAW: .*unknown key 'depth'"),
         ({"type": "VAE"}, r"config\.json does not describe a DRAW: .*type is 'VAE'; it must be"),
-        ({"type": ["DRAW"]}, r"config\.json does not describe a DRAW: .*type is \['DRAW'\]"),
-        ({"type": None}, r"config\.json does not describe a DRAW: .*type is None; it must be"),
         ({"read_size": 2}, r"model\.safetensors does not fit .*read_window"),
     ],
 )
@@ -367,11 +365,6 @@ def test_a_local_folder_takes_precedence_over_the_hub(model, stop_hub, cache):
     assert torch.equal(generate(DRAW.from_pretrained("someone/digits")), generate(model))
 
 
-def test_a_name_that_the_hub_does_not_have_is_an_error(stop_hub, cache):
-    with pytest.raises(ModelError, match="neither a local folder nor a model on the Hugging Face"):
-        DRAW.from_pretrained("someone/else")
-
-
 def test_a_model_that_is_not_cached_needs_a_network(stop_hub, cache):
     stop_hub()
     with pytest.raises(ModelError, match="cannot be reached"):
@@ -390,7 +383,7 @@ def test_a_broken_connection_is_a_model_error(stop_hub, cache, monkeypatch):
         DRAW.from_pretrained("someone/digits")
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, 504])
+@pytest.mark.parametrize("status", [429, 503])
 def test_an_overloaded_hub_is_replaced_by_its_cache(model, stop_hub, cache, monkeypatch, status):
     draw.load("someone/digits")
     monkeypatch.setattr(Hub, "failure", (status, ""))
