@@ -321,14 +321,11 @@ def test_zero_window_parameters_would_read_only_the_black_corners(digits):
 @pytest.mark.parametrize(
     "invalid",
     [
-        {"height": 0},
-        {"width": -3},
-        {"channels": 2},
-        {"channels": 4},
-        {"glimpses": 0},
-        {"glimpses": 10**9},
-        {"read_size": 0},
-        {"write_size": 10**4},
+        *({"height": 1}, {"height": 1025}, {"width": 1}, {"width": 1025}),
+        *({"channels": 0}, {"channels": 2}, {"channels": 4}),
+        *({"glimpses": 0}, {"glimpses": 4097}),
+        *({"hidden_size": 0}, {"hidden_size": 8193}, {"latent_size": 0}, {"latent_size": 8193}),
+        *({"read_size": 0}, {"read_size": 129}, {"write_size": 0}, {"write_size": 129}),
         {"likelihood": "gauss"},
     ],
 )

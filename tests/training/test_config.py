@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -26,26 +25,23 @@ from tests.training.tiny import CONFIG
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("steps", 0),
-        ("batch_size", -1),
-        ("batch_size", 10**6),
-        ("microbatches", 5),
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("warmup_steps", -1),
-        ("weight_decay", -0.1),
-        ("weight_decay", 1e3),
-        ("weight_decay", float("nan")),
-        ("clip_norm", 0.0),
-        ("clip_norm", float("inf")),
-        ("ema_decay", 1.0),
-        ("seed", -1),
+        *(("steps", 0), ("steps", 10**30)),
+        *(("batch_size", 0), ("batch_size", 100_001)),
+        *(("microbatches", 0), ("microbatches", 5)),
+        *(("learning_rate", 0.0), ("learning_rate", 1.1), ("learning_rate", float("nan"))),
+        *(("warmup_steps", -1), ("warmup_steps", 10**30)),
+        *(("weight_decay", -0.1), ("weight_decay", 1e3), ("weight_decay", float("nan"))),
+        *(("clip_norm", 0.0), ("clip_norm", float("inf"))),
+        *(("ema_decay", -0.1), ("ema_decay", 1.0), ("ema_decay", float("nan"))),
+        *(("eval_every", 0), ("eval_every", 10**30)),
+        *(("eval_images", 0), ("eval_images", 10**30)),
+        *(("checkpoint_every", 0), ("checkpoint_every", 10**30)),
+        *(("seed", -1), ("seed", 10**30)),
         ("optimizer", "sgd"),
         ("data", "imagenet"),
     ],
 )
-def test_an_invalid_value_names_its_field_and_value(name, value, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+def test_an_invalid_value_names_its_field_and_value(name, value, untyped):
     with pytest.raises(
         ConfigError, match=f"{name} is {value!r}; it must be|no data set 'imagenet'"
     ):
@@ -75,8 +71,7 @@ def test_saved_paths_are_absolute(tmp_path, monkeypatch):
     assert replace(CONFIG, start_from="quick").to_dict()["start_from"] == "quick"
 
 
-def test_whole_floats_numpy_scalars_and_strings_are_converted(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+def test_whole_floats_numpy_scalars_and_strings_are_converted(untyped):
     config = TrainConfig(
         steps=1e1,
         batch_size=np.int64(3),
@@ -99,17 +94,13 @@ def test_whole_floats_numpy_scalars_and_strings_are_converted(monkeypatch):
     ("values", "message"),
     [
         ({"steps": 1.5}, "steps is 1.5; it must be an integer"),
-        ({"steps": "10"}, "steps is '10'; it must be an integer"),
-        ({"steps": True}, "steps is True; it must be an integer"),
-        ({"learning_rate": "1"}, "learning_rate is '1'; it must be a number"),
         ({"antithetic": 1}, "antithetic is 1; it must be true or false"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'; it must be adam or muon"),
         ({"data_dir": 3}, "data_dir is 3; it must be a path or null"),
         ({"model": None}, "model is None; it must be a DRAWConfig or ClassifierConfig"),
     ],
 )
-def test_other_types_are_errors_before_any_work_starts(values, message, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+def test_other_types_are_errors_before_any_work_starts(values, message, untyped):
     with pytest.raises(ConfigError, match=re.escape(message)):
         TrainConfig(**values)
 
