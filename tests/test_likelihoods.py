@@ -65,12 +65,13 @@ def test_the_masses_of_all_levels_sum_to_one():
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-9)
 
 
-def test_the_logistic_equals_the_twin():
+@pytest.mark.parametrize(("likelihood", "K"), [(DiscretisedLogistic(), 6), (CoupledLogistic(), 9)])
+def test_the_logistic_equals_the_twin(likelihood, K):
     generator = np.random.default_rng(0)
     x = generator.integers(0, 256, (5, 3, 4, 6)) / 255
     x[:, :, 0] = generator.integers(0, 2, (5, 3, 6))  # include black and white
-    canvas = 2 * generator.standard_normal((5, 6, 4, 6))
-    got = DiscretisedLogistic().log_likelihood(*map(torch.from_numpy, (x, canvas)))
+    canvas = 2 * generator.standard_normal((5, K, 4, 6))
+    got = likelihood.log_likelihood(*map(torch.from_numpy, (x, canvas)))
     expected = [twin.discretised_logistic(*pair) for pair in zip(x, canvas, strict=True)]
     np.testing.assert_allclose(got, expected, rtol=1e-10)
 

