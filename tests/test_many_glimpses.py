@@ -23,8 +23,7 @@ U = 2.0**-24
 ENGINES = [
     "plain",
     pytest.param(
-        "fused",
-        marks=pytest.mark.skipif(not kernels.available(), reason="no compiler, or no MKL"),
+        "fused", marks=pytest.mark.skipif(not kernels.available(), reason="no compiler, or no MKL")
     ),
 ]
 Numbers = tuple[Trace, dict[str, torch.Tensor]]

@@ -159,15 +159,7 @@ def of_huge_strings(group: Any, name: str) -> None:
 @pytest.mark.parametrize("field", ["digitStruct/name", "digitStruct/bbox", "digitStruct"])
 @pytest.mark.parametrize(
     "change",
-    [
-        linked,
-        softly_linked,
-        stored_outside,
-        virtual,
-        huge,
-        in_huge_chunks,
-        of_huge_strings,
-    ],
+    [linked, softly_linked, stored_outside, virtual, huge, in_huge_chunks, of_huge_strings],
 )
 def test_links_external_data_and_huge_arrays_are_refused(field, change):
     with pytest.raises(DataError, match="the boxes cannot be read") as caught:

@@ -17,11 +17,7 @@ PAPER = {  # as published: False is ink
     part: RNG.random((count, 20, 21, 21)).repeat(5, 2).repeat(5, 3) > 0.3
     for part, count in CHARACTERS.items()
 }
-SPLITS = {
-    "train": PAPER["train"][:2],
-    "valid": PAPER["train"][2:],
-    "test": PAPER["test"],
-}
+SPLITS = {"train": PAPER["train"][:2], "valid": PAPER["train"][2:], "test": PAPER["test"]}
 
 
 def archive(part: str) -> bytes:
@@ -47,10 +43,7 @@ def arrays(part: str) -> bytes:
 
 @pytest.fixture(params=["published", "folder of archives", "arrays"])
 def data_dir(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    server: Server,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Replace the published files by small ones, on a server or in a folder."""
     (tmp_path / "omniglot").mkdir()

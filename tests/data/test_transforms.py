@@ -93,8 +93,7 @@ def test_a_crop_as_large_as_the_image_is_the_image():
 
 
 @pytest.mark.parametrize(
-    "transform",
-    [Cluttered(DIGITS, size=60, pieces=4), Pair(DIGITS, 60), RandomCrop((1, 24, 20))],
+    "transform", [Cluttered(DIGITS, size=60, pieces=4), Pair(DIGITS, 60), RandomCrop((1, 24, 20))]
 )
 def test_all_randomness_comes_from_the_generator(transform):
     first, same, other = (transform(DIGITS, seeded(seed)) for seed in (3, 3, 4))

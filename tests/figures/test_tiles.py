@@ -10,17 +10,7 @@ from PIL import Image
 from draw.attention import Window, box
 from draw.figures import grid, nearest, panels, save_picture
 from draw.figures.sheet import INK
-from draw.figures.tiles import (
-    COLOURS,
-    GAP,
-    MARGIN,
-    READ,
-    WRITE,
-    Kind,
-    tinted,
-    window_at,
-    windowed,
-)
+from draw.figures.tiles import COLOURS, GAP, MARGIN, READ, WRITE, Kind, tinted, window_at, windowed
 
 from .conftest import is_colour, pixels, window
 

@@ -30,12 +30,7 @@ from draw.errors import DrawError
 from draw.model import DRAW, DRAWConfig
 from draw.storage.run_folder import RunFolder
 from draw.training.config import TrainConfig
-from draw.training.state import (
-    TrainState,
-    read_config,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from draw.training.state import TrainState, read_config, restore_checkpoint, save_checkpoint
 from draw.zoo import load
 from tests.data.conftest import tar_gz
 from tests.data.test_house_numbers import digit_struct

@@ -20,10 +20,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_a_new_run_records_its_configuration_and_the_digests_of_its_data(run):
-    assert RunFolder.open(run.path).read() == {
-        "config": {"steps": 5},
-        "data": {"training": "12ab"},
-    }
+    assert RunFolder.open(run.path).read() == {"config": {"steps": 5}, "data": {"training": "12ab"}}
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):

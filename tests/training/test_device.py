@@ -169,11 +169,7 @@ def test_a_checkpoint_moves_between_host_and_device(tmp_path, here, there, steps
 
 @pytest.mark.parametrize(
     ("precision", "precisions"),
-    [
-        ("highest", ("ieee", "ieee")),
-        ("high", ("tf32", "ieee")),
-        ("medium", ("tf32", "bf16")),
-    ],
+    [("highest", ("ieee", "ieee")), ("high", ("tf32", "ieee")), ("medium", ("tf32", "bf16"))],
 )
 def test_the_precision_applies_to_training_steps_only(precision, precisions, tmp_path, monkeypatch):
     config = replace(CONFIG, matmul_precision=precision)

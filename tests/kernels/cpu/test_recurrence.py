@@ -45,10 +45,7 @@ class TestCPU(EngineTests):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize(
-    ("read_size", "write_size"),
-    [*SIZES, (1, 1), (3, 2), (12, 12)],
-)
+@pytest.mark.parametrize(("read_size", "write_size"), [*SIZES, (1, 1), (3, 2), (12, 12)])
 def test_attention_and_kinds_of_images(read_size, write_size, kind):
     compare(network(read_size=read_size, write_size=write_size, **kind), loss="all")
 
