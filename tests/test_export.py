@@ -24,13 +24,7 @@ from draw.errors import ConfigError, ModelError
 from draw.export import export
 from draw.model import DRAW, DRAWConfig
 
-FILES = [
-    "config.json",
-    "decode_step.onnx",
-    "encode_step.onnx",
-    "generate.py",
-    "initial_state.npz",
-]
+FILES = ["config.json", "decode_step.onnx", "encode_step.onnx", "generate.py", "initial_state.npz"]
 SHAPES = {
     "attention, one read filter": {"channels": 3, "read_size": 1},
     "no attention, 256 levels": {"read_size": None, "write_size": None, "likelihood": "logistic"},
@@ -79,9 +73,10 @@ def session(folder, name: str) -> onnxruntime.InferenceSession:
 
 
 def test_files_and_difference(exported):
-    _, folder, difference, *_ = exported
+    model, folder, difference, *_ = exported
     assert 0 < difference < 1e-5
     assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert DRAWConfig(**json.loads((folder / "config.json").read_text())) == model.config
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -171,11 +166,6 @@ def test_foreign_files_are_not_overwritten(tmp_path):
         export(build(), tmp_path)
     assert (tmp_path / "config.json").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-
-
-def test_config_json(exported):
-    model, folder, *_ = exported
-    assert DRAWConfig(**json.loads((folder / "config.json").read_text())) == model.config
 
 
 def test_graphs_are_valid_and_contain_no_local_paths(exported):

@@ -2,7 +2,6 @@
 
 import copy
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ import draw
 from draw.classifier import ClassifierConfig, GlimpseClassifier
 from draw.data import Images
 from draw.errors import ConfigError, DataError
-from draw.evaluation import check_images_fit, evaluate
+from draw.evaluation import check_images_fit
 from draw.inputs import check_images, value_range
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
@@ -220,12 +219,6 @@ def test_images_of_another_shape_or_with_pixels_0_and_1_are_not_trained_on(confi
     assert not (tmp_path / "run").exists()
 
 
-def test_images_of_another_shape_are_not_evaluated(model):
-    with pytest.raises(ConfigError, match="this model takes"):
-        evaluate(model, Images(pixels=PIXELS.mT))
-
-
-def test_images_that_are_not_tensors_are_an_error(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+def test_images_that_are_not_tensors_are_an_error(untyped):
     with pytest.raises(DataError, match=r"ndarray; pass torch\.as_tensor\(images\)"):
         DRAW(CONFIG)(UNIT.numpy())

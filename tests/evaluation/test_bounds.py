@@ -2,15 +2,13 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
 
 from draw.data import Images
-from draw.errors import ConfigError, DataError, RunError
+from draw.errors import ConfigError, DataError
 from draw.evaluation import bounds, evaluate, image_bounds
 from draw.evaluation.batched import MAX_ROWS
 from draw.model import DRAW, DRAWConfig
@@ -179,8 +177,7 @@ def test_progress_is_reported(model):
 # ---------------------------------------------------------------------- arguments
 
 
-def test_numpy_integers_are_accepted(tmp_path, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+def test_numpy_integers_are_accepted(tmp_path, untyped):
     model, images = DRAW(CONFIG), random_images(count=4)
     expected = evaluate(model, images, samples=2, importance_samples=[1, 3], seed=5)
     ks = [np.int64(1), np.int32(3)]
@@ -200,8 +197,7 @@ def test_numpy_integers_are_accepted(tmp_path, monkeypatch):
     [{"samples": 1.5}, {"samples": 0}, {"importance_samples": [0, 5]}, {"seed": -1}],
     ids=str,
 )
-def test_other_numbers_are_errors(values, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+def test_other_numbers_are_errors(values, untyped):
     with pytest.raises(ConfigError, match="must be an integer of at least"):
         evaluate(DRAW(CONFIG), random_images(count=2), **values)
 
@@ -212,13 +208,3 @@ def test_no_images_and_nearly_black_images_are_errors(count, tmp_path):
     with pytest.raises(DataError, match=r"there are no images|pixels of the images range from 0"):
         evaluate(DRAW(CONFIG), Images(pixels=pixels), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_tilde_in_out_is_the_home_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    model = DRAW(CONFIG)
-    for _ in range(2):  # the second call resumes
-        evaluate(model, random_images(count=2), out=Path("~/out"))
-    with pytest.raises(RunError, match="different seed"):
-        evaluate(model, random_images(count=2), seed=1, out=Path("~/out"))
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]

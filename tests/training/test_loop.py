@@ -22,16 +22,9 @@ from draw.evaluation import EvalResult, evaluate
 from draw.storage.run_folder import RunFolder, saved_validation
 from draw.training import loop
 from draw.training.loop import Validation, train
-from draw.training.state import TrainState, read_config, restore_checkpoint
+from draw.training.state import TrainState
 from draw.training.step import StepResult
-from tests.training.tiny import (
-    ADAM,
-    CONFIG,
-    BrokenBatches,
-    assert_equal,
-    random_images,
-    run_to_end,
-)
+from tests.training.tiny import ADAM, CONFIG, BrokenBatches, assert_equal, random_images, run_to_end
 
 ROOT = Path(__file__).parent.parent.parent
 LAST = "000000012.safetensors"
@@ -44,13 +37,6 @@ def uninterrupted(variant: str = "muon") -> tuple[TrainState, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         state = run_to_end(VARIANTS[variant], Path(folder, "run"))
         return state, Path(folder, "run/model/model.safetensors").read_bytes()
-
-
-def restored(run: RunFolder) -> TrainState:
-    """Restore the newest checkpoint of a run."""
-    state = TrainState.create(CONFIG)
-    assert restore_checkpoint(run, state)
-    return state
 
 
 def assert_resumes_exactly(path: Path, variant: str = "muon") -> None:
@@ -251,13 +237,7 @@ def test_a_truncated_checkpoint_is_named_and_its_deletion_resumes_from_the_previ
     assert_resumes_exactly(run.path)
 
 
-# ---------------------------------------------------------------------- errors
-
-
-def test_a_run_on_other_data_is_an_error(tmp_path):
-    run_to_end(CONFIG, tmp_path / "run", stop_at=1)
-    with pytest.raises(RunError, match=r"different data \(training changed\)"):
-        next(train(CONFIG, RunFolder(tmp_path / "run"), random_images(11), random_images()))
+# ---------------------------------------------------------------------- who may resume a run
 
 
 def test_a_run_with_another_configuration_is_an_error(tmp_path):
@@ -265,23 +245,6 @@ def test_a_run_with_another_configuration_is_an_error(tmp_path):
     other = replace(CONFIG, steps=24)
     with pytest.raises(ConfigError, match=r"a different configuration \(steps was 12\)"):
         next(train(other, RunFolder(tmp_path / "run"), random_images(), random_images()))
-
-
-def test_a_likelihood_that_does_not_fit_the_images_is_an_error(tmp_path):
-    config = replace(CONFIG, model=replace(CONFIG.model, likelihood="logistic"))
-    with pytest.raises(ConfigError, match="these images have dynamic binarisation"):
-        next(train(config, RunFolder(tmp_path / "run"), random_images(), random_images()))
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_folder_that_holds_something_else_is_not_touched(tmp_path):
-    (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(RunError, match="not empty"):
-        next(train(CONFIG, RunFolder(tmp_path), random_images(), random_images()))
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-# ---------------------------------------------------------------------- who may resume a run
 
 
 def test_a_second_process_in_the_same_run_folder_is_an_error(tmp_path):
@@ -299,17 +262,6 @@ def test_a_run_that_fails_before_its_first_step_leaves_no_folder(tmp_path, monke
     with pytest.raises(ZeroDivisionError):
         next(train(CONFIG, RunFolder(tmp_path / "run"), random_images(), random_images()))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_resumes_after_its_data_moved(tmp_path):
-    run, images = RunFolder(tmp_path / "run"), random_images()
-    before = replace(CONFIG, data_dir=tmp_path / "before")
-    events = train(before, run, images, images, stop=lambda: True)
-    assert len(list(events)) == 1
-    after = replace(CONFIG, data_dir=tmp_path / "after")
-    list(train(after, run, images, images))
-    assert read_config(run) == after
-    assert_equal(restored(run), uninterrupted()[0])
 
 
 def test_a_fresh_start_from_changed_weights_is_an_error(tmp_path):
