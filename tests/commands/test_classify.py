@@ -152,7 +152,6 @@ def test_command_errors(classifier, digit, refused, command, message):
         (["--model.classes", "9"], "with 9 classes they must be from 0 to 8"),
         (["--model.latent-size", "9"], "model.latent-size"),
         (["--model.classes", "1"], "model.classes is 1; it must be from 2"),
-        (["--antithetic"], "antithetic sampling needs latent noise"),
     ],
 )
 def test_training_errors(refused, options, message):

@@ -31,12 +31,7 @@ def tile(sheet: np.ndarray, row: int, column: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("keep", "known"),
-    [
-        ("left", np.s_[:, :6]),
-        ("right", np.s_[:, 6:]),
-        ("top", np.s_[:6]),
-        ("bottom", np.s_[6:]),
-    ],
+    [("left", np.s_[:, :6]), ("right", np.s_[:, 6:]), ("top", np.s_[:6]), ("bottom", np.s_[6:])],
 )
 def test_known_pixels_stay_as_they_are(run, pictures, draw, keep, known):
     files = [pictures / "00.png", pictures / "01.png"]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 import draw as package
 from draw.data import load as load_data
@@ -83,18 +82,6 @@ def test_single_image_has_no_standard_error(run, draw):
     assert "nan" not in draw("evaluate", run).out
 
 
-def test_importance_samples_and_seed(run, draw):
-    arguments = ["evaluate", run, "--json", "--importance-samples", 50, 1]
-    first = draw(*arguments).out
-    assert draw(*arguments).out == first
-    bounds = parse(first)["iwae"]
-    assert [bound["k"] for bound in bounds] == [1, 50]
-    assert bounds[1]["nats"] > bounds[0]["nats"]
-    other = parse(draw(*arguments, "--seed", 1).out)
-    assert other["elbo_nats"] != parse(first)["elbo_nats"]
-    assert other["iwae"] != bounds
-
-
 def test_results_equal_those_of_the_library(run, pictures, draw):
     images = load_data("folder", "train", shape=(1, 12, 12), data_dir=pictures).subset(4, seed=5)
     expected = package.evaluate(package.load(run), images, samples=2, seed=5)
@@ -110,10 +97,7 @@ def test_images_selects_a_random_subset(run, draw):
 
     four = evaluate("--images", 4)
     assert four["images"] == 4
-    assert four == evaluate("--images", 4)
     assert ", 4 of 10 images, seed 0" in draw("evaluate", run, "--split=train", "--images=4").out
-    assert evaluate("--images", 1000)["images"] == 10
-    assert evaluate("--images", 10)["elbo_nats"] == evaluate()["elbo_nats"]
 
 
 def test_saved_model_needs_data(run, pictures, draw, refused):
@@ -146,11 +130,6 @@ def test_bits_per_dim_of_256_levels(pictures, draw):
     assert f"{bits:.3f} ± {stderr:.3f} bits per dimension" in result.out
 
 
-def test_256_levels_of_binary_images_are_refused(workplace, refused):
-    line = refused("evaluate", untrained(likelihood="logistic"), "--data", "digits5k")
-    assert "these images have dynamic binarisation, so it must be bernoulli" in line
-
-
 # ---------------------------------------------------------------------- errors
 
 
@@ -160,8 +139,6 @@ def test_256_levels_of_binary_images_are_refused(workplace, refused):
         ("", "MODEL"),
         ("run --bogus", "--bogus"),
         ("run --imagess 2", "did you mean --images? see draw evaluate --help"),
-        ("run --images few", "--images: "),
-        ("run --images", "--images"),
         ("run --split nope", "'nope'"),
         ("run --engine steam", "steam"),
         ("run --data nope", "unknown data set 'nope'; choose from digits5k, "),
@@ -169,11 +146,8 @@ def test_256_levels_of_binary_images_are_refused(workplace, refused):
         ("run --data digits5k", "digits5k has images of 28 x 28 pixels"),
         ("run --device nope", "the device 'nope' cannot be used here; try --device cpu"),
         ("run --samples 0", "--samples is 0; it must be from 1 to 1,000,000,000"),
-        (f"run --samples {10**30}", "it must be from 1"),
         ("run --importance-samples 10 -1", "--importance-samples is -1; it must be from 1"),
-        ("run --images 0", "--images is 0; it must be from 1"),
         ("run --seed -1", "--seed is -1; it must be from 0"),
-        (f"run --seed {10**30}", "it must be from 0"),
         ("nowhere", "nowhere is neither a run folder, nor"),
         ("run/samples", "it holds no config.json"),
         ("x" * 300, "File name too long"),
@@ -195,30 +169,3 @@ def test_missing_data_folder_is_named(run, refused):
     gone = str(Path("gone").absolute())
     change_run(run, data_dir=gone)
     assert f"{gone} is not a folder" in refused("evaluate", run)
-
-
-def test_damaged_weights(run, refused):
-    file = run / "model" / "model.safetensors"
-    tensors = load_file(file)
-    file.write_bytes(file.read_bytes()[:-1])
-    assert f"{file} is damaged" in refused("evaluate", run)
-    save_file(tensors | {"canvas_0": torch.zeros(1, 5, 5)}, file)
-    line = refused("evaluate", run)
-    assert "model.safetensors does not fit its configuration" in line
-    assert "canvas_0 has shape [1, 5, 5] instead of [1, 12, 12]" in line
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "config.json"),
-        ('{"type": "DRAW", "glimpsez": 3}', "unknown key 'glimpsez'"),
-        ('{"type": "DRAW", "glimpses": 0}', "glimpses is 0"),
-        ('{"type": "DRAW", "height": 13}', "does not fit its configuration"),
-    ],
-)
-def test_damaged_model_config(run, refused, text, message):
-    (run / "model" / "config.json").write_text(text)
-    line = refused("evaluate", run)
-    assert "run/model" in line
-    assert message in line

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pty
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -106,11 +105,7 @@ def encoded(monkeypatch):
 
 @pytest.mark.parametrize(
     ("encoding", "name", "shown"),
-    [
-        ("ascii", "bücher", r"b\xfccher"),
-        ("utf-8", "bücher", "bücher"),
-        ("utf-8", os.fsdecode(b"\xff"), r"\udcff"),
-    ],
+    [("ascii", "bücher", r"b\xfccher"), ("utf-8", os.fsdecode(b"\xff"), r"\udcff")],
 )
 def test_output_that_the_encoding_lacks_is_escaped(run, encoded, encoding, name, shown):
     lines = encoded(encoding, "sample", str(run), "--count", "4", "--out", name).splitlines()
@@ -183,6 +178,7 @@ def test_progress_goes_to_the_terminal_and_results_to_standard_output(
     training, monkeypatch, redirected
 ):
     """The terminal is standard error and maybe standard output."""
+    monkeypatch.setattr("draw.commands.train._save_figures", lambda *_: None)
     ours, theirs = pty.openpty()
 
     def read() -> str:
@@ -241,14 +237,4 @@ def test_a_tilde_in_an_option_is_the_home_folder(run, home, draw):
     assert draw("evaluate", "~/run", "--images", 2, "--out=~/results").status == 0
     assert (home / "results").is_dir()
     assert draw("train", "--resume", "--out=~/run").status == 0
-    assert not Path("~").exists()
-
-
-def test_a_tilde_in_the_folder_of_pictures(training, pictures, home, draw):
-    shutil.copytree(pictures, home / "pictures")
-    assert draw(*training, "--data-dir=~/pictures", "--out=~/runs/x").status == 0
-    config = json.loads((home / "runs/x/run.json").read_text())["config"]
-    assert config["data_dir"] == str(home / "pictures")
-    assert draw("reconstruct", "~/runs/x", "~/pictures/00.png", "--out=~/y").status == 0
-    assert draw("data", "fetch", "digits5k", "--data-dir", "~/pictures").status == 0
     assert not Path("~").exists()

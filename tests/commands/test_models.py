@@ -2,10 +2,8 @@
 
 import json
 import socket
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from draw import zoo
 from draw.commands import report
@@ -83,17 +81,3 @@ def test_training_images_are_downloaded_only_on_request(run, draw, refused, monk
     ]
     assert requests == [False]
     assert "not found" in refused("sample", run, "--data", "mnist")
-
-
-def test_bundled_model_is_evaluated_on_its_training_data_set(draw):
-    result = draw("evaluate", "quick", "--split", "valid", "--images", 8)
-    assert result.status == 0
-    assert result.out.startswith("digits5k valid, 8 of 500 images, seed 0: Bernoulli")
-
-
-def test_bundled_model_of_binary_images_rounds_pixels(draw):
-    Image.new("L", (28, 28), 200).save("grey.png")
-    result = draw("reconstruct", "quick", "grey.png")
-    assert result.status == 0
-    assert "rounded the pixels to 0 or 1" in result.out
-    assert Path("out/reconstructions.png").exists()

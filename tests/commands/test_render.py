@@ -161,21 +161,6 @@ def test_neighbours_of_the_last_sample_of_each_row(model, training, tmp_path):
     assert shows(sheet, figures.grid(near, 1, SCALE), 2 * MARGIN + left.width)
 
 
-def test_no_windows_without_attention(tmp_path):
-    plain = build(read_size=None, write_size=None)
-    render.reconstruct(plain, Output(out=tmp_path), torch.rand(1, 1, 8, 6))
-    for frame in frames(tmp_path / "reconstructing.gif"):
-        assert not has(frame, WRITE)
-        assert not has(frame, READ)
-
-
-def test_colour(tmp_path):
-    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 6)
-    render.reconstruct(build(channels=3), Output(out=tmp_path), red)
-    sheet = opened(tmp_path / "reconstructions.png")
-    assert (sheet == (255, 0, 0)).all(-1).sum() == 8 * 6 * SCALE**2
-
-
 @pytest.mark.parametrize(
     ("count", "columns", "rows"), [(1, 1, 1), (10, 4, 3), (32, 8, 4), (64, 8, 8)]
 )
