@@ -14,13 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Page,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from draw import DRAW, DRAWConfig
 from draw.page import PageServer, build_site
@@ -30,11 +24,7 @@ CONFIGS = {
     "attentive": DRAWConfig(**TINY, read_size=3, write_size=4),
     "plain": DRAWConfig(**TINY, read_size=None, write_size=None),
     "colour": DRAWConfig(
-        **TINY | {"width": 10},
-        channels=3,
-        read_size=2,
-        write_size=3,
-        likelihood="coupled-logistic",
+        **TINY | {"width": 10}, channels=3, read_size=2, write_size=3, likelihood="coupled-logistic"
     ),
     "grey": DRAWConfig(**TINY, read_size=3, write_size=None, likelihood="logistic"),
 }
@@ -215,7 +205,7 @@ def own_page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def go(page: Page, site: str) -> Callable[..., Page]:
-    """Open a view and wait until it is ready."""
+    """Open a view and wait until it is ready, and a film until it can be saved."""
 
     def open_view(address: str, theme: str = "light", motion: str = "no-preference") -> Page:
         page.emulate_media(color_scheme=theme, reduced_motion=motion)
@@ -225,8 +215,8 @@ def go(page: Page, site: str) -> Callable[..., Page]:
         view = re.search(r"view=(\w+)", address)
         if view and view[1] in FILM_VIEWS:
             page.locator(f"#{view[1]} .again:enabled").wait_for()
-        if view and view[1] == "paint":
-            page.locator("#paint .save:enabled").wait_for()
+            if view[1] != "glimpse":
+                page.locator(f"#{view[1]} .save:enabled").wait_for()
         return page
 
     return open_view

@@ -12,11 +12,7 @@ ANY_MODEL = ("compare", "window", "find")  # these views look the same for all m
 
 @pytest.mark.parametrize(
     ("model", "theme", "width"),
-    [
-        ("attentive", "light", 320),
-        ("attentive", "dark", 1280),
-        ("colour", "light", 320),
-    ],
+    [("attentive", "light", 320), ("attentive", "dark", 1280), ("colour", "light", 320)],
 )
 def test_no_view_has_findings(go, model, theme, width):
     page = go(f"view=paint&model={model}", theme, motion="reduce")

@@ -146,7 +146,6 @@ def test_a_classifier_equals_that_in_pytorch(module, layer):
 
 def test_the_visitor_guesses_and_the_networks_answer(go, module):
     page = go("view=find&seed=5", motion="reduce")
-    finished(page, "find")
     found = scene(module, 5)
     expected = {count: probabilities(found["picture"], count) for count in NETWORKS}
     assert slider(page) == "0"
@@ -181,7 +180,6 @@ def errors(count: int) -> np.ndarray:
 def test_the_film_shows_each_glimpse_and_stops_at_the_last_one(go):
     right = {count: 1 - errors(count) for count in NETWORKS}
     page = go("view=find&seed=5")
-    finished(page, "find")
     empty = pixels(page, "#find .glimpse")
     page.keyboard.press("ArrowRight")
     assert slider(page) == "1"
@@ -198,7 +196,6 @@ def test_the_film_shows_each_glimpse_and_stops_at_the_last_one(go):
 def test_the_window_of_each_network_is_outlined(go, module):
     """Inside the outline of a window the picture is unchanged, and on it there is colour."""
     page = go("view=find&seed=5&t=3&glimpses=4")
-    finished(page, "find")
     assert settings(page)["glimpses"] == "4"
     network = zoo.load(NETWORKS[4], GlimpseClassifier)
     with torch.no_grad():
@@ -217,7 +214,6 @@ def test_the_window_of_each_network_is_outlined(go, module):
 
 def test_parts_can_be_dragged_and_moved_with_the_keys(go, module):
     page = go("view=find&seed=5", motion="reduce")
-    finished(page, "find")
     digit = scene(module, 5)["parts"][0]
     centre = [(digit[edge] + 14) / SIZE for edge in ("left", "top")]
     stroke(page, "#find .scene", [(centre[0], centre[1]), (0.5, 0.5), (0.05, 0.95)])
@@ -242,7 +238,6 @@ def test_parts_can_be_dragged_and_moved_with_the_keys(go, module):
 
 def test_the_visitors_digit_replaces_the_hidden_one(go, module):
     page = go("view=find&seed=5", motion="reduce")
-    finished(page, "find")
     first = pixels(page, "#find .scene")
     stroke(page, "#find .pad", DIGIT)
     wait(page, "document.querySelector('#find .slider').value === '8'")

@@ -5,22 +5,11 @@ import json
 import torch
 
 from .conftest import T
-from .helpers import (
-    DIGIT,
-    address,
-    finished,
-    pixels,
-    settings,
-    stroke,
-    text,
-    tile,
-    to_grey,
-)
+from .helpers import DIGIT, address, finished, pixels, settings, stroke, text, tile, to_grey
 
 
 def test_nine_completions_which_the_address_reproduces(go):
     page = go("view=finish", motion="reduce")
-    finished(page, "finish")
     page.click("#finish .clear")
     assert text(page, "#finish .status") == "Draw part of a digit on the pad"
     stroke(page, "#finish .pad", DIGIT[:3])
@@ -40,7 +29,6 @@ def test_nine_completions_which_the_address_reproduces(go):
 
 def test_the_pad_shows_the_fixed_pixels(go):
     page = go("view=finish", motion="reduce")
-    finished(page, "finish")
     stroke(page, "#finish .pad", [(0.25, 0.5), (0.75, 0.5)])
     shown = to_grey(pixels(page, "#finish .pad")) > 128
     assert shown.sum() in range(7, 25)
@@ -49,7 +37,6 @@ def test_the_pad_shows_the_fixed_pixels(go):
 
 def test_only_the_last_picture_includes_the_visitors_ink(go):
     page = go("view=finish&seed=3", motion="reduce")
-    finished(page, "finish")
     ink = to_grey(pixels(page, "#finish .pad")) > 128
     for index in range(9):
         assert (to_grey(pixels(page, tile("finish", index)))[ink] > 250).all()

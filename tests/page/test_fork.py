@@ -7,23 +7,11 @@ from draw import zoo
 from draw.page import build_site, site
 
 from .conftest import T
-from .helpers import (
-    HOLDING,
-    click,
-    finished,
-    pixels,
-    played,
-    settings,
-    slide,
-    text,
-    tile,
-    to_grey,
-)
+from .helpers import HOLDING, click, finished, pixels, played, settings, slide, text, tile, to_grey
 
 
 def test_futures_share_their_past_and_nothing_else(go, models, noise):
     page = go("view=fork&seed=3&index=2&at=3&branch=1&t=3&windows=0")
-    finished(page, "fork")
     with torch.no_grad():
         past = noise(0, 3, 2)
         expected = models["attentive"].generate(1, z=past[:, None], record=True).means[:, 0, 0]
@@ -41,7 +29,6 @@ def test_futures_share_their_past_and_nothing_else(go, models, noise):
 
 def test_the_sample_stays_frozen_until_the_freeze_slider_moves(go):
     page = go("view=fork&seed=3&at=2&t=6")
-    finished(page, "fork")
     frozen = pixels(page, "#fork .parent")
     slide(page, "#fork .slider", 4)
     assert (pixels(page, "#fork .parent") == frozen).all()
@@ -74,7 +61,6 @@ def test_while_the_freeze_slider_moves_only_the_frozen_sample_follows(own_page, 
 
 def test_the_frozen_sample_is_still_there_after_a_visit_to_another_view(go):
     page = go("view=fork&seed=3&index=5&at=2", motion="reduce")
-    finished(page, "fork")
     before = {key: settings(page)[key] for key in ("seed", "index", "at", "branch")}
     frozen = pixels(page, "#fork .parent")
     for view in ("window", "fork"):
@@ -86,7 +72,6 @@ def test_the_frozen_sample_is_still_there_after_a_visit_to_another_view(go):
 
 def test_other_futures_and_another_sample(go):
     page = go("view=fork&seed=3&index=23&at=1", motion="reduce")
-    finished(page, "fork")
     end, parent = pixels(page, tile("fork", 0)), pixels(page, "#fork .parent")
     page.click("#fork .again")
     finished(page, "fork")

@@ -242,7 +242,6 @@ def test_terms_are_explained_on_request(go):
 @pytest.mark.parametrize(("view", "kind", "n"), [("glimpse", "read", 3), ("look", "write", 4)])
 def test_a_window_of_a_glimpse_can_be_opened(go, module, view, kind, n):
     page = go(f"view={view}&seed=4&t=2" + ("&stage=1" if view == "glimpse" else ""))
-    finished(page, view)
     ink = settings(page)["ink"]
     page.locator(f"#{view} [data-window={kind}]:visible").click()
     page.locator("#window").wait_for()

@@ -36,11 +36,7 @@ CONFIGS = {
     "brain-half": GREY,
     "quarter": GREY,
 }
-DTYPES = {
-    "half": torch.float16,
-    "brain-half": torch.bfloat16,
-    "quarter": torch.float8_e4m3fn,
-}
+DTYPES = {"half": torch.float16, "brain-half": torch.bfloat16, "quarter": torch.float8_e4m3fn}
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
@@ -118,9 +114,12 @@ def inside(network: DRAW, x: torch.Tensor, eps: torch.Tensor) -> dict[str, torch
     return {key: torch.stack(values) for key, values in glimpses.items()}
 
 
-@pytest.mark.parametrize("scalar", ["false", "true"], ids=["kernel", "JavaScript"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    ("name", "scalar"),
+    [*((name, "false") for name in CONFIGS), ("both", "true"), ("coupled-neither", "true")],
+)
 def test_a_trace_equals_that_in_pytorch(script: Callable[[str], Any], networks, name, scalar):
+    """With the kernel, and without it; `test_kernel.py` compares each layer of the two."""
     network = networks[name]
     T, Z = network.config.glimpses, network.config.latent_size
     torch.manual_seed(1)

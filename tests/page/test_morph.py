@@ -71,7 +71,6 @@ def steps(page) -> list[bytes]:
 
 def test_the_slider_and_the_tiles_enlarge_a_step(go):
     page = go("view=morph&seed=3&windows=0", motion="reduce")
-    finished(page, "morph")
     assert len(set(steps(page))) > 5
     assert text(page, "#morph .which") == "50% of the way"
     shown = set()
@@ -94,7 +93,6 @@ def test_the_slider_and_the_tiles_enlarge_a_step(go):
 
 def test_only_the_first_or_last_glimpses_can_be_mixed_and_the_address_reproduces_it(go):
     page = go("view=morph&seed=3", motion="reduce")
-    finished(page, "morph")
     whole = steps(page)
     assert page.locator("#morph .count").is_hidden()
     page.locator("#morph .mix").select_option("last")
@@ -120,7 +118,6 @@ def test_only_the_first_or_last_glimpses_can_be_mixed_and_the_address_reproduces
 
 def test_each_end_follows_its_own_pad(go):
     page = go("view=morph&seed=3", motion="reduce")
-    finished(page, "morph")
     before = steps(page)
     drawn = settings(page)
     stroke(page, "#morph .second .pad", DIGIT)
@@ -139,7 +136,6 @@ def test_each_end_follows_its_own_pad(go):
 
 def test_new_noise_changes_the_in_betweens_and_the_first_drawing_is_shared(go):
     page = go("view=morph&seed=3", motion="reduce")
-    finished(page, "morph")
     before = steps(page)
     page.click("#morph .again")
     finished(page, "morph")

@@ -19,17 +19,6 @@ from .helpers import (
 )
 
 
-def test_it_shows_the_sample_trace_before_the_weights_are_there(faulty_page, without, models):
-    page = faulty_page
-    with torch.no_grad():
-        expected = models["attentive"].generate(1, z=sample_noise(0, 5)).mean[0, 0]
-    page.emulate_media(color_scheme="light", reduced_motion="reduce")
-    page.goto(without("*.safetensors") + "#view=paint")
-    finished(page, "paint")
-    page.uncheck("#paint .windows")
-    assert np.abs(to_grey(pixels(page, tile("paint", 5))) - 255 * expected.numpy()).max() < 2
-
-
 def test_new_samples_equal_pytorch_samples_of_the_same_noise(go, models, noise):
     page = go("view=paint", motion="reduce")
     page.click("#paint .again")
@@ -78,7 +67,6 @@ def test_the_seed_in_the_address_determines_the_samples(go):
 @pytest.mark.parametrize("seed", [0, 9])
 def test_a_sample_can_be_forked_from_the_first_visit_on(go, models, seed):
     page = go(f"view=paint&seed={seed}", motion="reduce")
-    finished(page, "paint")
     page.click("#paint .tiles button:nth-child(8)")
     assert page.locator("#main").evaluate("(main) => main === document.activeElement")
     finished(page, "fork")

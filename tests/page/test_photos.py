@@ -68,7 +68,6 @@ def choose_file(page: Page, view: str, picture: np.ndarray | bytes) -> None:
 def test_the_cost_of_a_copy_equals_that_in_pytorch(go, models, noise, name):
     config = CONFIGS[name]
     page = go(f"view=look&seed=4&model={name}&photo={CHOSEN[name]}", motion="reduce")
-    finished(page, "look")
     x = image(page, "look", config)
     with torch.no_grad():
         trace = models[name](x, eps=noise(1, 4)[:, None], record=True)
@@ -88,7 +87,6 @@ def test_the_cost_of_a_copy_equals_that_in_pytorch(go, models, noise, name):
 
 def test_a_photograph_is_compared_with_validation_images(go):
     page = go("view=look&model=cifar10", motion="reduce")
-    finished(page, "look")
     rank = text(page, "#look .rank")
     bound = text(page, "#look .bound")
     start = f"2,000 validation images cost 9,079 nats on average; yours costs {bound}, and "
@@ -98,7 +96,6 @@ def test_a_photograph_is_compared_with_validation_images(go):
 
 def test_bernoulli_costs_are_never_called_bits_per_dimension(go):
     page = go("view=look", motion="reduce")
-    finished(page, "look")
     assert text(page, "#look .per-dimension") == ""
     assert "per dimension" not in page.locator("#look").inner_text()
 
@@ -107,7 +104,6 @@ def test_bernoulli_costs_are_never_called_bits_per_dimension(go):
 def test_pictures_are_examples_or_a_file_of_the_visitor(go, models, name):
     config = CONFIGS[name]
     page = go(f"view=look&model={name}", motion="reduce")
-    finished(page, "look")
     page.click("#look .photos button:nth-child(4)")
     finished(page, "look")
     assert settings(page)["photo"] == CHOSEN[name]
@@ -136,7 +132,6 @@ def test_pictures_are_examples_or_a_file_of_the_visitor(go, models, name):
 
 def test_a_file_can_be_dropped_on_each_picture(go):
     page = go("view=morph&model=colour", motion="reduce")
-    finished(page, "morph")
     page.evaluate(
         """async () => {
             const canvas = new OffscreenCanvas(10, 14);
@@ -171,7 +166,6 @@ def test_a_large_picture_is_cropped_and_scaled(go):
 @pytest.mark.parametrize("view", ["look", "morph"])
 def test_a_file_that_is_no_picture_is_refused(go, view):
     page = go(f"view={view}&model=colour", motion="reduce")
-    finished(page, view)
     before = settings(page)
     choose_file(page, view, b"not a picture")
     page.locator(f"#{view} .status", has_text="mine.png is not a picture").wait_for()
@@ -182,7 +176,6 @@ def test_a_file_that_is_no_picture_is_refused(go, view):
 def test_finish_keeps_the_visible_part_of_a_photo(go, hide):
     config = CONFIGS["colour"]
     page = go(f"view=finish&model=colour&seed=3&photo=rocket&hide={hide}", motion="reduce")
-    finished(page, "finish")
     y, x = np.mgrid[:14, :10]
     hidden = {"right": x >= 5, "lower": y >= 7}.get(hide)
     if hidden is None:
@@ -252,7 +245,6 @@ def test_a_glimpse_shows_colours(go, models, noise):
 def test_a_window_on_a_photo_can_be_opened(go):
     config = CONFIGS["colour"]
     page = go("view=look&model=colour&photo=rocket&t=3", motion="reduce")
-    finished(page, "look")
     photo = shown(page, "#look .photo", config)
     page.locator("#look [data-window=read]").click()
     page.locator("#window").wait_for()
@@ -419,7 +411,6 @@ def test_views_speak_of_pictures_not_of_digits(go, name):
 
 def test_colour_films_are_saved_in_colour(go, models):
     page = go("view=paint&model=colour&seed=3&windows=0", motion="reduce")
-    finished(page, "paint")
     film = Image.open(io.BytesIO(saved(page, "paint", "gif")[1]))
     film.seek(film.n_frames - 1)
     frame = np.array(film.convert("RGB")).astype(int)

@@ -85,7 +85,6 @@ def test_a_browser_plays_a_video(go, own_page):
 @pytest.mark.parametrize("model", ["attentive", "colour"])
 def test_an_svg_contains_vector_windows_and_exact_pixels(go, own_page, model):
     page = go(f"view=look&seed=4&t=3&model={model}")
-    finished(page, "look")
     name, data = saved(page, "look", "svg")
     assert name == f"draw-look-{model}-3.svg"
     root = ElementTree.fromstring(data)
@@ -114,7 +113,6 @@ def test_an_svg_contains_vector_windows_and_exact_pixels(go, own_page, model):
 @pytest.mark.parametrize("file_format", ["png", "svg"])
 def test_a_caption_states_the_model_the_seed_and_the_link(go, file_format):
     page = go("view=fork&seed=4&t=3&index=5&windows=0")
-    finished(page, "fork")
     _, bare = saved(page, "fork", file_format)
     _, data = saved(page, "fork", file_format, caption=True)
     if file_format == "svg":

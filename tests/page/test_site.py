@@ -165,16 +165,6 @@ def test_a_first_visit_loads_less_than_5_mb_and_another_model_less_than_10_mb(fo
     assert size("models/cluttered-100") < 2_000_000
 
 
-def test_the_default_model_comes_first(tmp_path, cache, monkeypatch):
-    bundled = tmp_path / "bundled"
-    for name in ("cifar10", site.DEFAULT, "quick"):
-        TINY_MODELS["plain"].save(bundled / name / "model")
-    monkeypatch.setattr(zoo, "BUNDLED", bundled)
-    build_site(tmp_path / "site", {})
-    index = json.loads((tmp_path / "site/models.json").read_text())
-    assert [entry["name"] for entry in index] == [site.DEFAULT, "cifar10", "quick"]
-
-
 @pytest.mark.usefixtures("only_tiny")
 def test_traces_of_large_pictures_have_fewer_samples(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(site, "MAX_TRACE_BYTES", 6 * 14 * 14 * 5)
