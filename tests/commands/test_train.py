@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from draw import load
 from draw.commands import train as train_command
@@ -82,7 +84,7 @@ def test_printed_lines(finished):
         == (
             "--model.height 12 --model.width 12 --model.channels 1 --model.likelihood bernoulli "
             "--model.glimpses 3 --model.read-size 2 --model.write-size 3 --steps 4 --batch-size 4 "
-            "--mirror no"
+            "--mirror no --shift 1"
         ).split()
     )
     assert lines[2] == (
@@ -482,8 +484,12 @@ def test_max_minutes_at_the_last_step_finishes_the_run(training, draw):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_killed_run_resumes_bit_exactly(run, finished, draw):
-    (run / "checkpoints" / "000000004.safetensors").unlink()
+@pytest.mark.parametrize("lost", ["last checkpoint", "all checkpoints"])
+def test_killed_run_resumes_bit_exactly(run, finished, draw, lost):
+    if lost == "all checkpoints":
+        shutil.rmtree(run / "checkpoints")
+    else:
+        (run / "checkpoints" / "000000004.safetensors").unlink()
     shutil.rmtree(run / "model")
     with (run / "metrics.jsonl").open("a") as log:
         log.write('{"step": 4, "valid_el')  # an incomplete line
@@ -544,6 +550,18 @@ def test_resume_errors(run, refused, arguments, message):
     assert message in line
     if "run.json" not in line:
         assert "draw train --resume --out run, or start a new run" in line
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_worse_validation_keeps_the_best_model(run, draw):
+    before, newest = (run / "checkpoints" / name for name in checkpoints(run))
+    with safe_open(before, framework="pt") as file:
+        counters = json.loads(file.metadata()["draw"]) | {"best_score": 0.0}  # cannot be beaten
+    save_file(load_file(before), before, metadata={"draw": json.dumps(counters)})
+    newest.unlink()
+    (run / "model" / "model.safetensors").write_bytes(b"the best")
+    draw("train", "--resume", "--out", run)
+    assert weights(run) == b"the best"
 
 
 # ---------------------------------------------------------------------- errors

@@ -5,7 +5,10 @@ import hashlib
 import io
 import os
 import socket
+import subprocess
+import sys
 import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -136,6 +139,7 @@ def test_find_ignores_a_folder_with_the_name_of_the_file(tmp_path):
         ("digits.gz", zipped(CONTENT)[:-1000], "cannot be decompressed"),
         ("digits.gz", zipped(CONTENT) + b"padding", "cannot be decompressed"),
         ("digits.gz", zipped(CONTENT + bytes(1 << 25), 1), "has more than"),
+        ("digits.gz", zipped(CONTENT[:-1]), f"has {len(CONTENT) - 1} bytes"),
         ("digits.gz", zipped(b"\0" + CONTENT[1:]), "SHA-256"),
         ("digits.gz", zipped(b"a" * 99)[:10] + b"\xff" * 99, "cannot be decompressed"),
         ("digits.gz", CONTENT, "cannot be decompressed"),
@@ -205,8 +209,12 @@ def test_nothing_is_requested_if_downloads_are_forbidden(server, file, cache):
 @pytest.mark.parametrize(
     ("name", "served", "message"),
     [
-        ("digits", b"<html>Log in</html>", "19 bytes"),
+        ("digits", CONTENT[:-1] + b"?", "SHA-256"),
+        ("digits", CONTENT[:-1], f"{len(CONTENT) - 1} bytes"),
         ("digits", CONTENT + b"?", f"more than {len(CONTENT)} bytes"),
+        ("digits", b"<html>Log in</html>", "19 bytes"),
+        ("digits", b"", "0 bytes"),
+        ("digits.gz", zipped(CONTENT[1:]), "bytes"),
         ("digits.gz", CONTENT, "cannot be decompressed"),
     ],
 )
@@ -286,6 +294,29 @@ def test_without_a_network_the_error_names_every_mirror_in_one_line(closed):
 def test_concurrent_requests_for_a_file_download_it_once(server, file):
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(lambda _: Source().read(file), range(4))) == {CONTENT}
+    assert len(server.requests) == 1
+
+
+DOWNLOAD = """
+import sys
+from draw.data.download import RemoteFile, Source
+name, size, sha256, url = sys.argv[1:]
+print(Source().get(RemoteFile(name, int(size), sha256, (url,))))
+"""
+
+
+def test_two_processes_with_an_empty_cache_download_a_file_once(server, file, cache):
+    arguments = [file.name, str(file.size), str(file.sha256), *file.urls]
+    command = [sys.executable, "-c", DOWNLOAD, *arguments]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    server.delay = 0.5  # seconds per response, so that both processes are downloading
+    with subprocess.Popen(command, **pipes) as process:
+        while not server.requests and process.poll() is None:
+            time.sleep(0.01)
+        assert Source().get(file) == cache / "digits"
+        assert process.communicate(timeout=120) == (f"{cache / 'digits'}\n", "")
+    assert process.returncode == 0
+    assert cached() == {"digits": len(CONTENT)}
     assert len(server.requests) == 1
 
 

@@ -19,6 +19,17 @@ from .helpers import (
 )
 
 
+def test_it_shows_the_sample_trace_before_the_weights_are_there(faulty_page, without, models):
+    page = faulty_page
+    with torch.no_grad():
+        expected = models["attentive"].generate(1, z=sample_noise(0, 5)).mean[0, 0]
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.goto(without("*.safetensors") + "#view=paint")
+    finished(page, "paint")
+    page.uncheck("#paint .windows")
+    assert np.abs(to_grey(pixels(page, tile("paint", 5))) - 255 * expected.numpy()).max() < 2
+
+
 def test_new_samples_equal_pytorch_samples_of_the_same_noise(go, models, noise):
     page = go("view=paint", motion="reduce")
     page.click("#paint .again")

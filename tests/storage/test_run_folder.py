@@ -58,6 +58,20 @@ def test_only_the_newest_two_checkpoints_are_kept(run):
     assert names == ["000000010.safetensors", "001000000.safetensors"]
 
 
+def test_a_failed_write_keeps_the_old_checkpoints(run, monkeypatch):
+    run.add_checkpoint(5, b"first")
+    run.add_checkpoint(10, b"second")
+
+    def fail(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="No space left"):
+        run.add_checkpoint(15, b"third")
+    assert [path.read_bytes() for path in run.saved_checkpoints()] == [b"first", b"second"]
+    assert len(list(run.checkpoints.iterdir())) == 2
+
+
 # ---------------------------------------------------------------------- the log
 
 RECORD = {"step": 50, "train_elbo_nats": -1.5, "valid_elbo_stderr": None}

@@ -81,6 +81,17 @@ def test_threads_without_gradients(threads):
 # ---------------------------------------------------------------- memory and order
 
 
+def test_a_retained_graph_can_run_backward_twice():
+    model = network()
+    x, eps = inputs(model, 3)
+    loss = elbo(model(x, eps=eps)).sum()
+    loss.backward(retain_graph=True)
+    once = model.canvas_0.grad.clone()
+    elbo(model(x, eps=eps)).sum().backward()
+    loss.backward()
+    torch.testing.assert_close(model.canvas_0.grad, 3 * once)
+
+
 def test_memory_is_reused():
     model = network()
     x, eps = inputs(model, 3)
