@@ -263,7 +263,7 @@ def on_window(page: Page) -> np.ndarray:
 
 def test_window_shows_pictures_for_the_kind_of_model(go):
     page = go("view=window&model=colour")
-    assert settings(page)["photo"] == "cat"
+    page.wait_for_url("**photo=cat**")
     cat = on_window(page)
     page.click("#window [aria-label='A rocket']")
     assert settings(page)["photo"] == "rocket"
