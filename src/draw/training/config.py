@@ -76,7 +76,7 @@ class TrainConfig:
         check_limits(
             "",
             self,
-            shift=(0, min(self.model.image_shape[1:])),
+            shift=(0, min(self.model.image_shape[1:]) // 2),
             steps=(1, MAX_COUNT),
             batch_size=(1, 100_000),
             microbatches=(1, self.rows),

@@ -14,7 +14,7 @@ MIN_FOLDER_SIDE, MAX_FOLDER_SIDE = 16, 64  # pixels
 MIN_FOLDER_PATCH = 5  # pixels
 MIN_FOLDER_STEPS = 1_000
 MAX_FOLDER_EPOCHS = 500
-FEW_IMAGES = 2_000  # fewer images are shifted, because the network overfits
+FEW_IMAGES = 2_000  # with fewer images the network overfits, so they are shifted
 FOLDER_BATCH = 32
 HOUR_FLOPS = 3_600 * 100e9  # two busy CPU cores compute this much in an hour
 
