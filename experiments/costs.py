@@ -30,7 +30,7 @@ def main() -> None:
         images = config.load_images("valid")
         images = images.subset(min(IMAGES, len(images)), SEED)
         costs = -image_bounds(model, images, seed=SEED).elbo.double()
-        width = next(width for width in BINS if costs.max() < MAX_BINS * width)
+        width = next((size for size in BINS if costs.max() < MAX_BINS * size), BINS[-1])
         counts = torch.bincount((costs / width).long())
         content = {
             "command": "python experiments/costs.py",

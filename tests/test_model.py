@@ -318,20 +318,25 @@ def test_zero_window_parameters_would_read_only_the_black_corners(digits):
 # ---------------------------------------------------------------------- errors
 
 
+INVALID = {
+    "height": (1, 1025),
+    "width": (1, 1025),
+    "channels": (0, 2, 4),
+    "glimpses": (0, 4097),
+    "hidden_size": (0, 8193),
+    "latent_size": (0, 8193),
+    "read_size": (0, 129),
+    "write_size": (0, 129),
+    "likelihood": ("gauss",),
+}
+
+
 @pytest.mark.parametrize(
-    "invalid",
-    [
-        *({"height": 1}, {"height": 1025}, {"width": 1}, {"width": 1025}),
-        *({"channels": 0}, {"channels": 2}, {"channels": 4}),
-        *({"glimpses": 0}, {"glimpses": 4097}),
-        *({"hidden_size": 0}, {"hidden_size": 8193}, {"latent_size": 0}, {"latent_size": 8193}),
-        *({"read_size": 0}, {"read_size": 129}, {"write_size": 0}, {"write_size": 129}),
-        {"likelihood": "gauss"},
-    ],
+    ("name", "value"), [(name, value) for name, values in INVALID.items() for value in values]
 )
-def test_an_invalid_configuration_names_the_field(invalid, untyped):
-    with pytest.raises(ConfigError, match=f"model.{next(iter(invalid))} is"):
-        DRAWConfig(**invalid)
+def test_an_invalid_configuration_names_the_field(name, value, untyped):
+    with pytest.raises(ConfigError, match=f"model.{name} is"):
+        DRAWConfig(**{name: value})
 
 
 def test_images_of_another_size_are_an_error():

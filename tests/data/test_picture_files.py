@@ -103,6 +103,8 @@ VEILED_GREY = np.array([[[200, 255], [200, 0]], [[255, 128], [0, 255]]], np.uint
 ON_BLACK = [[255, 128], [0, 255]], [[255, 128], [0, 0]], [[255, 128], [0, 0]]
 DEEP = Image.fromarray(GREYS.astype(np.uint16) * 257)
 LUMINANCE = [[list(GREY_OF.values())]]
+WITHOUT_100 = [np.where(GREYS == 100, 0, GREYS)]
+BLACK_AND_BLUE = np.array([[(0, 0, 0), BLUE]]).transpose(2, 0, 1)
 PICTURES = {  # picture, options of the file, expected pixels
     "grey": (Image.fromarray(GREYS), {}, [GREYS]),
     "grey to colour": (Image.fromarray(GREYS), {}, [GREYS] * 3),
@@ -112,21 +114,17 @@ PICTURES = {  # picture, options of the file, expected pixels
     "16 bits": (DEEP, {}, [GREYS]),
     "16 bits to colour": (DEEP, {}, [GREYS] * 3),
     "16 bits, transparent black": (DEEP, {"transparency": 0}, [GREYS]),
-    "16 bits, transparent grey": (
-        *(DEEP, {"transparency": 100 * 257}),
-        [np.where(GREYS == 100, 0, GREYS)],
-    ),
+    "16 bits, transparent grey": (DEEP, {"transparency": 100 * 257}, WITHOUT_100),
     "palette": (in_palette(0, 1, 2), {}, np.array([[RED, GREEN, BLUE]]).transpose(2, 0, 1)),
     "palette to grey": (in_palette(0, 1, 2), {}, LUMINANCE),
-    "transparent palette colour": (
-        *(in_palette(0, 2), {"transparency": 0}),
-        np.array([[(0, 0, 0), BLUE]]).transpose(2, 0, 1),
-    ),
+    "transparent palette colour": (in_palette(0, 2), {"transparency": 0}, BLACK_AND_BLUE),
     "partly transparent": (Image.fromarray(VEILED), {"lossless": True, "exact": True}, ON_BLACK),
     "partly transparent grey": (Image.fromarray(VEILED_GREY, "LA"), {}, [[[200, 0], [128, 0]]]),
 }
 OTHER_FORMATS = [  # the same in a format other than PNG
-    *(("palette", "gif"), ("palette to grey", "gif"), ("transparent palette colour", "gif")),
+    ("palette", "gif"),
+    ("palette to grey", "gif"),
+    ("transparent palette colour", "gif"),
     ("partly transparent", "webp"),
 ]
 

@@ -21,25 +21,27 @@ from draw.training.config import TrainConfig
 from draw.training.state import read_config
 from tests.training.tiny import CONFIG
 
+INVALID = {
+    "shift": (-1, 5),  # at most half of the 8 x 8 pixels
+    "steps": (0, 10**30),
+    "batch_size": (0, 100_001),
+    "microbatches": (0, 5),
+    "learning_rate": (0.0, 1.1, float("nan")),
+    "warmup_steps": (-1, 10**30),
+    "weight_decay": (-0.1, 1e3, float("nan")),
+    "clip_norm": (0.0, float("inf")),
+    "ema_decay": (-0.1, 1.0, float("nan")),
+    "eval_every": (0, 10**30),
+    "eval_images": (0, 10**30),
+    "checkpoint_every": (0, 10**30),
+    "seed": (-1, 10**30),
+    "optimizer": ("sgd",),
+    "data": ("imagenet",),
+}
+
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("steps", 0), ("steps", 10**30)),
-        *(("batch_size", 0), ("batch_size", 100_001)),
-        *(("microbatches", 0), ("microbatches", 5)),
-        *(("learning_rate", 0.0), ("learning_rate", 1.1), ("learning_rate", float("nan"))),
-        *(("warmup_steps", -1), ("warmup_steps", 10**30)),
-        *(("weight_decay", -0.1), ("weight_decay", 1e3), ("weight_decay", float("nan"))),
-        *(("clip_norm", 0.0), ("clip_norm", float("inf"))),
-        *(("ema_decay", -0.1), ("ema_decay", 1.0), ("ema_decay", float("nan"))),
-        *(("eval_every", 0), ("eval_every", 10**30)),
-        *(("eval_images", 0), ("eval_images", 10**30)),
-        *(("checkpoint_every", 0), ("checkpoint_every", 10**30)),
-        *(("seed", -1), ("seed", 10**30)),
-        ("optimizer", "sgd"),
-        ("data", "imagenet"),
-    ],
+    ("name", "value"), [(name, value) for name, values in INVALID.items() for value in values]
 )
 def test_an_invalid_value_names_its_field_and_value(name, value, untyped):
     with pytest.raises(

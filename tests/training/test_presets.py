@@ -17,10 +17,7 @@ def test_every_preset_builds_its_network(name):
     assert PRESETS[name].__doc__
 
 
-FIELDS = (
-    *("glimpses", "hidden_size", "latent_size", "read_size", "write_size"),
-    *("image_shape", "likelihood"),
-)
+FIELDS = "glimpses hidden_size latent_size read_size write_size image_shape likelihood".split()
 TABLE_3 = {  # the data set, and the fields of the network
     "mnist": ("binarized-mnist", (64, 256, 100, 2, 5, (1, 28, 28), "bernoulli")),
     "svhn": ("svhn", (32, 800, 100, 12, 12, (3, 54, 54), "bernoulli")),
@@ -74,6 +71,11 @@ def test_the_folder_preset_takes_your_shape_and_adapts_the_rest():
 @pytest.mark.parametrize(("count", "side", "shift"), [(400, 64, 3), (400, 28, 1), (2_000, 64, 0)])
 def test_few_images_are_shifted_by_a_twentieth_of_their_size(count, side, shift):
     assert folder(Survey(**TYPICAL | {"images": count, "side": side})).shift == shift
+
+
+def test_the_shorter_side_of_your_shape_limits_the_shift():
+    assert folder(Survey(**TYPICAL), (1, 40, 400)).shift == 2
+    assert folder(Survey(**TYPICAL), (1, 2, 400)).shift == 0
 
 
 def test_few_or_large_images_take_fewer_steps():

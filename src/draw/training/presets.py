@@ -234,7 +234,7 @@ def folder(
         data="folder",
         matmul_precision="medium",
         mirror="auto",
-        shift=round(max(H, W) / 20) if images.images < FEW_IMAGES else 0,
+        shift=round(min(H, W) / 20) if images.images < FEW_IMAGES else 0,
         steps=steps,
         batch_size=FOLDER_BATCH,
         optimizer="muon",

@@ -148,8 +148,8 @@ export class FilmView {
     const known = this.needed.map((name) => this.app.progress.get(name)).filter(Boolean);
     const [loaded, total] = [0, 1].map((i) => known.reduce((sum, bytes) => sum + bytes[i], 0));
     const amount = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
-    const isComplete = known.every((bytes) => bytes[1]); // some servers do not tell the size
-    const share = isComplete ? `${Math.floor((100 * loaded) / total)}% of ${amount(total)}` : amount(loaded);
+    const isKnown = known.every(([, size]) => size); // some servers do not send the size
+    const share = isKnown ? `${Math.floor((100 * loaded) / total)}% of ${amount(total)}` : amount(loaded);
     this.setStatus(known.length ? `Loading the model, ${share}` : "Loading the model");
   }
 
