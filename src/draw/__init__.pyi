@@ -2,7 +2,6 @@ from . import attention as attention
 from . import data as data
 from . import figures as figures
 from . import likelihoods as likelihoods
-from .attention import Window as Window
 from .classifier import ClassifierConfig as ClassifierConfig
 from .classifier import ClassifierOutput as ClassifierOutput
 from .classifier import GlimpseClassifier as GlimpseClassifier

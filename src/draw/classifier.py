@@ -26,10 +26,11 @@ MAX_WINDOW_GRADIENT = 30.0  # nats, see `GradientLimit`
 class ClassifierConfig:
     """Configuration of a `GlimpseClassifier`.
 
-    The default values are those of the paper (table 3).
-
     Raises:
         ConfigError: if a value is outside its range.
+
+    Note:
+        The default values are those of the paper (table 3).
 
     >>> ClassifierConfig(glimpses=4).image_shape
     (1, 100, 100)
@@ -74,6 +75,7 @@ class ClassifierOutput(NamedTuple):
     read_window: Window  # fields [T, B]
 
 
+@kernels.register
 class GradientLimit:
     """Clip the gradient of each image's log probability with respect to its windows.
 
@@ -191,7 +193,7 @@ class GlimpseClassifier(
                 outside [0, 1].
         """
         check_images(x, self.config.image_shape, self.h_0.dtype)
-        if kernels.use_fused(self, x=x):
+        if kernels.use_fused(self, x=x, limit=limit):
             return ClassifierOutput(*kernels.classify(self, x, limit))
         state = self.initial_state(len(x))
         states, windows = [], []

@@ -32,10 +32,11 @@ from draw.trace import EncodeOutput, State, Trace
 class DRAWConfig:
     """Configuration of a `DRAW` network.
 
-    The default values are those of the paper's MNIST network (table 3).
-
     Raises:
         ConfigError: if a value is outside its range.
+
+    Note:
+        The default values are those of the paper's MNIST network (table 3).
 
     >>> DRAWConfig(height=64, width=48, channels=3).read_size
     2

@@ -60,3 +60,10 @@ def test_a_damaged_file_is_named_and_not_changed(given, refused, monkeypatch):
 )
 def test_invalid_arguments_are_refused(refused, arguments, message):
     assert message in refused("data", *arguments.split())
+
+
+@pytest.mark.parametrize("arguments", ["--help", "list --help", "fetch -h", "fetch mnist --help"])
+def test_help_of_every_subcommand(draw, arguments):
+    result = draw("data", *arguments.split())
+    assert result.status == 0
+    assert result.out.startswith("usage: draw data list\n")

@@ -12,7 +12,7 @@ from torch.nn.utils import prune
 from draw import kernels
 from draw.errors import ConfigError
 from draw.kernels import dispatch
-from draw.likelihoods import Bernoulli
+from draw.likelihoods import LIKELIHOODS, Bernoulli
 from draw.model import DRAW, DRAWConfig
 from draw.objectives import elbo
 
@@ -79,6 +79,15 @@ def replace_mean(model, monkeypatch):
     model.likelihood.mean = Inverted().mean
 
 
+def patch_likelihood(model, monkeypatch):
+    monkeypatch.setattr(Bernoulli, "mean", Inverted.mean)
+
+
+def replace_entry(model, monkeypatch):
+    monkeypatch.setitem(LIKELIHOODS, "bernoulli", Inverted())
+    model.likelihood = LIKELIHOODS["bernoulli"]
+
+
 def replace_method(name, on_class=False):
     def modify(model, monkeypatch):
         original = getattr(DRAW, name)
@@ -134,6 +143,8 @@ MODIFICATIONS = {
     "decode_step on the class": (replace_method("decode_step", True), "decode_step is replaced"),
     "another likelihood": (replace_likelihood, "likelihood"),
     "a likelihood with another mean": (replace_mean, "likelihood"),
+    "a patched likelihood": (patch_likelihood, "likelihood"),
+    "a replaced entry of LIKELIHOODS": (replace_entry, "likelihood"),
     "a layer with its own forward": (replace_layer_forward, "layer patch has a replaced forward"),
     "a patched nn.Linear": (replace_linear_forward, "has a replaced forward"),
     "a layer of another type": (

@@ -19,7 +19,7 @@ then in the user's cache, and downloaded to the cache if they are missing."""
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit status."""
     match arguments:
-        case ["-h" | "--help"]:
+        case [*_, "-h" | "--help"]:
             print(USAGE)
         case ["list"]:
             for name, function in DATASETS.items():

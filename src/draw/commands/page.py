@@ -26,8 +26,7 @@ class Options:
     port: int = 0
     """port of the server; 0 selects a free port"""
     frame_ancestors: Annotated[str | None, options.arg("SITES")] = None
-    """sites that may embed the page in a frame, for example http://localhost:8888 or "*"; none if
-    it is omitted"""
+    """sites that may embed the page, for example http://localhost:8888 or "*"; by default none"""
     browser: bool = True
     """open the page in the browser; its address is always printed"""
     export: Annotated[Path | None, options.arg("DIR")] = None

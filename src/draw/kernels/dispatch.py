@@ -13,22 +13,27 @@ from draw.kernels.layout import Shape, parameter_shapes
 from draw.likelihoods import LIKELIHOODS
 
 Engine = Literal["auto", "plain", "fused"]
-Network = TypeVar("Network", bound=type[nn.Module])
+Class = TypeVar("Class", bound=type)
 
-METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step")
+METHODS = ("forward", "generate", "initial_state", "encode_step", "decode_step", "__call__")
 LAYER_FORWARDS = {cls: cls.forward for cls in (nn.Linear, nn.LSTMCell)}  # to detect monkey-patching
 LAYER_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 log = logging.getLogger("draw")
-_registered: dict[type, dict[str, Any]] = {}  # the methods of each network, by name
+_registered: dict[type, dict[str, Any]] = {}  # the methods of each class, by name
 
 
-def register(network: Network) -> Network:
-    """Mark a class as the network that the fused engine implements (a class decorator)."""
-    _registered[network] = {
-        name: getattr(network, name) for name in METHODS if hasattr(network, name)
-    }
-    return network
+def register(cls: Class) -> Class:
+    """Mark a class, such as a network, as one that the fused engine implements (a decorator)."""
+    _registered[cls] = {name: getattr(cls, name) for name in METHODS if hasattr(cls, name)}
+    return cls
+
+
+def _members(cls: type) -> dict[str, Any]:
+    return {name: getattr(cls, name) for name in dir(cls) if not name.startswith("__")}
+
+
+_likelihoods = {kind: (type(own), _members(type(own))) for kind, own in LIKELIHOODS.items()}
 
 
 def available(device: str = "cpu") -> bool:
@@ -42,13 +47,20 @@ def available(device: str = "cpu") -> bool:
 
 
 def use_fused(
-    model: Any, *, x: Tensor | None, noise: Tensor | None = None, record: bool = False
+    model: Any,
+    *,
+    x: Tensor | None,
+    noise: Tensor | None = None,
+    record: bool = False,
+    limit: Any = None,
 ) -> bool:
     """Decide whether the fused engine runs this call; log the reason once if it cannot.
 
     Args:
         x: the images to read, [B, C, H, W]; None to generate.
         noise: the noise, or z itself to generate, [T, B, Z]; None for a classifier.
+        record: whether the call records every glimpse.
+        limit: the `draw.classifier.GradientLimit` of the call, or None.
 
     Raises:
         ConfigError: if `model.engine` is "fused" but the engine cannot run this call, or if
@@ -59,7 +71,7 @@ def use_fused(
     compiling = torch.compiler.is_compiling()  # logging would break the graph
     if model.engine == "plain" or (compiling and model.engine == "auto"):
         return False
-    reason, level = unsupported_reason(model, x, noise, record), logging.INFO
+    reason, level = unsupported_reason(model, x, noise, record, limit), logging.INFO
     if reason is None:
         reason, level = _engine_fault(model, x, noise), logging.WARNING
     if reason and model.engine == "fused":
@@ -70,12 +82,13 @@ def use_fused(
 
 
 def unsupported_reason(
-    model: Any, x: Tensor | None, noise: Tensor | None, record: bool
+    model: Any, x: Tensor | None, noise: Tensor | None, record: bool, limit: Any = None
 ) -> str | None:
     """Return why the fused engine would not compute what the model's code computes, or None."""
     return (
         _observer_reason(model)
         or _model_reason(model)
+        or _limit_reason(limit)
         or _tensor_reason(model, x, noise)
         or _gradient_reason(model, x, noise, record)
     )
@@ -107,12 +120,11 @@ def _observer_reason(model: Any) -> str | None:
 
 def _model_reason(model: Any) -> str | None:
     """Check that the methods, layers and likelihood are those that the class defines."""
-    network, attributes = _network_of(model), vars(model)
-    for name, method in _registered[network].items():
-        if name in attributes or getattr(type(model), name) is not method:
-            return f"{type(model).__name__}.{name} is replaced"
+    replaced = _replaced_method(model)
+    if replaced:
+        return replaced
     kind, own = getattr(model.config, "likelihood", None), getattr(model, "likelihood", None)
-    if kind and (type(own) is not type(LIKELIHOODS[kind]) or vars(own)):
+    if kind and (_likelihoods.get(kind) != (type(own), _members(type(own))) or vars(own)):
         return f"the likelihood is not the {kind} likelihood of the config"
     for name, layer in model.named_children():
         if type(layer) not in LAYER_FORWARDS:
@@ -125,8 +137,25 @@ def _model_reason(model: Any) -> str | None:
     return None
 
 
-def _network_of(model: Any) -> type:
-    return next(cls for cls in type(model).__mro__ if cls in _registered)
+def _replaced_method(instance: Any) -> str | None:
+    """Check that the methods of an instance are those of its registered class."""
+    for name, method in _registered[_registered_class(instance)].items():
+        if name in vars(instance) or getattr(type(instance), name) is not method:
+            return f"{type(instance).__name__}.{name} is replaced"
+    return None
+
+
+def _registered_class(instance: Any) -> type:
+    return next(cls for cls in type(instance).__mro__ if cls in _registered)
+
+
+def _limit_reason(limit: Any) -> str | None:
+    """Check that the gradient limit is None or clips as its class defines."""
+    if limit is None:
+        return None
+    if _registered.keys().isdisjoint(type(limit).__mro__):
+        return f"the gradient limit is a {type(limit).__name__}"
+    return _replaced_method(limit)
 
 
 def _tensor_reason(model: Any, x: Tensor | None, noise: Tensor | None) -> str | None:
@@ -177,7 +206,7 @@ def _engine_fault(model: Any, x: Tensor | None, noise: Tensor | None) -> str | N
     reason: str | None = (
         engine.unavailable_reason()
         or engine.unsupported_reason(shape, device)
-        or self_check.failure(_network_of(model), model.config, device, batch=shape.B)
+        or self_check.failure(_registered_class(model), model.config, device, batch=shape.B)
     )
     return reason
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from draw import kernels
-from draw.classifier import ClassifierConfig, GlimpseClassifier
+from draw.classifier import ClassifierConfig, GlimpseClassifier, GradientLimit
 from draw.errors import ConfigError
 from draw.kernels import loops, self_check
 
@@ -102,11 +102,31 @@ def test_a_modified_classifier_runs_as_modified(modify, reason, caplog):
         model(x)
 
 
+class NoGradient(GradientLimit):
+    """A limit that stops the gradients."""
+
+    def __call__(self, d_params):
+        return torch.zeros_like(d_params)
+
+
+def test_a_modified_gradient_limit_is_called(caplog):
+    model, x = network(engine="auto"), torch.rand(2, 1, 9, 13)
+    with caplog.at_level(logging.INFO, "draw"):
+        model(x, limit=NoGradient()).logits.sum().backward()
+    assert "NoGradient.__call__ is replaced" in caplog.text
+    assert not model.read_window.weight.grad.any()
+    model.engine = "fused"
+    with pytest.raises(ConfigError, match="is replaced"):
+        model(x, limit=NoGradient())
+
+
 def test_auto_is_fused_in_float32_and_plain_elsewhere():
     model, x = network(engine="auto"), torch.rand(2, 1, 9, 13)
     assert kernels.use_fused(model, x=x)
     assert not kernels.use_fused(model, x=x.clone().requires_grad_())
     assert not kernels.use_fused(model, x=x[:0])
+    assert kernels.use_fused(model, x=x, limit=GradientLimit())
+    assert not kernels.use_fused(model, x=x, limit=torch.zeros_like)
     assert not kernels.use_fused(model.double(), x=x.double())
 
 

@@ -47,7 +47,7 @@ def load() -> Library:
         torch_functions()
         return Library(_load_or_build(), None)
     except (OSError, AttributeError, subprocess.SubprocessError, ValueError, ConfigError) as error:
-        return Library(None, f"it is not available ({error})")
+        return Library(None, f"the fused engine is not available ({error})")
 
 
 @functools.cache
