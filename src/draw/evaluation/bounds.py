@@ -223,23 +223,14 @@ def image_bounds(
         if progress:
             progress(done, total)
 
-    def run(x: Tensor, noise: Generator) -> Trace:
-        trace: Trace = model(x, generator=noise)
-        advance(len(x))
-        return trace
-
     def measure(indices: Tensor, x: Tensor, noise: Generator) -> dict[str, Tensor]:
-        sums = _elbo_terms(run(x, noise))
-        for _ in range(samples - 1):
-            sums = [a + b for a, b in zip(sums, _elbo_terms(run(x, noise)), strict=True)]
-        values = [value / samples for value in sums]
-        if ks:
-            copies = max(1, rows * (GPU_FACTOR if x.is_cuda else 1) // len(x))  # in parallel
-            counts = [min(copies, ks[-1] - first) for first in range(0, ks[-1], copies)]
-            parts = [log_weight(run(x.repeat(n, 1, 1, 1), noise)).view(n, -1) for n in counts]
-            log_weights = torch.cat(parts)  # [k, B]
-            values += [_mean_of_groups(log_weights, k) for k in ks]
-        return dict(zip(shapes, values, strict=True))
+        def run(x: Tensor) -> Trace:
+            trace: Trace = model(x, generator=noise)
+            advance(len(x))
+            return trace
+
+        copies = max(1, rows * (GPU_FACTOR if x.is_cuda else 1) // len(x))  # in parallel
+        return dict(zip(shapes, _measure(run, x, samples, ks, copies), strict=True))
 
     measured = evaluate_batches(
         *(images, batch_size, seed, model.device, world, measure, cache),
@@ -283,6 +274,22 @@ def _identity(model: DRAW, images: Images, batch_size: int) -> dict[str, Any]:
         "device": model.device.type,
         "engine": "fused" if use_fused(model, x=x, noise=eps, record=False) else "plain",
     }
+
+
+def _measure(
+    run: Callable[[Tensor], Trace], x: Tensor, samples: int, ks: list[int], copies: int
+) -> list[Tensor]:
+    """Return the terms of the ELBO, averaged over the samples, and the IWAE bound for each k."""
+    sums = _elbo_terms(run(x))
+    for _ in range(samples - 1):
+        sums = [a + b for a, b in zip(sums, _elbo_terms(run(x)), strict=True)]
+    values = [value / samples for value in sums]
+    if ks:
+        counts = [min(copies, ks[-1] - first) for first in range(0, ks[-1], copies)]
+        parts = [log_weight(run(x.repeat(n, 1, 1, 1))).view(n, -1) for n in counts]
+        log_weights = torch.cat(parts)  # [k, B]
+        values += [_mean_of_groups(log_weights, k) for k in ks]
+    return values
 
 
 def _elbo_terms(trace: Trace) -> list[Tensor]:
