@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from draw import DRAW, DRAWConfig, Trace, elbo
 from draw.errors import TraceError
 from draw.page import write_trace_file
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "trace.md"
 T, LABELS = 4, ["a", "b", "c"]
 MODELS = {
     "attention": {},
@@ -85,6 +87,14 @@ def test_a_file_contains_the_trace(path, encode, changes):
         assert torch.equal(unpack(sample["input"], 1, C, H, W)[0], (255 * images[b]).round().byte())
         assert sample["kl_nats"] == pytest.approx(trace.kl[:, b].tolist(), rel=6e-5)
         assert sample["elbo_nats"] == pytest.approx(float(elbo(trace)[b]), rel=6e-5)
+
+
+def test_the_script_of_the_document_decodes_pictures(path, module):
+    content, _, trace, _ = traced(path, True, channels=3)
+    block = DOCUMENT.read_text().split("```js\n")[1].split("```")[0]
+    text, size = content["samples"][0]["means"], trace.means[0, 0].numel()
+    decoded = module(f"{block}; return (await unpack('{text}', {size})).map((p) => [...p])")
+    assert decoded == (255 * trace.means[:, 0]).round().flatten(1).int().tolist()
 
 
 def test_similar_consecutive_pictures_compress_well(path):
