@@ -8,3 +8,6 @@ export function parseInteger(text, low, high) {
   const number = Number(text);
   return /^\d{1,9}$/.test(text ?? "") && number >= low && number <= high ? number : undefined;
 }
+
+/** Formats a number with two digits after the point, or two significant ones if it is small. */
+export const digits = (value) => (Math.abs(value) < 0.1 ? value.toPrecision(2) : value.toFixed(2));

@@ -2,7 +2,7 @@
 ;;
 ;; All arrays are float32 in row-major order, at the given addresses in bytes: weight [rows,
 ;; columns], bias [rows], x [batch, columns] and y [batch, rows]. Rows and columns are multiples of
-;; four; linear.js pads them with zeros. The innermost loop holds four rows of W times three images in
+;; four; layers.js pads them with zeros. The innermost loop holds four rows of W times three images in
 ;; twelve registers; if fewer than three images are left, it repeats the last one.
 
 (module

@@ -222,6 +222,43 @@ function initTheme(changed) {
   follow();
 }
 
+/**
+ * `?embed=1` omits the title, the footer and the buttons of the page, which belong to the page around
+ * it, and `?hide=nav,notes` also the tabs or the notes below the pictures.
+ */
+function initEmbedding() {
+  const query = new URLSearchParams(location.search);
+  const hidden = (query.get("hide") ?? "").split(",");
+  if (query.get("embed") === "1") hidden.push("frame");
+  document.documentElement.dataset.hide = hidden.join(" ");
+}
+
+function initFullScreen() {
+  const button = byId("fullscreen");
+  button.hidden = !document.fullscreenEnabled;
+  button.addEventListener("click", () => {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else document.documentElement.requestFullscreen();
+  });
+  document.addEventListener("fullscreenchange", () => {
+    button.ariaPressed = String(document.fullscreenElement !== null);
+  });
+}
+
+/** Lets the menu copy the address of what the view shows; a page without HTTPS has no clipboard. */
+function initLink(app) {
+  const row = byId("save").querySelector(".link");
+  const button = row.querySelector("button");
+  const label = button.textContent;
+  row.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    app.write();
+    await navigator.clipboard.writeText(location.href);
+    button.textContent = "Copied";
+  });
+  byId("save").addEventListener("beforetoggle", () => (button.textContent = label));
+}
+
 /** Space plays and pauses and the arrow keys step, unless the focused element uses these keys. */
 function initKeys(app) {
   document.addEventListener("keydown", (event) => {
@@ -264,6 +301,7 @@ function initOffline(app) {
 
 async function main() {
   let app = null;
+  initEmbedding();
   initTheme(() => app?.view?.redraw());
   byId("notice").hidden = true;
   for (const transport of document.querySelectorAll(".player")) {
@@ -292,6 +330,8 @@ async function main() {
     if (!byId("notice").hidden) app.retry();
   });
   initKeys(app);
+  initFullScreen();
+  initLink(app);
   initMenu(byId("save"), () => app.view);
   initOffline(app);
   app.open();

@@ -1,6 +1,6 @@
 /** The base class of the views that play films. */
 
-import { parseInteger, parseSeed } from "../address.js";
+import { digits, parseInteger, parseSeed } from "../address.js";
 import { isInk } from "../ink.js";
 import { blank, frame, show } from "../pictures.js";
 import { usesOwnFile } from "../photo.js";
@@ -240,7 +240,7 @@ export class FilmView {
     if (!window) return; // nothing is drawn yet, or a generated film, which has no read window
     const { g_x, g_y, delta, sigma2, gamma } = window;
     const numbers = { g_x, g_y, delta, sigma: Math.sqrt(sigma2), gamma };
-    const rounded = Object.entries(numbers).map(([name, value]) => [name, value.toFixed(2)]);
+    const rounded = Object.entries(numbers).map(([name, value]) => [name, digits(value)]);
     const picture = { size: Math.max(film.height, film.width), ...this.source.settings };
     const settings = { ...Object.fromEntries(rounded), n: film[`${kind}Size`], ...picture };
     this.app.go({ view: "window", ...settings });

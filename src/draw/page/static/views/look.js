@@ -130,7 +130,7 @@ export class Look extends FilmView {
     drawBars(this.find(".dimensions"), dimensions, () => "ink");
     const used = dimensions.filter((nats) => nats > USED).length;
     this.find(".used").textContent = dimensions.length
-      ? `glimpse ${shown}: ${used} of ${dimensions.length} with more than ${USED} nats`
+      ? `glimpse ${shown}: ${used} of ${dimensions.length} with more than ${Number((USED * UNITS[this.unit]).toFixed(3))} ${this.unit}`
       : "";
     const amounts = kl.map((value) => this.amount(value));
     const peak = kl.indexOf(Math.max(...kl));

@@ -1,6 +1,6 @@
 /** An attention window to move by hand: equations 19 to 29 without a model. */
 
-import { parseInteger } from "../address.js";
+import { digits, parseInteger } from "../address.js";
 import { box, centre, filterbanks, read, write } from "../attention.js";
 import { EXAMPLES, exampleButtons } from "../examples.js";
 import { create, drawFilters, setAttributes } from "../filters.js";
@@ -14,7 +14,17 @@ const FIRST_PICTURE = "3";
 const SIDE = 28; // default side of the picture, pixels
 const START = { g_x: 14.5, g_y: 14.5, delta: 4, sigma: 1, gamma: 1, n: 5 };
 
-/** Returns the ranges of the sliders as [lowest, highest, step], wide enough for a network's window. */
+/** The limits of settings, as [lowest, highest]; a network's window can lie beyond the sliders. */
+const LIMITS = {
+  g_x: [-1000, 1000],
+  g_y: [-1000, 1000],
+  delta: [0.01, 1000],
+  sigma: [0.01, 1000],
+  gamma: [0.0001, 1000],
+  n: [1, 12],
+};
+
+/** Returns the ranges of the sliders as [lowest, highest, step]. */
 const rangesFor = (size) => ({
   g_x: [-4, size + 5, 0.01],
   g_y: [-4, size + 5, 0.01],
@@ -117,12 +127,12 @@ export class Sandbox {
     this.find(".overlay").setAttribute("viewBox", `0.5 0.5 ${size} ${size}`); // 1-based
   }
 
-  /** Sets values, limited to their ranges and rounded to their steps. */
+  /** Sets values, limited to `LIMITS` and rounded. */
   change(values) {
     for (const [name, value] of Object.entries(values)) {
-      const [low, high, step] = this.ranges[name];
-      const rounded = Math.round(value / step) * step;
-      this.values[name] = Number(Math.min(high, Math.max(low, rounded)).toFixed(2));
+      const [low, high] = LIMITS[name];
+      const limited = Math.min(high, Math.max(low, value));
+      this.values[name] = name === "n" ? Math.round(limited) : Number(digits(limited));
     }
     const { picture, ink, photo, size } = this;
     const first = { ...START, picture: FIRST_PICTURE, size: SIDE };
@@ -279,8 +289,9 @@ export class Sandbox {
       const input = this.find(`[name=${name}]`);
       const [low, high] = this.ranges[name];
       input.value = value;
-      input.style.setProperty("--done", (value - low) / (high - low));
-      input.nextElementSibling.textContent = name === "n" ? value : value.toFixed(2);
+      const done = (value - low) / (high - low);
+      input.style.setProperty("--done", Math.min(1, Math.max(0, done)));
+      input.nextElementSibling.textContent = name === "n" ? value : digits(value);
     }
     const list = (g) => {
       const all = centres(g, delta, n).map((mu) => number(mu, 1));
