@@ -188,7 +188,7 @@ def complete(
     """
     rounds = to_count("rounds", rounds)
     all_rounds = complete_rounds(model, x, mask, generator=generator)
-    _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keeps no earlier round
+    _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keep only the last round
     return torch.where(mask, x, trace.mean)
 
 
@@ -200,7 +200,7 @@ def complete_rounds(
     generator: Generator | None = None,
     record: bool = False,
 ) -> Iterator[tuple[Float[Tensor, "B C H W"], Trace]]:
-    """Complete images round by round, without end (Rezende et al. 2014).
+    """Complete images round by round, indefinitely (Rezende et al. 2014).
 
     The unknown pixels start as a sample of the model. Each round encodes the image and samples the
     unknown pixels of the next one from D(x | c_T), a Markov chain whose images become ever more

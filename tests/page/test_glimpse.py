@@ -145,7 +145,7 @@ def test_drawing_from_noise_needs_no_encoder(go, models):
 def test_the_text_states_how_few_pixels_the_network_sees(go):
     page = go("view=glimpse&model=mnist&t=1")
     fact = page.locator("#glimpse .fact").inner_text()
-    assert "only four numbers about the picture and as many about what is missing" in fact
+    assert "only four numbers of the picture and four of what is missing" in fact
     choose_model(page, "plain")
     finished(page, "glimpse")
     assert page.locator("#glimpse .fact").is_hidden()

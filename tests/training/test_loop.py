@@ -77,7 +77,7 @@ def test_a_run_on_the_validation_images_saves_its_last_model(tmp_path, monkeypat
     falling = iter([-1.0, -2.0, -3.0])
 
     def validate(*_: object, **__: object) -> EvalResult:
-        return EvalResult(nats=next(falling), stderr=0.1, images=8, also={})
+        return EvalResult(nats=next(falling), stderr=0.1, images=8, extra={})
 
     monkeypatch.setattr(loop, "validate", validate)
     run, images = RunFolder(tmp_path / "run"), random_images()
@@ -93,7 +93,7 @@ def test_a_run_saves_the_classifier_with_the_lowest_error(tmp_path, monkeypatch)
 
     def validate(*_: object, **__: object) -> EvalResult:
         error = next(errors)
-        return EvalResult(nats=error - 1, stderr=0.1, images=8, also={"error": error})
+        return EvalResult(nats=error - 1, stderr=0.1, images=8, extra={"error": error})
 
     monkeypatch.setattr(loop, "validate", validate)
     run, images = RunFolder(tmp_path / "run"), random_images()

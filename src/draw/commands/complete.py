@@ -20,7 +20,7 @@ Part = Literal["left", "right", "top", "bottom", "ink"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options(InputOptions):
-    """Complete images of which only some pixels are known, as the page's Finish does.
+    """Complete images of which only some pixels are known, like the Finish view of the page.
 
     Saves completions.png and completing.gif, a film of the completions being drawn. Known pixels
     stay as they are, and unknown ones are checkered.

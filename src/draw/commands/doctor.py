@@ -18,8 +18,8 @@ from draw.storage.files import cache_dir
 HELP = """\
 usage: draw doctor
 
-Describe the installation in ten lines, for bug reports: versions, devices, the fused
-engine and why it is unavailable, and the folders searched for data."""
+Describe the installation in ten lines, for bug reports: versions, devices, whether the
+fused engine is available (and if not, why), and the folders searched for data."""
 
 PACKAGES = "numpy safetensors huggingface_hub tyro Pillow matplotlib triton".split()
 EXTRAS = {  # a module of each extra

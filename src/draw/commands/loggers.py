@@ -1,4 +1,4 @@
-"""Log the events of a training run: with TensorBoard, or with a function of the user's."""
+"""Log the events of a training run with TensorBoard or with a user-defined function."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """The `draw` command: run a subcommand, and turn errors into one line and an exit status.
 
 Each subcommand is a module of `draw.commands` that is imported only when it is called: importing
-torch takes a second or two, and `draw --help` should answer at once.
+torch takes a second or two, and `draw --help` should respond immediately.
 """
 
 import difflib

@@ -32,13 +32,18 @@ MAX_RECORDED_VALUES = 2**27  # recorded canvas values: 0.5 GB, twice that on the
 class Style:
     """Appearance of images and films."""
 
-    columns: Annotated[int | None, arg("INT", default="for a roughly square picture")] = None
+    columns: Annotated[
+        int | None, arg("INT", default="chosen so that the picture is roughly square")
+    ] = None
     """images per row of a grid or film"""
     scale: Annotated[
-        int | None, arg("INT", default=f"for images about {TILE_PIXELS} pixels wide")
+        int | None,
+        arg("INT", default=f"chosen so that images are about {TILE_PIXELS} pixels wide"),
     ] = None
     """screen pixels per image pixel"""
-    fps: Annotated[float | None, arg("FLOAT", default=f"for a film of {FILM_SECONDS} s")] = None
+    fps: Annotated[
+        float | None, arg("FLOAT", default=f"chosen so that the film lasts {FILM_SECONDS} s")
+    ] = None
     """frames per second of the film, which has one frame per glimpse"""
     hold_ms: int = 1_500
     """milliseconds for which the film shows the finished images"""
@@ -189,7 +194,7 @@ def complete(
     x, known = (each.repeat_interleave(completions, 0) for each in (images, mask))
     noise = Generator(model.device).manual_seed(seed)
     all_rounds = complete_rounds(model, x, known, generator=noise, record=True)
-    _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keeps no earlier round
+    _, trace = deque(islice(all_rounds, rounds), maxlen=1).pop()  # keep only the last round
     if len(images) > 1 and output.columns is None:
         output = replace(output, columns=completions)
     pictures = {

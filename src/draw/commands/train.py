@@ -132,8 +132,8 @@ def _describe_duration(seconds: float) -> str:
 def _describe(event: Validation, config: TrainConfig) -> str:
     loss = report.plus_minus(-event.result.nats, event.result.stderr, digits=2)
     text = f"step {event.step:>6,}   validation loss {loss} nats"
-    if "error" in event.result.also:
-        text += f", error {event.result.also['error']:.2%}"
+    if "error" in event.result.extra:
+        text += f", error {event.result.extra['error']:.2%}"
     if not config.has_validation:
         return f"{text} (on training images)"
     return text + ("   best so far" if event.is_saved else "")

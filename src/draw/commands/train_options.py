@@ -51,7 +51,8 @@ class Options:
     out: Annotated[Path | None, options.arg("DIR", default="runs/PRESET")] = None
     """run folder"""
     resume: options.Flag = False
-    """resume the run in --out from its last checkpoint; with a PRESET, start it if it is new"""
+    """resume the run in --out from its last checkpoint; with a PRESET, start it if it does not
+    exist yet"""
     max_minutes: Annotated[float | None, options.arg("FLOAT")] = None
     """save a checkpoint and stop after this many minutes"""
     image_size: Annotated[int | None, options.arg("INT")] = None
@@ -107,7 +108,7 @@ def read_arguments(arguments: list[str]) -> tuple[Options, TrainConfig, RunFolde
         if isinstance(network, ClassifierConfig) and isinstance(defaults.model, ClassifierConfig):
             network = replace(network, glimpses=defaults.model.glimpses)
         args, config = _parse(preset, arguments, replace(defaults, model=network))
-        starting_model(config)  # refuse contradicting options before loading the data
+        starting_model(config)  # reject contradictory options before loading the data
     run.check_vacant()
     if preset == config.data == "folder":
         args, config = _adapt(arguments, config, trained)

@@ -53,7 +53,7 @@ DATASETS: dict[str, Callable[..., Images]] = {
     "svhn-cropped": svhn.svhn_cropped,
     "folder": folder.folder,
 }
-# These know the split `train+valid`, because their training images are transformed.
+# These data sets implement the split `train+valid`, because their training images are transformed.
 TRANSFORMED = {"mnist", "cluttered-100", "cluttered-60", "two-digits", "svhn"}
 
 

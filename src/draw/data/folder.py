@@ -26,8 +26,8 @@ from draw.storage.files import atomic_path, cache_dir
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}
 UNSUPPORTED = {".avif", ".bmp", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tif", ".tiff"}
-NAMES = {"train": "training", "valid": "validation", "test": "test"}  # of splits, in messages
-BUCKETS = 10  # of hashes: one for the test, one for validation, the others for training
+NAMES = {"train": "training", "valid": "validation", "test": "test"}  # of the splits, in messages
+BUCKETS = 10  # hash buckets: one for test, one for validation, the rest for training
 KEY_BYTES = hashlib.sha256().digest_size
 RECORD = np.dtype(  # the key of an image, and its properties before conversion
     [("key", f"V{KEY_BYTES}"), ("size", "<u4", 2), ("is_grey", "?"), ("is_transparent", "?")]

@@ -19,7 +19,8 @@ from torch import Tensor
 from draw.errors import ConfigError, DataError, one_line
 from draw.storage.files import expand_user
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # for others, such as EPS, Pillow runs programs
+# Pillow runs external programs to decode some other formats, such as EPS.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 89_478_485  # per image; the default of Pillow and of DRAW_MAX_PIXELS
 MAX_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY  # decompressed text in a PNG
 MAX_AHEAD = 2  # images decoded in advance, per thread
@@ -41,7 +42,7 @@ TRANSPOSITIONS = {
 
 
 class Original(NamedTuple):
-    """What an image was before it was converted."""
+    """Properties of an image before conversion."""
 
     width: int  # after rotation
     height: int
@@ -142,7 +143,9 @@ def max_pixels() -> int:
 def strict_pillow() -> Iterator[None]:
     """Ignore Pillow's warnings about damage that it repairs, and refuse images that are too large.
 
-    The limit for one compressed text in a PNG (1 MiB in Pillow) becomes that for all text in it.
+    Pillow limits each compressed text in a PNG to 1 MiB. This raises the limit to `MAX_TEXT_BYTES`,
+    Pillow's limit for all texts of a PNG together.
+
     Warning filters and Pillow's limits are global, so do not call this in concurrent threads.
     """
     before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK

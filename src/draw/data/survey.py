@@ -1,4 +1,4 @@
-"""Look at a folder of images, so that training settings can be adapted to them."""
+"""Describe a folder of images, so that training settings can adapt to it."""
 
 from collections import Counter
 from itertools import chain

@@ -17,7 +17,7 @@ class EvalResult(NamedTuple):
     nats: float  # mean over images, nats per image; higher is better
     stderr: float | None  # standard error of the mean over images; None for a single image
     images: int
-    also: dict[str, float]  # further quantities to log, by name
+    extra: dict[str, float]  # further quantities to log, by name
 
 
 def validate(

@@ -188,7 +188,8 @@ def zoom(image: Float[Tensor, "C H W"]) -> Figure:
     window = _window((W + 1) / 2, H / 3, delta, delta / 2)
     patch = attention.read(image[None], window, PATCH)
     ones = attention.write(torch.ones_like(patch), window, H, W)
-    written = attention.write(patch, window, H, W) / ones.max()  # gamma for which ones remain ones
+    # choose gamma so that a patch of ones is written as ones
+    written = attention.write(patch, window, H, W) / ones.max()
     F_x, F_y = (F[0] for F in attention.filterbanks(window, H, W, PATCH))
     first, last = (torch.outer(F_y[i], F_x[i])[None] for i in (0, -1))
     row = COLUMN * H / (2 * W + H)  # height of the top row in inches

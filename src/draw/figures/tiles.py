@@ -37,7 +37,7 @@ def grid(images: Float[Tensor, "n C H W"], columns: int, scale: int = 3) -> Imag
 
 
 def checkered(images: Float[Tensor, "n C H W"]) -> Float[Tensor, "H W"]:
-    """Return a checkered pattern of the images' size, which photographs cannot be mistaken for."""
+    """Return a checkered pattern of the images' size, easily distinguished from a photograph."""
     sides = images.shape[-2:]
     square = math.ceil(max(sides) / MAX_SQUARES)
     rows, columns = (torch.arange(side, device=images.device) // square for side in sides)

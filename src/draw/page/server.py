@@ -35,7 +35,7 @@ HEADERS = {
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serve the files that a folder contains now, on the loopback address.
+    """Serve the files that a folder contains at construction, on the loopback address.
 
     The path of a request is looked up in a table of files and never reaches the file system.
 

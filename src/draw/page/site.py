@@ -3,7 +3,7 @@
 index.html, *.js, style.css   the page, copied from static/
 models.json                   names and configurations of the models; the page shows the first one
                               and loads the others on request.
-                              Bundled models have a histogram of what validation images cost.
+                              Bundled models have a histogram of the cost of validation images.
 models/NAME/                  config.json and model.safetensors, with which the page runs the model
 models/NAME/results.json      what was measured on a bundled classifier
 traces/NAME.json              sample trace of a DRAW, which the page plays while it loads weights

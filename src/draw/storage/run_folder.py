@@ -218,7 +218,7 @@ def selection_score(nats: float, error: float | None) -> float:
     """Return the score of a validation; a run keeps the weights with the highest score.
 
     It is the objective, or minus the error of a classifier. The log likelihood of a classifier
-    falls when it becomes too sure of its few mistakes, even while the error rate still falls.
+    falls when it becomes overconfident in its few mistakes, even while the error rate still falls.
     """
     return nats if error is None else -error
 

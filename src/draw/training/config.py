@@ -55,8 +55,9 @@ class TrainConfig:
     start_from: str | None = None
     steps: int = 10_000  # total optimizer steps
     batch_size: int = 64  # images per minibatch
-    # rounding of the factors of large products; high: to TF32 on GPUs; medium: also to bfloat16 on
-    # CPUs that have it, up to twice as fast; sums, weights and validation stay in float32
+    # precision of the factors of large matrix products; high: rounded to TF32 on GPUs; medium: also
+    # to bfloat16 on CPUs that support it, up to twice as fast; sums, weights and validation stay in
+    # float32
     matmul_precision: MatmulPrecision = "high"
     antithetic: bool = False  # use each image twice per minibatch, with noise eps and -eps
     microbatches: int = 1  # parts into which each process splits its shard, to save memory

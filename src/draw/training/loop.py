@@ -42,8 +42,8 @@ class Validation:
     @property
     def scalars(self) -> dict[str, float]:
         """The values to log, by name."""
-        also = {f"valid/{name}": value for name, value in self.result.also.items()}
-        return {"valid/nats": self.result.nats} | also
+        extra = {f"valid/{name}": value for name, value in self.result.extra.items()}
+        return {"valid/nats": self.result.nats} | extra
 
 
 def train(
@@ -154,7 +154,8 @@ def _steps(
             unlogged.clear()
         if validating:
             yield _validate(state, config, run, validation, world)
-        # Several processes on GPUs agree on stopping when they read results and wait for the GPU.
+        # With several processes on GPUs, they decide whether to stop only at steps that read
+        # results, which wait for the GPU anyway.
         stopping = (world.size == 1 or reading) and world.any(stop(), state.model.device)
         if saving or stopping:
             yield from read()
@@ -226,9 +227,9 @@ def _validate(
     """Evaluate the EMA weights, log the result, and keep the weights if they are the best."""
     with matmul_precision("highest"):
         result = validate(state.ema, validation, seed=config.seed, world=world)
-    score = selection_score(result.nats, result.also.get("error"))
+    score = selection_score(result.nats, result.extra.get("error"))
     is_best = score > (-math.inf if state.best_score is None else state.best_score)
-    is_saved = is_best or not config.has_validation  # no validation images are left
+    is_saved = is_best or not config.has_validation  # no held-out images: keep the last weights
     if is_saved:
         state.best_score = score
     if is_saved and world.is_main:
@@ -238,7 +239,7 @@ def _validate(
             "step": state.step,
             f"valid_{config.model.metric}_nats": result.nats,
             f"valid_{config.model.metric}_stderr": result.stderr,
-            **{f"valid_{name}": value for name, value in result.also.items()},
+            **{f"valid_{name}": value for name, value in result.extra.items()},
             "valid_images": result.images,
         }
         run.log(record)
@@ -248,7 +249,7 @@ def _validate(
 def _summary(steps: list[StepResult], config: TrainConfig) -> dict[str, Any]:
     """Average the steps since the last line of the log.
 
-    Skipped steps count in the speed and the CPU time only.
+    Skipped steps count only towards the speed and the CPU time.
     """
     last, taken = steps[-1], [step for step in steps if step.is_finite]
     return {

@@ -95,7 +95,7 @@ def cluttered_100() -> TrainConfig:
 def cluttered_100_4() -> TrainConfig:
     """Table 1: cluttered MNIST, 4 glimpses; published error 4.18%.
 
-    The run starts from the weights of `cluttered-100`, which has found out where to look.
+    The run starts from the weights of `cluttered-100`, which has already learned where to look.
     """
     return replace(
         cluttered_100(),

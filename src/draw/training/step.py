@@ -26,7 +26,7 @@ from draw.training.state import TrainState
 
 MAX_SKIPPED_IN_ROW = 10  # steps without a finite gradient before training stops
 LOG_EVERY = 50  # steps
-SHIFTED_SHARE = 0.7  # the remaining steps train on the images as they are
+SHIFTED_SHARE = 0.7  # fraction of the steps that shift images; the rest use unshifted images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +142,9 @@ class Stepper:
         self.labels = torch.empty(rows, dtype=torch.int64, device=device)
         self.eps = torch.empty(state.model.noise_shape(rows), device=device)
         self.ema_weight = torch.empty((), device=device)
-        self.results = torch.empty(LOG_EVERY, 2, device=device)  # of the steps not yet read
+        self.results = torch.empty(LOG_EVERY, 2, device=device)  # one row per step not yet read
         self.learning_rates: list[float] = []  # one per step in `results`
-        self.started = 0.0, 0.0  # wall and CPU time when the first of them started
+        self.started = 0.0, 0.0  # wall and CPU time when the first of these steps started
         buffers = self.x, self.labels, self.eps, self.ema_weight
 
         def compute() -> Tensor:

@@ -138,10 +138,13 @@ export class Glimpse extends FilmView {
     this.find(".flow").classList.toggle("dreaming", isDream);
     const { read_size: N, write_size: n, channels } = config;
     const count = channels * N ** 2;
-    const each = { 1: "one number", 4: "four numbers", 9: "nine numbers" }[count] ?? `${count} numbers`;
+    const word = { 1: "one", 4: "four", 9: "nine" }[count] ?? count;
+    const noun = count === 1 ? "number" : "numbers";
     const numbers = {
       count: config.glimpses,
-      fact: `Its window of ${N} × ${N} filters tells it only ${each} about the picture and as many about what is missing.`,
+      fact:
+        `Through its window of ${N} × ${N} filters, the encoder sees only ${word} ${noun} of the picture ` +
+        `and ${word} of what is missing.`,
       "grid-size": `${N} × ${N}`,
       numbers: `${2 * channels * N ** 2} numbers`,
       "hidden-size": config.hidden_size,
