@@ -19,7 +19,7 @@ from draw.storage.files import read_json, write_atomic
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 TABLE = ROOT / "experiments" / "README.md"
-ROWS: list[dict[str, str]] = tomllib.loads((TABLE.parent / "experiments.toml").read_text())[
+EXPERIMENTS: list[dict[str, str]] = tomllib.loads((TABLE.parent / "experiments.toml").read_text())[
     "experiment"
 ]
 Results = dict[str, Any]
@@ -102,13 +102,13 @@ logits = draw.load("{name}")(images).logits[-1]  # images: [B, 1, H, W] in [0, 1
 
 def pages() -> dict[Path, str]:
     """Generate all pages, by path."""
-    shown = [row["preset"] for row in ROWS if row.get("preset") in zoo.names()]
+    shown = [row["preset"] for row in EXPERIMENTS if row.get("preset") in zoo.names()]
     shown = [name for name in shown if _headline(zoo.results(name))]
     texts = {
         README: _replace_generated(README, _results_table(shown)),
         TABLE: _replace_generated(TABLE, _experiments_table(shown)),
     }
-    for row in ROWS:
+    for row in EXPERIMENTS:
         if (name := row.get("preset")) in shown:
             results = zoo.results(name)
             texts[zoo.BUNDLED / name / "model" / "README.md"] = card(row, results)
@@ -262,7 +262,7 @@ def _commands(measured: list[Results]) -> str:
 def _results_table(shown: list[str]) -> str:
     """Generate the table of README.md."""
     lines = ["| model | paper | ours | command |", "|---|---|---|---|"]
-    for row in ROWS:
+    for row in EXPERIMENTS:
         if (name := row.get("preset")) in shown:
             link = f"[`{name}`]({(zoo.BUNDLED / name).relative_to(ROOT)}/model/README.md)"
             result = _headline(zoo.results(name))
@@ -277,7 +277,7 @@ def _experiments_table(shown: list[str]) -> str:
         "| experiment | paper | best published | ours | training command |",
         "|---|---|---|---|---|",
     ]
-    for row in ROWS:
+    for row in EXPERIMENTS:
         preset, title, ours = row.get("preset"), row["title"], "not run yet"
         command = f"`draw train {preset}`" if preset else "not implemented"
         if preset in shown:

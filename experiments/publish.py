@@ -88,7 +88,7 @@ def publish(run: Path, name: str, hardware: str, *, replace: bool = False) -> No
         RunError: if there is no such experiment, if the run has not finished, or if other weights
             with test results are published.
     """
-    if name not in [row.get("preset") for row in pages.ROWS]:
+    if name not in [row.get("preset") for row in pages.EXPERIMENTS]:
         raise RunError(f"{name} is not an experiment; add it to experiments.toml")
     folder = RunFolder.open(run)
     last = folder.records()[-1:]

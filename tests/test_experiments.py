@@ -43,12 +43,12 @@ def test_the_committed_pages_are_current():
 
 
 def test_every_experiment_is_complete_and_every_published_model_has_one():
-    for row in pages.ROWS:
+    for row in pages.EXPERIMENTS:
         assert {"title"} <= set(row) <= {"title", "preset", "about", "limits", "paper", "published"}
         if "preset" in row:
             assert row["preset"] in PRESETS
             assert row["about"]
-    assert set(zoo.names()) <= {row.get("preset") for row in pages.ROWS}
+    assert set(zoo.names()) <= {row.get("preset") for row in pages.EXPERIMENTS}
 
 
 @pytest.fixture(scope="module")

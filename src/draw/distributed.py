@@ -168,7 +168,7 @@ def _agree_on_name(store: Store, rank: int, size: int) -> str:
     deadline = time.monotonic() + START_TIMEOUT.total_seconds()
     if rank > 0:
         store.set(f"draw/here/{rank}", mine)
-        name: str = store.get(f"draw/answer/{mine}").decode()  # waits for rank 0
+        name: str = store.get(f"draw/local-main/{mine}").decode()  # waits for rank 0
         store.set(f"draw/{name}/{rank}", "heard")
         return name
     confirmations = [f"draw/{mine}/{other}" for other in range(1, size)]
@@ -178,7 +178,7 @@ def _agree_on_name(store: Store, rank: int, size: int) -> str:
         for other in range(1, size):
             if store.check([f"draw/here/{other}"]):  # a live process, or a dead one's entry
                 who = store.get(f"draw/here/{other}").decode()
-                store.set(f"draw/answer/{who}", mine)
+                store.set(f"draw/local-main/{who}", mine)
         time.sleep(0.01)
     return mine
 

@@ -107,9 +107,9 @@ class RandomMirror:
 
 
 def random_shift(
-    images: Shaped[Tensor, "B C H W"], most: int, generator: Generator | None
+    images: Shaped[Tensor, "B C H W"], max_shift: int, generator: Generator | None
 ) -> Shaped[Tensor, "B C H W"]:
-    """Move each image by -most to `most` pixels along each axis, and repeat the pixels of its edge.
+    """Shift each image by up to `max_shift` pixels along each axis, and repeat its edge pixels.
 
     >>> images = torch.zeros(200, 1, 4, 5)
     >>> images[:, :, 1, 2] = 1
@@ -120,7 +120,7 @@ def random_shift(
              [0., 0., 0., 0., 0.]]])
     """
     _, C, H, W = images.shape
-    padded = pad(images, (most,) * 4, mode="replicate")
+    padded = pad(images, (max_shift,) * 4, mode="replicate")
     return RandomCrop((C, H, W))(padded, generator)
 
 

@@ -88,14 +88,14 @@ def glimpses(
     headings = [*_glimpse_headings(list(range(T))), ("prediction", "class")]
     _, height, width, _ = blank.shape
     x = T * (width + GAP) + width / 2
-    answers = []
+    texts = []
     for row, (predicted, label) in enumerate(zip(predictions, labels, strict=True)):
         y = row * (height + GAP) + height / 2
         is_correct = predicted == label
         text = f"{predicted}" if is_correct else f"{predicted} ({label})"
         colour = INK if is_correct else WRONG
-        answers.append(Text(x, y, text, 2 * FONT_SIZE, colour, is_centred=True))
-    return _columns([*columns, blank], headings, answers)
+        texts.append(Text(x, y, text, 2 * FONT_SIZE, colour, is_centred=True))
+    return _columns([*columns, blank], headings, texts)
 
 
 def _columns(

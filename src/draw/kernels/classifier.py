@@ -60,7 +60,7 @@ def classify(model: Any, x: Tensor, limit: Any = None) -> tuple[Tensor, Window]:
     head, weights = (model.head.weight, model.head.bias), Weights.of(model)
     shape, x = Shape.of(model.config, x), x.contiguous()
     if torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters()):
-        logits, params = Glimpses.apply(shape, limit, x, *head, *weights)  # type: ignore
+        logits, params = ClassifierRecurrence.apply(shape, limit, x, *head, *weights)  # type: ignore
     else:
         h, params, _ = loops.engine_for(x.device.type, ".classifier").run_forward(
             shape, weights, x, keep=False
@@ -69,7 +69,7 @@ def classify(model: Any, x: Tensor, limit: Any = None) -> tuple[Tensor, Window]:
     return logits, Window.from_params(params, shape.H, shape.W, shape.n)
 
 
-class Glimpses(torch.autograd.Function):
+class ClassifierRecurrence(torch.autograd.Function):
     """The logits and window parameters of T glimpses, with gradients for all weights."""
 
     @staticmethod

@@ -44,10 +44,10 @@ def _run(
     """Run the engine without gradients; return the fields of a `Trace` that it computes."""
     engine, config = engine_for(noise.device.type), model.config
     shape = Shape.of(config, noise)
-    results, steps = engine.run(shape=shape, weights=weights, x=x, noise=noise, record=record)
+    results, recorded = engine.run(shape=shape, weights=weights, x=x, noise=noise, record=record)
     fields: dict[str, Any] = results._asdict()
-    if steps is not None:
-        fields["canvases"] = steps.canvases
-        fields["read_window"] = windows(steps.read_params, config, config.read_size)
-        fields["write_window"] = windows(steps.write_params, config, config.write_size)
+    if recorded is not None:
+        fields["canvases"] = recorded.canvases
+        fields["read_window"] = windows(recorded.read_params, config, config.read_size)
+        fields["write_window"] = windows(recorded.write_params, config, config.write_size)
     return fields

@@ -167,9 +167,9 @@ def state_shapes(optimizer: Optimizer) -> dict[str, bool]:
     dummy = nn.Parameter(torch.zeros(GATES, 2))
     dummy.grad = torch.zeros_like(dummy)
     optimizer_class: Any = type(optimizer)
-    trial = optimizer_class([dummy], lr=1e-3)
-    trial.step()
-    return {key: value.ndim == 0 for key, value in trial.state[dummy].items()}
+    stepped = optimizer_class([dummy], lr=1e-3)
+    stepped.step()
+    return {key: value.ndim == 0 for key, value in stepped.state[dummy].items()}
 
 
 def set_learning_rate(optimizers: Iterable[Optimizer], value: float) -> None:

@@ -28,16 +28,16 @@ def run(
     *, shape: Shape, weights: Weights, x: Tensor | None, noise: Tensor, record: bool
 ) -> tuple[Results, RecordedGlimpses | None]:
     """Run the recurrence without gradients, keeping intermediate values only if recorded."""
-    steps = None
+    recorded = None
     if record:
         params = noise.new_empty(2, shape.T, shape.B, 5)
-        steps = RecordedGlimpses(
+        recorded = RecordedGlimpses(
             canvases=noise.new_empty(shape.T, shape.B, shape.K, shape.H, shape.W),
             read_params=params[0] if x is not None and shape.n_read else None,
             write_params=params[1] if shape.n_write else None,
         )
-    results, _ = recurrence.run_forward(shape, weights, x=x, noise=noise, steps=steps)
-    return results, steps
+    results, _ = recurrence.run_forward(shape, weights, x=x, noise=noise, recorded=recorded)
+    return results, recorded
 
 
 def run_with_gradients(*, shape: Shape, weights: Weights, x: Tensor, eps: Tensor) -> Results:

@@ -209,9 +209,9 @@ inline void Backward::read_backward(const Filters& f, long t, long i, const floa
 
 // Shortens the gradient of a window to the limit of its image.
 inline void Backward::limit(float* d_params, long i) const {
-    const float norm = std::sqrt(dot(d_params, d_params, 5)), most = job.max_norm[part.first + i];
-    if (norm > most)
-        for (long k = 0; k < 5; ++k) d_params[k] *= most / norm;
+    const float norm = std::sqrt(dot(d_params, d_params, 5)), max_norm = job.max_norm[part.first + i];
+    if (norm > max_norm)
+        for (long k = 0; k < 5; ++k) d_params[k] *= max_norm / norm;
 }
 
 inline void Backward::add_weight_gradients() {

@@ -44,14 +44,14 @@ def run_forward(
     *,
     x: Tensor | None,
     noise: Tensor,
-    steps: RecordedGlimpses | None = None,
+    recorded: RecordedGlimpses | None = None,
     keep: bool = False,
 ) -> tuple[Results, Tensor]:
     """Run the recurrence; return the results and the workspace.
 
     Args:
         x: the images; None to generate, in which case `noise` is z.
-        steps: tensors to record into.
+        recorded: tensors to record into.
         keep: whether the workspace keeps the activations for the gradients.
     """
     job = DrawJob(shape, threads=torch.get_num_threads(), keep=keep)
@@ -70,8 +70,8 @@ def run_forward(
     job.set_panels("panels_words")
     workspace = allocate(job.call("workspace_floats", ctypes.c_int64))
     job.set_tensors(x=x, eps=noise, workspace=workspace, **results._asdict())
-    if steps is not None:
-        job.set_tensors(**steps._asdict())
+    if recorded is not None:
+        job.set_tensors(**recorded._asdict())
     job.call("run_forward")
     return results, workspace
 

@@ -257,8 +257,8 @@ export class Find extends FilmView {
       return `After ${config.glimpses} glimpses, ${who} says ${best} (${percent(probabilities[best])}).`;
     });
     const truth = label === null ? "" : `It is a ${label}. `;
-    const judged = this.guess === label ? "You were right. " : `You said ${this.guess}. `;
-    const visitor = this.guess === null ? "" : judged;
+    const verdict = this.guess === label ? "You were right. " : `You said ${this.guess}. `;
+    const visitor = this.guess === null ? "" : verdict;
     return `${truth}${visitor}${says.join(" ")}`;
   }
 

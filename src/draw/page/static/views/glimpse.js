@@ -14,7 +14,7 @@ import { FilmView } from "./film.js";
 const FIRST_PICTURE = 2; // a five
 const SAMPLES = 24; // per seed, as in Paint
 const MAX_GLIMPSE = 9999; // later glimpses of the address show the last one
-const PATIENCE = 300; // milliseconds of loading before a sample is shown instead
+const MAX_WAIT_MS = 300; // of loading, before a sample is shown instead
 
 export class Glimpse extends FilmView {
   constructor(root, app) {
@@ -81,7 +81,7 @@ export class Glimpse extends FilmView {
     if (signal.aborted) return;
     const { model } = this.app;
     const isWaiting = () => model === this.app.model && !this.stop.signal.aborted;
-    const timer = setTimeout(() => isWaiting() && this.preview(trace), PATIENCE);
+    const timer = setTimeout(() => isWaiting() && this.preview(trace), MAX_WAIT_MS);
     await this.rerun(this.seed, t, parseInteger(stage, 0, LAST)).finally(() => clearTimeout(timer));
   }
 
