@@ -162,5 +162,5 @@ def test_images_without_labels_are_refused(pictures, draw):
     result = draw(*TINY, "--out", "run", "--data", "folder", "--data-dir", pictures)
     assert result.status == 2
     last = result.err.splitlines()[-1]
-    assert last == "draw: a classifier needs labels; these images have none"
+    assert last.startswith("draw: a classifier needs labels, and these images have none; choose")
     assert not Path("run").exists()

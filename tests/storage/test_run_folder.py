@@ -24,7 +24,7 @@ def test_a_new_run_records_its_configuration_and_the_digests_of_its_data(run):
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):
-    with pytest.raises(RunError, match=r"is not a run folder: it holds no run\.json"):
+    with pytest.raises(RunError, match=r"holds no run\.json; give the --out folder"):
         RunFolder.open(tmp_path)
 
 

@@ -108,7 +108,7 @@ class Images:
             DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
         """
         if not len(self):
-            raise DataError("there are no images")
+            raise DataError("there are no images; pass at least one")
         if int(self.pixels[:CHUNK_IMAGES].max()) == 1:
             raise DataError(
                 "the pixels of the images range from 0 to 1; they must be from 0 to 255: pass "

@@ -192,7 +192,8 @@ def _decode(
         ) from error
     except Exception as error:  # Pillow raises many types on damaged files
         raise DataError(
-            f"{printable(path)} cannot be decoded as an image: {one_line(error)}"
+            f"{printable(path)} cannot be decoded as an image: {one_line(error)}; it must be an "
+            f"intact PNG, JPEG, WebP or GIF file"
         ) from error
     pixels = np.ascontiguousarray(np.array(fitted).reshape(H, W, C).transpose(2, 0, 1))
     return Decoded(pixels, original)

@@ -98,7 +98,10 @@ def labels_of(images: Images, classes: int) -> Int[Tensor, " n"]:
         ConfigError: if the images have no labels, or labels outside 0 to classes - 1.
     """
     if images.labels is None:
-        raise ConfigError("a classifier needs labels; these images have none")
+        raise ConfigError(
+            "a classifier needs labels, and these images have none; choose a data set with labels, "
+            "or pass `labels` to Images"
+        )
     lowest, highest = int(images.labels.min()), int(images.labels.max())
     if lowest < 0 or highest >= classes:
         raise ConfigError(

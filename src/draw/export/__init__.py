@@ -123,7 +123,8 @@ def export(model: DRAW, folder: Path) -> float:
     if not difference <= TOLERANCE:
         raise ModelError(
             f"ONNX Runtime and PyTorch differ by {difference:.1e} on this model, more than "
-            f"{TOLERANCE:.0e}; nothing was written"
+            f"{TOLERANCE:.0e}, and nothing was written; try another version of onnxruntime, "
+            f"and report this with the output of draw doctor"
         )
     start = io.BytesIO()
     np.savez(start, **_start(model, 1))  # type: ignore[arg-type]

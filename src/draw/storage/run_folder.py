@@ -120,7 +120,9 @@ class RunFolder:
         """
         run = cls(path)
         if not run.config_file.is_file():
-            raise RunError(f"{path} is not a run folder: it holds no run.json")
+            raise RunError(
+                f"{path} is not a run folder: it holds no run.json; give the --out folder of a run"
+            )
         return run
 
     def read(self) -> dict[str, Any]:

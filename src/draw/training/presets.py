@@ -14,7 +14,7 @@ MIN_FOLDER_SIDE, MAX_FOLDER_SIDE = 16, 64  # pixels
 MIN_FOLDER_PATCH = 5  # pixels
 MIN_FOLDER_STEPS = 1_000
 MAX_FOLDER_EPOCHS = 500
-MAX_SHIFTED_IMAGES = 2_000  # more images than these need no shifts against overfitting
+MIN_UNSHIFTED_IMAGES = 2_000  # with fewer images the network overfits, so they are shifted
 FOLDER_BATCH = 32
 HOUR_FLOPS = 3_600 * 100e9  # two busy CPU cores compute this much in an hour
 
@@ -234,7 +234,7 @@ def folder(
         data="folder",
         matmul_precision="medium",
         mirror="auto",
-        shift=round(min(H, W) / 20) if images.images < MAX_SHIFTED_IMAGES else 0,
+        shift=round(min(H, W) / 20) if images.images < MIN_UNSHIFTED_IMAGES else 0,
         steps=steps,
         batch_size=FOLDER_BATCH,
         optimizer="muon",
