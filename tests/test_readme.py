@@ -154,7 +154,7 @@ def test_links_lead_to_files(page):
 def test_the_readme_quotes_the_validation_loss_of_the_demo():
     log = (ROOT / "experiments/quick/metrics.jsonl").read_text()
     loss = float(re.findall(r'"valid_elbo_nats": -([\d.]+)', log)[-1])
-    assert f"validation loss of {loss:.1f} nats" in PAGES[0].read_text()
+    assert f"validation loss reaches {loss:.1f} nats" in PAGES[0].read_text()
 
 
 def test_the_page_of_file_formats_lists_every_key_of_the_log_and_every_file(workspace):

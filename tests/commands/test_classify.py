@@ -92,6 +92,13 @@ def test_classify_prints_labels_and_probabilities(classifier, digit, draw):
     assert "invert the image" in draw("classify", classifier.path, "paper.png").out
 
 
+def test_classify_draws_glimpses_for_print(classifier, digit, draw):
+    result = draw("classify", classifier.path, digit, "--picture", "figure.svg")
+    assert result.out.splitlines()[1:] == ["figure.svg"]
+    assert ">prediction</text>" in Path("figure.svg").read_text()
+    assert not Path("out").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
 def test_unprintable_file_name_is_quoted(classifier, digit, draw):
     digit.rename(os.fsdecode(b"\xff\x1b.png"))
@@ -137,6 +144,7 @@ CLASSIFIER = "generates images; a model that classifies images is required"
         ("classify {}", "pass 1 to 1,024 images, not 0"),
         ("classify {} missing.png", "missing.png: no such image"),
         ("classify {} digit.png --film x.avi", "x.avi is not a film"),
+        ("classify {} digit.png --picture x.jpg", "x.jpg is not a picture"),
         ("evaluate {} --samples 2", "is a classifier; --samples, --importance-samples and --out"),
         ("evaluate {} --importance-samples 2", "are for models that generate images"),
         ("evaluate {} --out kept", "are for models that generate images"),

@@ -12,10 +12,16 @@ from draw.figures.tiles import READ, WRITE
 from .conftest import is_colour, pixels
 
 
-def captions(width: int, kinds=("read", "write"), glimpses: int = 3) -> list[np.ndarray]:
+def is_dark(caption: np.ndarray) -> np.ndarray:
+    return (caption < 200).all(-1)
+
+
+def captions(
+    width: int, kinds=("read", "write"), glimpses: int = 3, source: str = ""
+) -> list[np.ndarray]:
     """Return the captions of four frames, and check that the frames are unchanged."""
     frames = [Image.new("RGB", (width, 50), (t, t, t)) for t in range(4)]
-    film = Captioned(frames, glimpses, kinds)
+    film = Captioned(frames, glimpses, kinds, source)
     assert len(film) == 4
     for frame, shown in zip(frames, film, strict=True):
         assert (pixels(shown)[:50, :width] == pixels(frame)).all()
@@ -28,6 +34,16 @@ def test_the_glimpse_is_counted_and_the_last_frames_repeat_it():
     assert not (first == second).all()
     assert not (second == third).all()
     assert is_colour(first, INK).any()
+
+
+def test_the_source_of_the_film_precedes_the_glimpse():
+    named, plain = captions(400, (), source="mnist, seed 3"), captions(400, ())
+    for caption, without in zip(named, plain, strict=True):
+        text = without[:, 4 : 1 + is_dark(without).any(0).nonzero()[0].max()]
+        width = text.shape[1]
+        places = [x for x in range(400 - width) if (caption[:, x : x + width] == text).all()]
+        assert len(places) == 1
+        assert is_dark(caption)[:, : places[0]].any()
 
 
 @pytest.mark.parametrize("kinds", [(), ("read",), ("write",), ("read", "write")])

@@ -17,12 +17,14 @@ from draw.data.picture_files import printable
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Classify images, and save glimpses.png, which shows the read window of every glimpse."""
+    """Classify images, and draw the read window of every glimpse."""
 
     model: options.Model
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], options.arg("IMAGES...")] = ()
     """image files; smaller ones are centred on black, larger ones resized and cropped"""
     out: options.OutDir = Path("out")
+    picture: Annotated[Path | None, options.arg("FILE", default="glimpses.png in --out")] = None
+    """picture file (.png, .pdf or .svg)"""
     film: options.File = None
     """also save a film of the glimpses (.gif, .webp or .mp4)"""
     style: Annotated[Style, tyro.conf.arg(name="")] = field(default_factory=Style)
@@ -30,6 +32,8 @@ class Options:
 
     def __post_init__(self) -> None:
         options.check_image_files(self.images, "draw classify MODEL IMAGES...")
+        if self.picture is not None:
+            figures.check_picture(self.picture)
         if self.film is not None:
             figures.check_film(self.film)
 
@@ -42,8 +46,10 @@ def main(arguments: list[str]) -> int:
     decoded = [load_picture(path, shape, enlarge=False) for path in args.images]
     pixels, conversions = zip(*decoded, strict=True)
     x = torch.stack(pixels).float() / 255
-    picture = args.out / "glimpses.png"
-    probabilities = render.glimpses(model, picture, x, film=args.film, style=args.style)
+    picture = args.picture or args.out / "glimpses.png"
+    probabilities = render.glimpses(
+        model, picture, x, film=args.film, style=args.style, name=args.model
+    )
     for path, conversion, image, row in zip(
         args.images, conversions, x, probabilities, strict=True
     ):

@@ -48,7 +48,7 @@ class Style:
     hold_ms: int = 1_500
     """milliseconds for which the film shows the finished images"""
     caption: Flag = False
-    """show the number of the glimpse and a legend of the windows below the film"""
+    """show model, seed, number of the glimpse and a legend of the windows below the film"""
 
     def __post_init__(self) -> None:
         check_limits("--", self, columns=(1, 1_024), scale=(1, 64))
@@ -71,15 +71,21 @@ class Style:
         return self.scale or max(1, TILE_PIXELS // max(model.config.height, model.config.width))
 
     def save_film(
-        self, path: Path, film: Sequence[Image.Image], glimpses: int, kinds: tuple[Kind, ...]
+        self,
+        path: Path,
+        film: Sequence[Image.Image],
+        glimpses: int,
+        kinds: tuple[Kind, ...],
+        source: str,
     ) -> None:
         """Save a film; by default, choose the speed by the number of glimpses.
 
         Args:
             kinds: the windows in the legend of a caption.
+            source: how the film was made, for the caption.
         """
         if self.caption:
-            film = figures.Captioned(film, glimpses, kinds)
+            film = figures.Captioned(film, glimpses, kinds, source)
         fps = self.fps or min(MAX_FPS, glimpses / FILM_SECONDS)
         figures.save_film(path, film, fps=fps, hold_ms=self.hold_ms)
 
@@ -131,7 +137,7 @@ def sample(
 
     Args:
         training: training images [n, C, H, W], uint8; shows the nearest ones beside the samples.
-        name: the name of the model in the trace file.
+        name: the name of the model in the film's caption and the trace file.
     """
     trace = _generate(model, count, seed, record=True)
     pictures = {"samples": trace.mean.cpu()}
@@ -139,7 +145,8 @@ def sample(
         title = f"nearest of {len(training):,} training images"
         pictures[title] = figures.nearest(pictures["samples"], training)
     labels = [f"seed {seed}, number {number}" for number in range(count)]
-    return _save(output, model, trace, ("samples.png", "drawing.gif"), pictures, name, labels)
+    names = "samples.png", "drawing.gif"
+    return _save(output, model, trace, names, pictures, seed, name, labels)
 
 
 @torch.no_grad()
@@ -156,13 +163,14 @@ def reconstruct(
 
     Args:
         images: [n, C, H, W] in [0, 1].
-        name, labels: the names of the model and of the images in the trace file.
+        name: the name of the model in the film's caption and the trace file.
+        labels: the names of the images in the trace file.
     """
     images = images.to(model.device)
     trace = model(images, generator=Generator(model.device).manual_seed(seed), record=True)
     pictures = {"images": images, "reconstructions": trace.mean}
     names = "reconstructions.png", "reconstructing.gif"
-    return _save(output, model, trace, names, pictures, name, labels, images=images)
+    return _save(output, model, trace, names, pictures, seed, name, labels, images=images)
 
 
 @torch.no_grad()
@@ -187,7 +195,8 @@ def complete(
         images: [n, C, H, W] in [0, 1].
         mask: True where a pixel is known; it broadcasts to the images.
         completions, rounds: per image.
-        name, labels: the names of the model and of the images in the trace file.
+        name: the name of the model in the film's caption and the trace file.
+        labels: the names of the images in the trace file.
         originals: whether to show the images as well.
     """
     images, mask = images.to(model.device), mask.to(model.device).expand(images.shape)
@@ -206,7 +215,7 @@ def complete(
     names = "completions.png", "completing.gif"
     every_label = [label for label in labels for _ in range(completions)]
     known_pixels = x.where(known, math.nan)
-    return _save(output, model, trace, names, pictures, name, every_label, known=known_pixels)
+    return _save(output, model, trace, names, pictures, seed, name, every_label, known=known_pixels)
 
 
 @torch.no_grad()
@@ -245,6 +254,7 @@ def glimpses(
     labels: Tensor | None = None,
     film: Path | None = None,
     style: Style = Style(),
+    name: str = "",
 ) -> Tensor:
     """Draw figure 5: the glimpses of a classifier; return its probabilities [B, classes].
 
@@ -252,6 +262,7 @@ def glimpses(
         images: [B, C, H, W] in [0, 1].
         labels: the correct labels, if known; wrong predictions are then red.
         film: also save a film of the glimpses to this file.
+        name: the name of the model in the film's caption.
     """
     output = model(images.to(model.device))
     probabilities: Tensor = output.logits[-1].softmax(-1).cpu()
@@ -263,7 +274,7 @@ def glimpses(
         frames = figures.looking(
             images, output.read_window, read_size=size, columns=columns, scale=scale
         )
-        style.save_film(film, frames, len(frames), ("read",))
+        style.save_film(film, frames, len(frames), ("read",), name)
     sheet = figures.glimpses(
         images, output.read_window, predictions, truths, read_size=size, scale=scale
     )
@@ -282,6 +293,7 @@ def _save(
     trace: Trace,
     names: tuple[str, str],
     pictures: dict[str, Tensor],
+    seed: int,
     name: str,
     labels: Sequence[str],
     *,
@@ -317,5 +329,6 @@ def _save(
         "write": trace.write_window is not None,
     }
     shown = tuple(kind for kind, is_drawn in kinds.items() if is_drawn and output.windows)
-    output.save_film(film, frames, len(trace.z), shown)
+    source = f"{name}, seed {seed}" if name else f"seed {seed}"
+    output.save_film(film, frames, len(trace.z), shown, source)
     return [path for path in (picture, film, output.trace) if path is not None]

@@ -1,4 +1,4 @@
-"""Captions of films: the number of the glimpse, and a legend of the windows."""
+"""Captions of films: their source, the number of the glimpse, and a legend of the windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ class Captioned(Sequence[Image.Image]):
         film: the frames, the first of them after glimpse 1.
         glimpses: the number of glimpses; later frames repeat the last one.
         kinds: the windows in the legend.
+        source: how the film was made, such as the model and the seed.
 
     >>> frames = [Image.new("RGB", (300, 100))] * 4
     >>> Captioned(frames, glimpses=3, kinds=("read",))[0].size
@@ -34,6 +35,7 @@ class Captioned(Sequence[Image.Image]):
     film: Sequence[Image.Image]
     glimpses: int
     kinds: tuple[Kind, ...]
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.film)
@@ -44,30 +46,29 @@ class Captioned(Sequence[Image.Image]):
         t = range(len(self))[index]
         frame = self.film[t]
         counter = f"glimpse {min(t + 1, self.glimpses)} of {self.glimpses}"
-        items: list[tuple[float, Kind | None]] = [(self._counter_width, None)]
-        items += [(BOX[0] + 4 + text_width(kind, FONT_SIZE), kind) for kind in self.kinds]
-        places = _flow([width for width, _ in items], frame.width)
+        widest = f"glimpse {self.glimpses} of {self.glimpses}"  # so that the legend does not move
+        items: list[tuple[float, str, Kind | None]] = [
+            (text_width(widest, FONT_SIZE), counter, None)
+        ]
+        if self.source:
+            items.insert(0, (text_width(self.source, FONT_SIZE), self.source, None))
+        items += [(BOX[0] + 4 + text_width(kind, FONT_SIZE), kind, kind) for kind in self.kinds]
+        places = _flow([width for width, _, _ in items], frame.width)
         lines = places[-1][1] + 1
-        width = max(
-            frame.width, *(int(x + w) + 1 for (x, _), (w, _) in zip(places, items, strict=True))
-        )
+        ends = (int(x + item[0]) + 1 for (x, _), item in zip(places, items, strict=True))
+        width = max(frame.width, *ends)
         sheet = Image.new("RGB", (width, frame.height + lines * LINE_HEIGHT), PAPER)
         sheet.paste(frame, (0, 0))
         pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=FONT_SIZE)
-        for (x, line), (_, kind) in zip(places, items, strict=True):
+        for (x, line), (_, text, kind) in zip(places, items, strict=True):
             middle = frame.height + line * LINE_HEIGHT + LINE_HEIGHT // 2
-            if kind is None:
-                pen.text((x, middle), counter, fill=INK, font=font, anchor="lm")
-            else:
+            if kind is not None:
                 _box(sheet, int(x), middle - BOX[1] // 2, kind)
                 letter = kind[0].upper()
                 pen.text((x + BOX[0] / 2, middle), letter, fill=INK, font=font, anchor="mm")
-                pen.text((x + BOX[0] + 4, middle), kind, fill=INK, font=font, anchor="lm")
+                x += BOX[0] + 4
+            pen.text((x, middle), text, fill=INK, font=font, anchor="lm")
         return sheet
-
-    @property
-    def _counter_width(self) -> float:
-        return text_width(f"glimpse {self.glimpses} of {self.glimpses}", FONT_SIZE)
 
 
 def _flow(widths: list[float], available: int) -> list[tuple[float, int]]:
