@@ -11,12 +11,17 @@ ANY_MODEL = ("compare", "window", "find")  # these views look the same for all m
 
 
 @pytest.mark.parametrize(
-    ("model", "theme", "width"),
-    [("attentive", "light", 320), ("attentive", "dark", 1280), ("colour", "light", 320)],
+    ("model", "theme", "width", "height"),
+    [
+        ("attentive", theme, *size)
+        for size in [(320, 568), (390, 844), (768, 1024), (1280, 800), (1440, 700)]
+        for theme in ["light", "dark"]
+    ]
+    + [("colour", "light", 320, 568)],
 )
-def test_no_view_has_findings(go, model, theme, width):
+def test_no_view_has_findings(go, model, theme, width, height):
     page = go(f"view=paint&model={model}", theme, motion="reduce")
-    page.set_viewport_size({"width": width, "height": 800})
+    page.set_viewport_size({"width": width, "height": height})
     page.evaluate(Axe().axe_script)
     for view in VIEWS:
         if model != "attentive" and view in ANY_MODEL:

@@ -45,7 +45,7 @@ def test_the_link_shows_the_view_again(go):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("#fork .save")
     page.click("#save .link button")
-    assert text(page, "#save .link button") == "Copied"
+    wait(page, "document.querySelector('#save .link button').textContent === 'Copied'")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == page.url
     assert "view=fork" in link
