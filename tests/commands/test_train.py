@@ -377,7 +377,7 @@ def test_start_from_without_checkpoint_starts_again(from_model, draw, run, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("run --model.glimpses 5", "start_from needs the same network; run has glimpses 3"),
+        ("run --model.hidden-size 5", "start_from needs the same network; run has hidden_size 8"),
         ("nothing", "nothing is neither a run folder"),
         ("cluttered-100 --model.read-size 3", "start_from needs the same network"),
     ],
@@ -386,7 +386,14 @@ def test_start_from_errors(from_model, run, refused, arguments, message):
     assert message in refused(*from_model, *arguments.split())
 
 
-def test_start_from_takes_a_classifier_with_another_number_of_glimpses():
+@pytest.mark.usefixtures("no_figures")
+def test_start_from_takes_another_number_of_glimpses(from_model, draw, run):
+    assert draw(*from_model, run, "--model.glimpses", "5", "--out", "started").status == 0
+    before, after = load(run), load("started")
+    assert after.config == replace(before.config, glimpses=5)
+
+
+def test_the_preset_with_four_glimpses_starts_from_eight():
     _, config, _ = read_arguments(["cluttered-100-4", "--start-from", "cluttered-100"])
     assert config.model == replace(load("cluttered-100").config, glimpses=4)
 

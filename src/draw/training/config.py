@@ -50,8 +50,7 @@ class TrainConfig:
     # move training images at random by up to this many pixels along each axis; the last 30% of the
     # steps leave them in place
     shift: int = 0
-    # trained model (name, folder or Hub id) to start from; the number of glimpses of a
-    # classifier may differ
+    # trained model (name, folder or Hub id) to start from; the number of glimpses may differ
     start_from: str | None = None
     steps: int = 10_000  # total optimizer steps
     batch_size: int = 64  # images per minibatch

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from draw.classifier import GlimpseClassifier
 from draw.data import Batches, Images
 from draw.distributed import SINGLE, World
 from draw.errors import ConfigError
@@ -170,15 +169,14 @@ def starting_model(config: TrainConfig) -> Network:
 
     Raises:
         ConfigError: if its configuration differs from `config.model`; only the number of glimpses
-            of a classifier may differ.
+            may differ.
         ModelError: if the model does not exist or is damaged.
         RunError: if it is a run that has not saved a model yet.
     """
     name = str(config.start_from)
     trained: Network = load(name)
     given, wanted = to_dict(trained.config), to_dict(config.model)
-    if isinstance(trained, GlimpseClassifier):
-        wanted["glimpses"] = given["glimpses"]  # the weights are the same
+    wanted["glimpses"] = given["glimpses"]  # the weights do not depend on it
     different = [f"{key} {value}" for key, value in given.items() if wanted.get(key) != value]
     if different:
         raise ConfigError(f"start_from needs the same network; {name} has {', '.join(different)}")
