@@ -146,12 +146,25 @@ def test_every_view_saves_its_pictures_and_only_films_as_films(go):
         page.click(f"#{view} .save")
         assert page.locator("#save [data-format=gif]").is_visible() == (view == "glimpse")
         page.keyboard.press("Escape")
-    assert sizes == {"glimpse": 5, "window": 1}
-    page.click("nav [data-view=glimpse]")
-    page.click("#glimpse [data-set=dream]")
-    finished(page, "glimpse")
-    root = ElementTree.fromstring(saved(page, "glimpse", "svg")[1])
-    assert len([*root.iter(f"{SVG}image")]) == 3  # without the pictures of the encoder
+    assert sizes == {"glimpse": 11, "window": 1}
+
+
+@pytest.mark.parametrize(
+    ("mode", "pictures", "arrows"), [("copy", 11, 8 + 2), ("dream", 6, 6 + 1)]
+)
+def test_a_picture_of_one_glimpse_is_its_diagram(go, mode, pictures, arrows):
+    page = go(f"view=glimpse&t=2&mode={mode}")
+    root = ElementTree.fromstring(saved(page, "glimpse", "svg", caption=True)[1])
+    assert len([*root.iter(f"{SVG}image")]) == pictures
+    assert len([*root.iter(f"{SVG}path")]) == arrows
+    words = [text.text for text in root.iter(f"{SVG}text")]
+    assert {"message", "decoder", "write", "stroke", "W"} <= set(words)
+    assert ("encoder" in words) == ("R" in words) == (mode == "copy")
+    assert f"DRAW attentive, seed 0, glimpse 2 of {T}" in words
+    _, data = saved(page, "glimpse", "png", caption=True)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == (2 * int(root.get("width")), 2 * int(root.get("height")))
+        assert np.array(picture.convert("L")).std() > 10
 
 
 def test_without_a_video_encoder_films_are_saved_as_gif(own_page, site):

@@ -48,8 +48,11 @@ export function frame(film, t, kinds = []) {
   return { height, width, channels, photo, values, windows: shown.map(windowOf) };
 }
 
+export const shownOn = new WeakMap(); // canvas element -> its picture
+
 /** Draws a picture on a canvas element at the size that the style sheet gives it. */
 export function show(canvas, picture) {
+  shownOn.set(canvas, picture);
   const wanted = (canvas.clientWidth * devicePixelRatio) / picture.width;
   const scale = Math.max(1, Math.ceil(wanted - 0.01));
   if (canvas.width !== picture.width * scale || canvas.height !== picture.height * scale) {

@@ -9,7 +9,7 @@ export const isFilm = (format) => ["webm", "gif"].includes(format);
 /**
  * Draws and compresses a file in a worker. `sheets` contain the pictures of one image, row by row,
  * with null for a gap: one per glimpse of a film, each for `time` milliseconds, and last the
- * finished pictures. `captions` are the lines below each, `{text, link}`, or undefined.
+ * finished pictures. A picture that is not a film may be a diagram instead. `captions` are the lines below each, `{text, link}`, or undefined.
  */
 export async function save(name, format, { sheets, captions, columns, time }) {
   const times = sheets.map((_, i) => (i < sheets.length - 1 ? time : REST_TIME));

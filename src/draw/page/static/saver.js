@@ -1,5 +1,6 @@
 /** The worker that draws files. It receives the request of `save` and returns `{blob}` or `{error}`. */
 
+import { Diagram } from "./diagram.js";
 import { Gif } from "./gif.js";
 import { setColours } from "./pictures.js";
 import { Sheet } from "./sheet.js";
@@ -9,10 +10,14 @@ import { encodeVideo } from "./webm.js";
 const SMALL = { maxWidth: 720, maxScale: 6 };
 const LARGE = { maxWidth: 960, maxScale: 12 };
 const SIZES = { gif: SMALL, webm: { ...LARGE, unit: 2 }, png: LARGE, svg: LARGE };
+const SCALES = { png: 2, svg: 1 }; // of diagrams
 
 onmessage = async ({ data: { format, sheets, captions, times, columns, colours } }) => {
   setColours(colours);
-  const sheet = new Sheet(sheets[0], columns, { ...SIZES[format], hasCaption: Boolean(captions) });
+  const hasCaption = Boolean(captions);
+  const sheet = Array.isArray(sheets[0])
+    ? new Sheet(sheets[0], columns, { ...SIZES[format], hasCaption })
+    : new Diagram(sheets[0], { scale: SCALES[format], hasCaption });
   const draw = (context, t) => sheet.draw(context, sheets[t], captions?.[t]);
   try {
     postMessage({ blob: await WRITERS[format](sheet, draw, times) });

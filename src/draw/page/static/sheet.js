@@ -5,6 +5,7 @@ import { colours, drawPicture } from "./pictures.js";
 const GAP = 4; // between pictures
 const LINE = 18; // height of a line of the caption
 const MARGIN = 8; // around the caption
+export const CAPTION = 2 * LINE + 2 * MARGIN; // height of a caption
 const MIN_WIDTH = 440; // a caption needs the room
 
 export class Sheet {
@@ -20,7 +21,7 @@ export class Sheet {
     [this.across, this.down] = [width * this.scale + GAP, height * this.scale + GAP];
     this.bottom = Math.ceil(pictures.length / columns) * this.down - GAP;
     const widest = Math.max(columns * this.across - GAP, hasCaption ? MIN_WIDTH : 0);
-    const highest = this.bottom + (hasCaption ? 2 * LINE + 2 * MARGIN : 0);
+    const highest = this.bottom + (hasCaption ? CAPTION : 0);
     [this.width, this.height] = [widest, highest].map((side) => unit * Math.ceil(side / unit));
   }
 
@@ -32,21 +33,22 @@ export class Sheet {
       const [x, y] = [(i % this.columns) * this.across, Math.floor(i / this.columns) * this.down];
       if (picture) drawPicture(context, picture, x, y, this.scale);
     });
-    if (caption) this.drawCaption(context, caption);
+    if (caption) drawCaption(context, caption, this.width, this.bottom);
   }
+}
 
-  drawCaption(context, { text, link }) {
-    context.textAlign = "left";
-    context.textBaseline = "middle";
-    [text, link].filter(Boolean).forEach((line, i) => {
-      context.fillStyle = `rgb(${colours[i ? "soft" : "ink"]})`;
-      context.font = `${i ? 400 : 600} ${13 - i}px system-ui, sans-serif`;
-      context.href = i ? link : undefined; // in SVG
-      const y = this.bottom + MARGIN + (i + 0.5) * LINE;
-      context.fillText(shortened(line, this.width - 2 * MARGIN, context), MARGIN, y);
-    });
-    context.href = undefined;
-  }
+/** Draws the text and the link of a caption below pictures that end at `bottom`. */
+export function drawCaption(context, { text, link }, width, bottom) {
+  context.textAlign = "left";
+  context.textBaseline = "middle";
+  [text, link].filter(Boolean).forEach((line, i) => {
+    context.fillStyle = `rgb(${colours[i ? "soft" : "ink"]})`;
+    context.font = `${i ? 400 : 600} ${13 - i}px system-ui, sans-serif`;
+    context.href = i ? link : undefined; // in SVG
+    const y = bottom + MARGIN + (i + 0.5) * LINE;
+    context.fillText(shortened(line, width - 2 * MARGIN, context), MARGIN, y);
+  });
+  context.href = undefined;
 }
 
 /** Cuts the end of a text that is too wide. */

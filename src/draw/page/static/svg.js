@@ -3,8 +3,8 @@
 const probe = new OffscreenCanvas(1, 1).getContext("2d"); // measures text
 
 /**
- * The part of the canvas API that `pictures.js` and `sheet.js` use. Rectangles and text remain vectors,
- * and images are embedded as PNG. With `href`, a text is a link.
+ * The part of the canvas API that pictures, sheets and diagrams use. Lines and text remain vectors, and
+ * images are embedded as PNG. With `href`, a text is a link.
  */
 export class SvgContext {
   constructor(width, height) {
@@ -62,11 +62,19 @@ export class SvgContext {
     this.style.dash = dash;
   }
 
-  strokeRect(...place) {
+  get line() {
     const { strokeStyle, lineWidth, globalAlpha, dash } = this.style;
     const line = `stroke="${strokeStyle}" stroke-width="${lineWidth}" stroke-opacity="${globalAlpha}"`;
-    const dashes = dash.length ? ` stroke-dasharray="${dash.join(" ")}"` : "";
-    this.parts.push(`<rect ${rectangle(...place)} fill="none" ${line}${dashes}/>`);
+    return dash.length ? `${line} stroke-dasharray="${dash.join(" ")}"` : line;
+  }
+
+  strokeRect(...place) {
+    this.parts.push(`<rect ${rectangle(...place)} fill="none" ${this.line}/>`);
+  }
+
+  /** The path is a string. */
+  stroke(path) {
+    this.parts.push(`<path d="${path}" fill="none" ${this.line}/>`);
   }
 
   fillRect(...place) {

@@ -209,7 +209,7 @@ export class FilmView {
       const glimpses = isFilm(format)
         ? Array.from({ length: last + 1 - first }, (_, i) => first + i)
         : [current];
-      const sheets = glimpses.map((t) => this.sheet(t, false));
+      const sheets = isFilm(format) ? glimpses.map((t) => this.sheet(t, false)) : [this.still(current)];
       if (isFilm(format)) sheets.push(this.sheet(last, true));
       const captions = hasCaption ? sheets.map((_, i) => this.caption(glimpses[i] ?? last)) : undefined;
       const name = `draw-${this.root.id}-${this.modelName}${isFilm(format) ? "" : `-${current}`}`;
@@ -244,6 +244,11 @@ export class FilmView {
     const picture = { size: Math.max(film.height, film.width), ...this.source.settings };
     const settings = { ...Object.fromEntries(rounded), n: film[`${kind}Size`], ...picture };
     this.app.go({ view: "window", ...settings });
+  }
+
+  /** Returns the pictures of a saved picture, or a diagram. */
+  still(t) {
+    return this.sheet(t, false);
   }
 
   /** Returns the pictures of a saved film, row by row; null leaves a gap. */

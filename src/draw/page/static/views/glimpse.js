@@ -2,6 +2,7 @@
 
 import { parseInteger } from "../address.js";
 import { filterbanks, write } from "../attention.js";
+import { describe } from "../diagram.js";
 import { Flow } from "../flow.js";
 import { LIKELIHOODS } from "../likelihoods.js";
 import { blank, frame, show } from "../pictures.js";
@@ -205,6 +206,11 @@ export class Glimpse extends FilmView {
   sheet(t) {
     const pictures = Object.values(this.picturesOf(t));
     return this.mode === "dream" ? pictures.slice(2) : pictures;
+  }
+
+  /** A saved picture is the diagram as it is shown. */
+  still() {
+    return describe(this.find(".flow"));
   }
 
   /** Returns the pictures of glimpse t by name, with a glow at the stage `lit`. */
