@@ -1,12 +1,14 @@
 """Fork and Compare: futures of one sample, and two models side by side."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from draw import zoo
 from draw.page import build_site, site
 
-from .conftest import T
+from .conftest import CONFIGS, T, wild
 from .helpers import HOLDING, click, finished, pixels, played, settings, slide, text, tile, to_grey
 
 
@@ -115,6 +117,19 @@ def test_both_models_use_the_same_seed(go):
     for side, before in zip((left, right), first, strict=True):
         assert (pixels(page, side) != before).any()
     assert "seed" in settings(page)
+
+
+def test_a_model_with_fewer_glimpses_counts_its_own(page, models, tmp_path, serve, monkeypatch):
+    monkeypatch.setattr(zoo, "names", lambda kind: [])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    short = wild(replace(CONFIGS["plain"], glimpses=3))
+    build_site(tmp_path / "site", {"attentive": models["attentive"], "plain": short})
+    address = serve(tmp_path / "site") + "#view=compare"
+    for t, shown in {1: 1, 2: 1, 3: 2, 4: 2, 6: 3}.items():
+        page.goto(f"{address}&t={t}")
+        finished(page, "compare")
+        counters = page.locator("#compare .at").all_text_contents()
+        assert counters == [f"glimpse {t} of 6", f"glimpse {shown} of 3"]
 
 
 def test_compare_generates_the_samples_that_short_traces_lack(

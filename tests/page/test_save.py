@@ -149,9 +149,7 @@ def test_every_view_saves_its_pictures_and_only_films_as_films(go):
     assert sizes == {"glimpse": 11, "window": 1}
 
 
-@pytest.mark.parametrize(
-    ("mode", "pictures", "arrows"), [("copy", 11, 8 + 2), ("dream", 6, 6 + 1)]
-)
+@pytest.mark.parametrize(("mode", "pictures", "arrows"), [("copy", 11, 8 + 2), ("dream", 6, 6 + 1)])
 def test_a_picture_of_one_glimpse_is_its_diagram(go, mode, pictures, arrows):
     page = go(f"view=glimpse&t=2&mode={mode}")
     root = ElementTree.fromstring(saved(page, "glimpse", "svg", caption=True)[1])
