@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from draw import attention, elbo
+from draw.page.site import COSTS
 
 from .conftest import CONFIGS, T
 from .helpers import (
