@@ -218,7 +218,7 @@ SOME = data.load("digits5k", "valid").subset(2)
         (lambda: interpolate(TINY, X, X, steps=1), ConfigError, "steps is 1; it must be an int"),
         (lambda: interpolate(TINY, X, X, steps=2.5), ConfigError, "steps is 2.5; it must be an"),
         (lambda: interpolate(TINY, X, None), DataError, "the images are a NoneType"),
-        (lambda: interpolate(TINY, X, X[:1]), ConfigError, "a holds 3 images and b 1"),
+        (lambda: interpolate(TINY, X, X[:1]), ConfigError, "a holds 3 images and b holds 1"),
         (lambda: complete(TINY, X, LEFT, rounds=0), ConfigError, "rounds is 0; it must be an int"),
         (lambda: complete(TINY, X, LEFT, rounds=2.0), ConfigError, "rounds is 2.0; it must be an"),
         (lambda: complete(TINY, X, LEFT, generator=7), ConfigError, "generator is 7; pass torch"),

@@ -87,9 +87,9 @@ class GradientLimit:
         max_norm: the largest norm, in nats.
 
     Note:
-        Graves 2013 clips derivatives inside a network; the paper does not mention it. The norm is
-        usually far smaller, but a sharp window makes it large, every earlier glimpse multiplies
-        it, and a few images can then dominate the update and make training diverge
+        Graves (2013) clips derivatives inside a network; the paper does not mention clipping. The
+        norm is usually far below the limit, but a sharp window makes it large, and every earlier
+        glimpse multiplies it. A few images can then dominate the update and make training diverge
         (experiments/study-cluttered).
 
     >>> model = GlimpseClassifier(ClassifierConfig(height=20, width=20, glimpses=3))

@@ -55,8 +55,8 @@ def encode(
 def decode(model: DRAW, z: Float[Tensor, "T B Z"]) -> Float[Tensor, "B C H W"]:
     """Decode latents to images, as means in [0, 1] (eqs. 14-16).
 
-    `decode(model, encode(model, x))` reconstructs x. Latents of fewer glimpses than the model's
-    give the unfinished images.
+    `decode(model, encode(model, x))` reconstructs x. If z covers fewer glimpses than the model
+    has, the images are unfinished.
 
     Args:
         model: the trained model.
@@ -111,7 +111,9 @@ def interpolate(
     steps = to_count("steps", steps, least=2)
     start, end = encode(model, a), encode(model, b)
     if len(a) != len(b):
-        raise ConfigError(f"a holds {len(a)} images and b {len(b)}; pass equally many")
+        raise ConfigError(
+            f"a holds {len(a)} images and b holds {len(b)}; pass the same number in each"
+        )
     weights = torch.linspace(0, 1, steps).tolist()
     return torch.stack([decode(model, torch.lerp(start, end, weight)) for weight in weights])
 
@@ -157,7 +159,7 @@ def complete(
     rounds: int = 30,
     generator: Generator | None = None,
 ) -> Float[Tensor, "B C H W"]:
-    """Complete images of which only some pixels are known.
+    """Fill in the unknown pixels of images.
 
     Repeat an image to get several completions of it; each starts from a different sample of the
     model. See `complete_rounds` for the method.

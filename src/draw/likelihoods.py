@@ -70,8 +70,8 @@ class DiscretisedLogistic:
         the latents learned nothing from grey digits. And log s = log 0.1 + c / (1 + |c|/7): s is
         0.1 for c = 0, stays between 0.0001 and 110, and its slope falls no faster than 1/c^2.
 
-        Unlike in the paper, the error image is multiplied by 8: that of a photograph soon becomes
-        much smaller than the intensities that the encoder reads beside it.
+        Unlike in the paper, the error image is multiplied by 8, because for photographs it soon
+        becomes much smaller than the intensities that the encoder reads beside it.
     """
 
     clamped = True

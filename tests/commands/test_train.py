@@ -141,7 +141,9 @@ def test_image_shapes(pictures, draw, options, shape, likelihood):
     assert result.status == 0
     C, H, W = shape
     cropped = " and cropped" if H != W else ""
-    assert f"10 training images: 10 resized{cropped} to {W} x {H} (from 12 x 12)" in result.err
+    assert (
+        f"10 training images: 10 resized{cropped} to {W} x {H} (originals: 12 x 12)" in result.err
+    )
     config = load("run").config
     assert (config.image_shape, config.likelihood) == (shape, likelihood)
     with Image.open("run/samples/000000004.png") as opened:

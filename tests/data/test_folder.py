@@ -367,7 +367,7 @@ def test_conversions_are_counted_and_transparency_becomes_white(tmp_path, caplog
     widths = [4 + int(p.path.stem[3:]) for p in found if p.path.name.startswith("red")]
     converted = {1: f"{red + clear} converted to grey", 3: f"{grey} converted to RGB"}[channels]
     assert caplog.messages == [
-        f"{len(found)} training images: {red} resized and cropped to 2 x 2 (from 2 x 2 to "
+        f"{len(found)} training images: {red} resized and cropped to 2 x 2 (originals: 2 x 2 to "
         f"{max(widths)} x 3), {converted}, {clear} with transparency blended with white"
     ]
     white = (images.pixels == 255).flatten(1).all(1)

@@ -1,4 +1,4 @@
-"""draw complete: complete images of which only some pixels are known."""
+"""draw complete: fill in the unknown pixels of images."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ Part = Literal["left", "right", "top", "bottom", "ink"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options(InputOptions):
-    """Complete images of which only some pixels are known, like the Finish view of the page.
+    """Fill in the unknown pixels of images, like the Finish view of the page.
 
     Saves completions.png and completing.gif, a film of the completions being drawn. Known pixels
     stay as they are, and unknown ones are checkered.

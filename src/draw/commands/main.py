@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": "Evaluate bounds on log p(x), or the error of a classifier.",
     "sample": "Generate images, with a film of how they are drawn.",
     "reconstruct": "Reconstruct images, with a film of how they are drawn.",
-    "complete": "Complete images of which only some pixels are known.",
+    "complete": "Fill in the unknown pixels of images.",
     "classify": "Classify images, and show where the model looks.",
     "figure": "Draw the paper's figures.",
     "page": "Explore models in the browser.",

@@ -48,7 +48,7 @@ class Style:
     hold_ms: int = 1_500
     """milliseconds for which the film shows the finished images"""
     caption: Flag = False
-    """show model, seed, number of the glimpse and a legend of the windows below the film"""
+    """show the model, the seed, the glimpse number and a legend below the film"""
 
     def __post_init__(self) -> None:
         check_limits("--", self, columns=(1, 1_024), scale=(1, 64))
@@ -78,7 +78,7 @@ class Style:
         kinds: tuple[Kind, ...],
         source: str,
     ) -> None:
-        """Save a film; by default, choose the speed by the number of glimpses.
+        """Save a film; by default, its speed depends on the number of glimpses.
 
         Args:
             kinds: the windows in the legend of a caption.
@@ -113,7 +113,7 @@ class Output(Style):
 
 
 def max_recorded(config: DRAWConfig, count: int) -> int:
-    """Reduce `count` (to 1 at least) so that the canvases of all glimpses fit in memory.
+    """Reduce `count`, but not below 1, so that the canvases of all glimpses fit in memory.
 
     >>> big = DRAWConfig(channels=3, height=512, width=512)
     >>> max_recorded(DRAWConfig(), 64), max_recorded(big, 64)
@@ -189,7 +189,7 @@ def complete(
 ) -> list[Path]:
     """Complete images, save completions.png and completing.gif, and return all paths.
 
-    Several images have one row each. The film shows the last round.
+    If there are several images, each has its own row. The film shows the last round.
 
     Args:
         images: [n, C, H, W] in [0, 1].
@@ -302,7 +302,7 @@ def _save(
 ) -> list[Path]:
     """Save pictures by title, a film and a trace file; return the paths.
 
-    Pictures that are fewer than the film's are in one column.
+    A set with fewer pictures than the film is arranged in one column.
     """
     count = trace.z.shape[1]
     columns = output.columns_for(count, grids=1 if images is None else 2)

@@ -113,7 +113,7 @@ def _describe_conversion(packed: Packed, shape: tuple[int, int, int]) -> str:
     is_cropped = (sizes[:, 0] * float(H) != sizes[:, 1] * float(W)).any()
     fitted = f"{'resized and cropped' if is_cropped else 'resized'} to {W} x {H}"
     counts = {
-        f"{fitted} (from {original})": (sizes != (W, H)).any(axis=1).sum(),
+        f"{fitted} (originals: {original})": (sizes != (W, H)).any(axis=1).sum(),
         f"converted to {'RGB' if C == 3 else 'grey'}": (records["is_grey"] == (C == 3)).sum(),
         "with transparency blended with white": records["is_transparent"].sum(),
     }
@@ -124,7 +124,7 @@ def split_pictures(data_dir: Path, skipped: Counter[str]) -> dict[str, list[Pict
     """Find the images below a folder and split them; each split is sorted by hash.
 
     Args:
-        skipped: counter of images in unsupported formats, by suffix, which is updated.
+        skipped: counter of images in unsupported formats, by suffix; updated in place.
 
     Raises:
         DataError: if the folder does not exist or has fewer than three images.

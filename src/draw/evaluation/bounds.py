@@ -72,8 +72,8 @@ class ImageBounds:
     Images unlike those of the training set have low bounds.
 
     Note:
-        The bounds are estimates from different noise. Only on average over images or samples is
-        the IWAE bound of a larger k at least as high as that of a smaller k and as the ELBO.
+        The bounds are estimates from different noise. Only their averages over images or samples
+        are ordered: the ELBO is lowest, and IWAE bounds rise with k.
     """
 
     elbo: Tensor  # [n], averaged over the samples
@@ -112,9 +112,9 @@ def evaluate(
             same arguments resumes from this folder and gives the same result.
 
     Raises:
-        ConfigError: if the model is not a DRAW, `images` is not an `Images`, a number of samples
-            is not an integer of at least 1, the seed is not an integer of at least 0, or the
-            likelihood is incompatible with the images.
+        ConfigError: if the model is not a DRAW, `images` is not an `Images`, a sample count is not
+            an integer of at least 1, the seed is not an integer of at least 0, or the likelihood is
+            incompatible with the images.
         DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
         RunError: if `out` holds other files or a different evaluation, or is damaged.
 
@@ -183,9 +183,9 @@ def image_bounds(
         The bounds in the order of the images.
 
     Raises:
-        ConfigError: if the model is not a DRAW, `images` is not an `Images`, a number of samples
-            is not an integer of at least 1, the seed is not an integer of at least 0, or the
-            likelihood is incompatible with the images.
+        ConfigError: if the model is not a DRAW, `images` is not an `Images`, a sample count is not
+            an integer of at least 1, the seed is not an integer of at least 0, or the likelihood is
+            incompatible with the images.
         DataError: if there are no images, or the pixels are 0 and 1 instead of 0 and 255.
         RunError: if `out` holds other files or a different evaluation, or is damaged.
 

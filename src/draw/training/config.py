@@ -45,7 +45,8 @@ class TrainConfig:
     data_dir: Path | None = None
     # images to train on; with the validation images, the run saves its last weights, not the best
     train_on: Literal["train", "train+valid"] = "train"
-    # flip training images left to right at random; auto: if they are colour or photographs
+    # flip training images left to right at random; auto: only for colour images and
+    # photographs
     mirror: Literal["auto", "yes", "no"] = "no"
     # move training images at random by up to this many pixels along each axis; the last 30% of the
     # steps leave them in place
@@ -54,7 +55,7 @@ class TrainConfig:
     start_from: str | None = None
     steps: int = 10_000  # total optimizer steps
     batch_size: int = 64  # images per minibatch
-    # precision of the factors of large matrix products; high: rounded to TF32 on GPUs; medium: also
+    # precision of the inputs of large matrix products; high: rounded to TF32 on GPUs; medium: also
     # to bfloat16 on CPUs that support it, up to twice as fast; sums, weights and validation stay in
     # float32
     matmul_precision: MatmulPrecision = "high"
@@ -62,7 +63,7 @@ class TrainConfig:
     microbatches: int = 1  # parts into which each process splits its shard, to save memory
     optimizer: Optimizer = "adam"  # muon: Muon for the LSTM weights, AdamW for the rest
     learning_rate: float = 1e-3  # peak learning rate
-    warmup_steps: int = 300  # steps of linear warm-up, at most a quarter; then cosine decay
+    warmup_steps: int = 300  # linear warm-up, at most a quarter of the steps; then cosine decay
     weight_decay: float = 0.0  # decoupled weight decay, applied to matrices only
     clip_norm: float = 5.0  # maximum gradient norm
     ema_decay: float = 0.9995  # EMA decay of the weights; 0 disables the EMA

@@ -60,8 +60,8 @@ def train(
 
     `draw.train` is a generator. Given an existing run folder, it resumes from the newest checkpoint
     with bit-exact results. A new run writes run.json after the first step; if this step fails, for
-    example because memory is exhausted, the folder is removed again. At the end, `run.model` holds
-    the EMA weights with the best validation result, or the last ones if `config.train_on` includes
+    example because memory runs out, the folder is removed. At the end, `run.model` holds the EMA
+    weights with the best validation result, or the last ones if `config.train_on` includes
     the validation images. Closing the generator discards the steps since the last checkpoint.
 
     Args:
@@ -153,8 +153,8 @@ def _steps(
             unlogged.clear()
         if validating:
             yield _validate(state, config, run, validation, world)
-        # With several processes on GPUs, they decide whether to stop only at steps that read
-        # results, which wait for the GPU anyway.
+        # Several processes on GPUs check whether to stop only at steps that read results, because
+        # these steps wait for the GPU anyway.
         stopping = (world.size == 1 or reading) and world.any(stop(), state.model.device)
         if saving or stopping:
             yield from read()

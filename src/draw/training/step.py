@@ -225,5 +225,5 @@ def schedule(config: TrainConfig, step: int) -> float:
 
 
 def ema_decay(config: TrainConfig, step: int) -> float:
-    """Return the EMA decay of a step, counted from 0; it rises from 0.1 to forget early weights."""
+    """Return the EMA decay of a step, counted from 0; it starts low to forget early weights."""
     return min(config.ema_decay, (1 + step) / (10 + step))
