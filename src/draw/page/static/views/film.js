@@ -66,12 +66,15 @@ export class FilmView {
 
   /** Whether a `data-if` condition holds for the model: "read", "no-write", "ink" and so on. */
   applies(condition) {
-    const { config } = this.app.model;
+    const { config, costs } = this.app.model;
     const { likelihood } = config;
+    const isCharacters = costs?.data === "omniglot";
     const has = (kind) => config[`${kind}_size`] !== null;
     const facts = {
       ...{ read: has("read"), write: has("write"), windows: this.kinds.some(has) },
       ...{ ink: isInk(config), logistic: likelihood !== "bernoulli" },
+      digits: isInk(config) && !isCharacters,
+      characters: isCharacters,
       colour: config.channels > 1,
       coupled: likelihood === "coupled-logistic" && config.channels > 1,
     };
