@@ -1,12 +1,14 @@
 """Measure what validation images cost the bundled models, for the page's histogram.
 
-    python experiments/costs.py
+    python experiments/costs.py [NAME ...]
 
-For each bundled model that the page shows, the command evaluates the one-sample bound of 2,000
-validation images that it was not trained on, and writes src/draw/page/costs/NAME.json.
+For the named models, or for all bundled models that the page shows, the command evaluates the
+one-sample bound of 2,000 validation images that they were not trained on, and writes
+src/draw/page/costs/NAME.json.
 """
 
 import json
+import sys
 
 import torch
 from pages import ROOT
@@ -24,7 +26,7 @@ MAX_BINS = 110
 
 def main() -> None:
     """Run the command."""
-    for name in zoo.names("DRAW"):
+    for name in sys.argv[1:] or zoo.names("DRAW"):
         model = zoo.load(zoo.BUNDLED / name)
         config = TrainConfig.from_dict(read_json(zoo.BUNDLED / name / "run.json")["config"], name)
         images = config.load_images("valid")

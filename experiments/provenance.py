@@ -30,7 +30,9 @@ def published_start(run: RunFolder, name: str) -> dict[str, Any] | None:
             f"{run.path} started from {start}, which is not published; publish that run as {name} "
             f"first and start from it by this name"
         )
-    if run.read()["data"].get("start") != weights_digest(zoo.load(zoo.BUNDLED / name)):
+    model = read_config(run).model.build()  # its number of glimpses may differ
+    model.load_state_dict(zoo.load(zoo.BUNDLED / name).state_dict())
+    if run.read()["data"].get("start") != weights_digest(model):
         raise RunError(
             f"{run.path} started from an earlier version of {name}; train again from the published "
             f"version"

@@ -53,6 +53,10 @@ TEST_EVALUATIONS = {  # by kind, or by name if a model has its own
         "--split test --samples 10",
         "--split test --importance-samples 100 --images 500",
     ),
+    "omniglot": (
+        "--split test --samples 10",
+        "--split test --importance-samples 100 --images 2000",
+    ),
 }
 
 

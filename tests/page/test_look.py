@@ -20,6 +20,7 @@ from .helpers import (
     distances,
     finished,
     glimpse,
+    navigate,
     pixels,
     settings,
     slide,
@@ -381,3 +382,15 @@ def test_a_full_pad_shows_a_message_and_keeps_its_drawing(go):
     page.click("#look .clear")
     stroke(page, "#look .pad", DIGIT)
     assert len(settings(page)["ink"]) == 4 * len(DIGIT)
+
+
+def test_the_model_of_characters_is_not_said_to_know_digits(go):
+    page = go("view=look&model=omniglot&t=1", motion="reduce")
+    words = page.locator("#look").inner_text()
+    assert "Draw a character and watch the network copy it" in words
+    assert "your character" in words
+    assert "the characters of 30 alphabets" in words
+    assert "digits only" not in words
+    assert "validation images cost" in words
+    navigate(page, "view=look&model=mnist&t=1")
+    assert "Draw a digit and watch the network copy it" in page.locator("#look").inner_text()
