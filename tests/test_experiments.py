@@ -278,11 +278,11 @@ def parse(command: str) -> TrainConfig:
 
 @pytest.fixture
 def continued(run, project, tmp_path, monkeypatch) -> Path:
-    """A run that started from the published model."""
+    """A run that started from the published model, with another number of glimpses."""
     published(run, test=True)
     monkeypatch.setattr("draw.commands.train._save_figures", lambda *_: None)
-    arguments = [*SHORT, "--start-from", "quick", "--out", str(tmp_path / "again")]
-    assert main(["train", "quick", *arguments]) == 0
+    arguments = [*SHORT, *"--start-from quick --model.glimpses 3".split()]
+    assert main(["train", "quick", *arguments, "--out", str(tmp_path / "again")]) == 0
     return tmp_path / "again"
 
 
@@ -295,6 +295,7 @@ def test_a_continued_run_describes_all_runs(continued, project, monkeypatch):
     publish.measure("quick", test=False)
     results, command = zoo.results("quick"), before["command"]
     last = command.replace("draw train quick", "draw train quick --start-from runs/quick-1")
+    last = last.replace("--model.glimpses 2", "--model.glimpses 3")
     assert results["command"] == f"{command} --out runs/quick-1 && {last}"
     config = RunFolder.open(zoo.BUNDLED / "quick").read()["config"]
     assert config["start_from"] == "runs/quick-1"
