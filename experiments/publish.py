@@ -31,6 +31,7 @@ from torch import Tensor
 from draw import figures, zoo
 from draw.classifier import GlimpseClassifier
 from draw.commands import console, evaluate, render
+from draw.commands.output import Output
 from draw.errors import DrawError, RunError
 from draw.storage.files import dump_json, read_json, write_atomic
 from draw.storage.run_folder import RunFolder
@@ -216,7 +217,7 @@ def draw_pictures(run: RunFolder, name: str) -> None:
         return
     training = config.load_images(config.train_on).reference_pixels()
     with TemporaryDirectory() as scratch:
-        render.sample(model, render.Output(out=Path(scratch)), seed=config.seed, training=training)
+        render.sample(model, Output(out=Path(scratch)), seed=config.seed, training=training)
         shutil.copy(Path(scratch) / "samples.png", folder)
     render.stages(model, folder / "stages.png", seed=config.seed)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from draw import figures
 from draw.commands import render
-from draw.commands.render import Output
+from draw.commands.output import Output
 from draw.figures.tiles import MARGIN, READ, WRITE
 from draw.model import DRAW, DRAWConfig
 from draw.trace import Trace

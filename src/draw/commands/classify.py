@@ -10,7 +10,7 @@ import tyro
 from draw import figures
 from draw.classifier import GlimpseClassifier
 from draw.commands import console, options, render
-from draw.commands.render import Style
+from draw.commands.output import Style
 from draw.data import load_picture
 from draw.data.picture_files import printable
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from draw.commands import console, options, render
 from draw.commands.inputs import InputOptions
-from draw.commands.render import Output
+from draw.commands.output import Output
 from draw.data import load_picture
 from draw.errors import ConfigError, check_limits
 from draw.model import DRAW

@@ -7,7 +7,7 @@ import tyro
 
 from draw.commands import console, options, render
 from draw.commands.inputs import InputOptions
-from draw.commands.render import Output
+from draw.commands.output import Output
 from draw.errors import check_limits
 from draw.model import DRAW
 

@@ -7,7 +7,7 @@ import tyro
 from torch import Tensor
 
 from draw.commands import console, options, render
-from draw.commands.render import Output
+from draw.commands.output import Output
 from draw.errors import DataError, check_limits
 from draw.model import DRAW
 from draw.training.config import TrainConfig

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from draw import figures
 from draw.commands import console, loggers, render, report
+from draw.commands.output import Output
 from draw.commands.train_options import read_arguments
 from draw.data import Images
 from draw.distributed import is_main, process_group
@@ -154,7 +155,7 @@ def _save_figures(config: TrainConfig, run: RunFolder, images: Images, validatio
     """Save the images, films and learning curve of a finished run."""
     model = load(run.path)
     if isinstance(model, DRAW):
-        count, output = render.max_recorded(model.config, 64), render.Output(out=run.path)
+        count, output = render.max_recorded(model.config, 64), Output(out=run.path)
         training, shown = images.reference_pixels(), validation.first(min(count, 32))
         render.sample(model, output, count=count, seed=config.seed, training=training)
         render.reconstruct(model, output, shown, seed=config.seed)
