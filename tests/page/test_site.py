@@ -1,6 +1,7 @@
 """The folder of the page is complete, small and self-contained."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -191,4 +192,5 @@ def test_the_costs_of_validation_images_belong_to_the_bundled_weights(name):
     middles = [(i + 0.5) * costs["bin"] for i in range(len(costs["counts"]))]
     pairs = zip(costs["counts"], middles, strict=True)
     mean = sum(count * middle for count, middle in pairs) / costs["images"]
-    assert mean == pytest.approx(costs["mean"], abs=1)
+    error = costs["bin"] / math.sqrt(12 * costs["images"])  # if costs are uniform within a bar
+    assert mean == pytest.approx(costs["mean"], abs=4 * error)
