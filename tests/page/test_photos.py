@@ -120,6 +120,7 @@ def test_pictures_are_examples_or_a_file_of_the_visitor(go, models, name):
     assert (shown(page, "#look .photo", config) == chosen).all()
     picture = random_picture(config)
     choose_file(page, "look", picture)
+    page.wait_for_url("**photo=own**")
     finished(page, "look")
     expected = picture[None] if config.channels == 1 else picture.transpose(2, 0, 1)
     assert (shown(page, "#look .photo", config) == expected).all()
@@ -160,6 +161,7 @@ def test_a_large_picture_is_cropped_and_scaled(go):
     picture[:, 100:200] = [200, 100, 50]  # the part that remains
     page = go("view=finish&model=colour", motion="reduce")
     choose_file(page, "finish", picture)
+    page.wait_for_url("**photo=own**")
     finished(page, "finish")
     expected = np.broadcast_to(np.reshape([200, 100, 50], (3, 1, 1)), (3, 14, 4))
     inner = shown(page, "#finish .photo", config)[..., 1:5]  # without the blurred edge
